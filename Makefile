@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# memd: vmm, memd, policy and memctl. One file for all of it; objects go to $(O).
+#
+#   make            build the programs
+#   make demo       a dense host with real guests, start to end (installs what is missing)
+#   make check      every test (installs what is missing); SAN=address,undefined for sanitizers
+#   make bench      measure against peers, PART=vmm|ksm|density|numa
+#   make lint fuzz install uninstall clean
+#
+# O= build directory, V=1 shows commands, SAN= sanitizers, CC=clang, DESTDIR= prefix=.
+
+O       ?= build
+CC      := $(if $(filter default,$(origin CC)),gcc,$(CC))
+VERSION := $(shell cat VERSION)
+prefix  ?= /usr/local
+sbindir ?= $(prefix)/sbin
+bindir  ?= $(prefix)/bin
+mandir  ?= $(prefix)/share/man
+sysconfdir ?= /etc
+unitdir ?= $(prefix)/lib/systemd/system
+completiondir ?= $(prefix)/share/bash-completion/completions
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)')
+
+# Sanitized objects never mix with others.
+ifneq ($(SAN),)
+O := $(O)/san
+SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+endif
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla \
+	-Wimplicit-fallthrough -Wformat=2 -Wcast-qual -Wwrite-strings -Wpointer-arith \
+	-Wno-unused-parameter -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. $(WARN) $(HARDEN) \
+	$(SANFLAGS) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
+
+PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+JSON_LIBS   = $(shell pkg-config --libs json-c)
+VMM_LIBS    = $(JSON_LIBS) -lnuma -lpthread
+MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf) -lnuma
+MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols)
+
+COMMON := $(sort $(wildcard common/*.c))
+POLICY := $(sort $(wildcard policy/*.c))
+VMM    := $(sort $(wildcard vmm/*.c))
+MEMD   := $(sort $(wildcard memd/*.c))
+MEMCTL := $(sort $(wildcard tools/*.c))
+UNIT   := $(sort $(wildcard tests/unit/*.c))
+
+obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
+
+.PHONY: all programs demo check bench lint fuzz format install uninstall clean setup tests guests
+all: programs
+programs: $(O)/vmm $(O)/memd $(O)/memctl
+
+$(O)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Everything but main(), as archives, so that tests link just what they use.
+define archive
+$(O)/lib$(1).a: $(call obj,$(filter-out %/main.c,$(2)))
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+endef
+$(eval $(call archive,common,$(COMMON)))
+$(eval $(call archive,policy,$(POLICY)))
+$(eval $(call archive,vmm,$(VMM)))
+$(eval $(call archive,memd,$(MEMD)))
+$(eval $(call archive,memctl,$(MEMCTL)))
+
+define program
+$(O)/$(1): $(call obj,$(2)) $(addprefix $(O)/lib,$(addsuffix .a,$(3)))
+	$$(call say,LD,$$@)
+	$$(Q)$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $(4)
+endef
+$(eval $(call program,vmm,vmm/main.c,vmm common,$$(VMM_LIBS)))
+$(eval $(call program,memd,memd/main.c,memd policy common,$$(MEMD_LIBS)))
+$(eval $(call program,memctl,tools/main.c,memctl memd policy common,$$(MEMCTL_LIBS)))
+
+# Unit tests: tests/unit/ROOM_NOUN.c links the room it is named after.
+$(O)/tests/unit/common_%: $(O)/obj/tests/unit/common_%.o $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(JSON_LIBS)
+$(O)/tests/unit/policy_%: $(O)/obj/tests/unit/policy_%.o $(O)/libpolicy.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka
+$(O)/tests/unit/vmm_%: $(O)/obj/tests/unit/vmm_%.o $(O)/libvmm.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(VMM_LIBS)
+$(O)/tests/unit/memd_%: $(O)/obj/tests/unit/memd_%.o $(O)/libmemd.a $(O)/libpolicy.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(MEMD_LIBS)
+$(O)/tests/unit/memctl_%: $(O)/obj/tests/unit/memctl_%.o $(O)/libmemctl.a $(O)/libmemd.a $(O)/libpolicy.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(MEMCTL_LIBS)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT))
+tests: $(UNIT_BIN)
+.SECONDARY:
+
+# What runs inside guests: freestanding (tiny) or static (the rest), never sanitized.
+TINY := $(sort $(wildcard tests/guest/tiny*.c tests/guest/tiny*.S))
+$(O)/tests/tiny.elf: $(TINY) tests/guest/tiny.ld $(wildcard tests/guest/*.h)
+	@mkdir -p $(@D)
+	$(call say,GUEST,$@)
+	$(Q)gcc -std=gnu17 -I. -O2 -g0 -m64 -mno-red-zone -mno-sse -mno-mmx -mgeneral-regs-only -ffreestanding \
+		-fno-stack-protector -fno-pie -no-pie -fno-asynchronous-unwind-tables -fcf-protection=none \
+		-nostdlib -static -Wall -Wextra -Wl,--build-id=none -Wl,-T,tests/guest/tiny.ld -o $@ $(TINY)
+$(O)/tests/memhog: tests/guest/memhog.c
+	@mkdir -p $(@D)
+	$(call say,GUEST,$@)
+	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -O2 -static -Wall -Wextra -o $@ $<
+guests: $(if $(TINY),$(O)/tests/tiny.elf) $(if $(wildcard tests/guest/memhog.c),$(O)/tests/memhog)
+
+setup:
+	$(Q)tests/setup build
+
+demo:
+	$(Q)tests/setup build lab
+	$(Q)$(MAKE) --no-print-directory programs guests
+	$(Q)MEMD_BUILD=$(O) tests/demo/demo
+
+check:
+	$(Q)tests/setup build lab lint
+	$(Q)$(MAKE) --no-print-directory programs guests tests
+	$(Q)MEMD_BUILD=$(O) MEMD_SAN='$(SAN)' tests/run $(CHECK)
+
+bench:
+	$(Q)tests/setup build lab
+	$(Q)$(MAKE) --no-print-directory programs guests
+	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
+
+lint:
+	$(Q)tests/setup build lint
+	$(Q)MEMD_BUILD=$(O) tests/lint
+
+format:
+	$(Q)clang-format -i $(shell git ls-files '*.c' '*.h')
+
+# Fuzzers run SECONDS each from their corpora; `make check` replays the corpora.
+SECONDS_EACH ?= 60
+FUZZ := $(sort $(wildcard tests/fuzz/*.c))
+$(O)/fuzz/%: tests/fuzz/%.c $(COMMON) $(POLICY) $(VMM) $(MEMD)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	$(Q)clang -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. -O1 -g $(PKG_CFLAGS) \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< \
+		$(filter-out %/main.c,$(COMMON) $(POLICY) $(if $(filter vmm_%,$*),$(VMM)) $(if $(filter memd_%,$*),$(MEMD))) \
+		$(MEMD_LIBS) -lpthread
+fuzz:
+	$(Q)tests/setup build lint
+	$(Q)$(MAKE) --no-print-directory $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ))
+	$(Q)for f in $(patsubst tests/fuzz/%.c,%,$(FUZZ)); do mkdir -p $(O)/fuzz/corpus/$$f tests/corpus/$$f; \
+		echo "  FUZZ    $$f for $(SECONDS_EACH) s"; \
+		$(O)/fuzz/$$f -max_total_time=$(SECONDS_EACH) -print_final_stats=0 -verbosity=0 \
+		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus/$$f tests/corpus/$$f || exit 1; done
+
+INSTALL := install
+install: programs
+	$(INSTALL) -d $(DESTDIR)$(sbindir) $(DESTDIR)$(bindir) $(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man5 \
+		$(DESTDIR)$(mandir)/man8 $(DESTDIR)$(unitdir) $(DESTDIR)$(completiondir) $(DESTDIR)$(sysconfdir)/memd
+	$(INSTALL) -m 0755 $(O)/vmm $(O)/memctl $(DESTDIR)$(bindir)
+	$(INSTALL) -m 0755 $(O)/memd $(DESTDIR)$(sbindir)
+	$(INSTALL) -m 0644 vmm/vmm.1 tools/memctl.1 $(DESTDIR)$(mandir)/man1
+	$(INSTALL) -m 0644 memd/memd.conf.5 $(DESTDIR)$(mandir)/man5
+	$(INSTALL) -m 0644 memd/memd.8 $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -m 0644 tools/completion/memctl tools/completion/vmm tools/completion/memd $(DESTDIR)$(completiondir)
+	sed 's|@sbindir@|$(sbindir)|' memd/memd.service.in > $(DESTDIR)$(unitdir)/memd.service
+	[ -e $(DESTDIR)$(sysconfdir)/memd/memd.conf ] || $(INSTALL) -m 0644 memd/memd.conf $(DESTDIR)$(sysconfdir)/memd/memd.conf
+
+uninstall:
+	rm -f $(DESTDIR)$(bindir)/vmm $(DESTDIR)$(bindir)/memctl $(DESTDIR)$(sbindir)/memd \
+		$(DESTDIR)$(mandir)/man1/vmm.1 $(DESTDIR)$(mandir)/man1/memctl.1 $(DESTDIR)$(mandir)/man5/memd.conf.5 \
+		$(DESTDIR)$(mandir)/man8/memd.8 $(DESTDIR)$(unitdir)/memd.service $(DESTDIR)$(completiondir)/memctl \
+		$(DESTDIR)$(completiondir)/vmm $(DESTDIR)$(completiondir)/memd
+
+# The lab's image is expensive and stays; `make distclean` takes it too.
+clean:
+	$(Q)find $(O) -mindepth 1 -maxdepth 1 ! -name lab -exec rm -rf {} + 2>/dev/null || true
+distclean:
+	$(Q)rm -rf $(O)
+.PHONY: distclean
+
+-include $(shell find $(O)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The decisions: one snapshot of host and guests in, one ordered plan out. No I/O, no clock, no
+ * globals, no allocation after pol_new(): the same calls give the same plans, so tests, fuzzers,
+ * the simulator and `memctl replay` all use what memd uses.
+ *
+ * Everything is bytes and microseconds. POL_ABSENT is "not known", which is not zero.
+ * Numbers that come from a guest are untrusted: pol_step() clamps them against what the host sees.
+ */
+#ifndef MEMD_POLICY_H
+#define MEMD_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POL_ABSENT UINT64_MAX
+
+static inline bool pol_has(uint64_t value)
+{
+	return value != POL_ABSENT;
+}
+
+#define POL_NODES_MAX 16
+#define POL_NAME_MAX  64
+
+/* ---- snapshot ---- */
+
+struct pol_node {
+	uint32_t node;
+	uint64_t memory_bytes, free_bytes;
+};
+
+/* KSM as the kernel reports it (Documentation/admin-guide/mm/ksm.rst); counters are totals. */
+struct pol_ksm {
+	bool present;	    /* /sys/kernel/mm/ksm can be read and written, and is ours to set */
+	bool advisor;	    /* kernel has advisor_mode (6.8+) */
+	bool smart_scan;    /* kernel has smart_scan (6.7+) */
+	bool mergeable_any; /* some guest has mergeable memory */
+	uint64_t run;	    /* 0, 1, 2 */
+	uint64_t pages_to_scan;
+	uint64_t sleep_ms;
+	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile;
+	uint64_t zero_pages; /* ksm_zero_pages (6.6+), else POL_ABSENT */
+	uint64_t full_scans;
+	uint64_t pages_scanned; /* 6.4+, else POL_ABSENT */
+	uint64_t cow_breaks;	/* vmstat cow_ksm, pages */
+	uint64_t cpu_us;	/* ksmd utime + stime */
+};
+
+struct pol_guest {
+	uint64_t id; /* stable for the guest's life, never reused */
+	char name[POL_NAME_MAX];
+
+	/* configuration */
+	uint64_t memory_bytes; /* promised: the most it may have (base memory + plugged) */
+	uint64_t min_bytes;    /* configured floor, POL_ABSENT: none */
+	uint64_t shares;       /* relative worth of its memory, 1000 is normal */
+
+	/* what it can do */
+	bool answering;	  /* its monitor answered within the deadline this tick */
+	bool has_balloon; /* a balloon whose driver runs in the guest */
+	bool deflate_on_oom;
+	bool reporting; /* free page reporting is on */
+	bool mergeable;
+
+	/* the balloon, as the hypervisor tells it */
+	uint64_t actual_bytes; /* memory_bytes - inflated */
+	uint64_t target_bytes; /* what we asked for last; POL_ABSENT: we never asked */
+
+	/* what the host sees; trusted */
+	uint64_t resident_bytes, swapped_bytes, saved_bytes;
+	uint64_t cpu_us; /* total of the process */
+
+	/* what the guest says (virtio 1.2 5.5.6.3); untrusted. Counters are totals since its boot.
+	 */
+	uint64_t stat_total_bytes, stat_free_bytes, stat_available_bytes, stat_cache_bytes;
+	uint64_t stat_swap_in_bytes, stat_swap_out_bytes, stat_major_faults;
+	uint64_t stat_oom_kills, stat_alloc_stalls; /* Linux 6.12+ */
+	uint64_t stat_age_us; /* since the guest sent them; POL_ABSENT: never */
+};
+
+struct pol_host {
+	uint64_t memory_bytes;	  /* MemTotal less the huge-page pools */
+	uint64_t free_bytes;	  /* MemFree */
+	uint64_t available_bytes; /* MemAvailable */
+	uint64_t swap_bytes, swap_free_bytes;
+	uint64_t swap_in_bytes, swap_out_bytes; /* totals */
+	uint64_t psi_some_us, psi_full_us;	/* totals of /proc/pressure/memory, or POL_ABSENT */
+	struct pol_ksm ksm;
+	struct pol_node nodes[POL_NODES_MAX];
+	size_t n_nodes;
+	const struct pol_guest *guests; /* sorted by id */
+	size_t n_guests;
+};
+
+/* ---- configuration ---- */
+
+struct pol_config {
+	/* Host states by available memory, parts per million of memory_bytes (ESXi: 6/4/2/1 %). */
+	uint32_t high_ppm, soft_ppm, hard_ppm, low_ppm;
+	uint32_t hysteresis_ppm; /* a state is left upward only this much above its threshold */
+	uint64_t guest_reserve_bytes; /* left to a guest above its working set */
+	uint32_t guest_reserve_ppm;   /* the same, of its promised memory; the larger counts */
+	uint64_t guest_min_bytes;     /* floor when none is configured */
+	uint64_t step_bytes;	      /* most one guest's target moves down in a tick */
+	uint64_t stats_max_age_us;    /* older guest numbers count as absent */
+	uint64_t trouble_hold_us;     /* how long nothing is taken from a guest after trouble */
+	uint64_t stuck_after_us;      /* no progress for this long: the balloon counts as stuck */
+	uint32_t idle_tax_ppm;	      /* Waldspurger's tau */
+	uint32_t ksm_cpu_ppm;	      /* most of one core that ksmd may take */
+	bool ksm_manage, balloon_manage;
+};
+
+/* Sensible values for every member. */
+void pol_config_default(struct pol_config *config);
+
+/* 0, or -EINVAL with *ret_why (static text) naming the first member that makes no sense. */
+int pol_config_check(const struct pol_config *config, const char **ret_why);
+
+/* ---- plan ---- */
+
+enum pol_state { POL_STATE_HIGH, POL_STATE_SOFT, POL_STATE_HARD, POL_STATE_LOW };
+const char *pol_state_name(enum pol_state state); /* "high" ... "low" */
+
+enum pol_action_kind {
+	POL_BALLOON,  /* set guest's balloon target to `to` bytes */
+	POL_KSM_RUN,  /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
+	POL_KSM_RATE, /* pages_to_scan `to`, sleep_millisecs `to2` */
+};
+const char *pol_action_name(enum pol_action_kind kind);
+
+/* Rungs of the ladder, cheapest first: which one an action stands on or rejected. */
+enum pol_rung {
+	POL_RUNG_NONE,
+	POL_RUNG_REPORTING,
+	POL_RUNG_KSM,
+	POL_RUNG_BALLOON_FREE,	/* of memory the guest has free */
+	POL_RUNG_BALLOON_CACHE, /* of the guest's page cache */
+	POL_RUNG_SWAP,
+	POL_RUNG_COUNT
+};
+const char *pol_rung_name(enum pol_rung rung);
+
+enum pol_reason {
+	POL_WHY_NONE,
+	POL_WHY_TROUBLE, /* guest showed OOM kill, allocation stall or swap-in: give back at once */
+	POL_WHY_GUEST_NEEDS,  /* guest's available memory is under its reserve and the host has some
+			       */
+	POL_WHY_HOST_SHORT,   /* host under `high`: taken by shares */
+	POL_WHY_FOR_OTHER,    /* taken so that `other` can be given */
+	POL_WHY_HOST_PLENTY,  /* memory returned: give back */
+	POL_WHY_KSM_GAIN,     /* something to merge: new guests, or last scans paid */
+	POL_WHY_KSM_PRESSURE, /* host short: scan harder */
+	POL_WHY_KSM_NO_GAIN,  /* last full scan brought less than it cost */
+	POL_WHY_KSM_NOTHING,  /* no mergeable guest memory */
+	POL_WHY_RELEASE,      /* balloon found stuck: target brought back to what the guest has */
+	POL_WHY_COUNT
+};
+/* One sentence in an operator's words, static. */
+const char *pol_reason_text(enum pol_reason reason);
+
+struct pol_action {
+	enum pol_action_kind kind;
+	uint64_t guest;	   /* id, 0 for host actions */
+	uint64_t from, to; /* bytes (balloon), value (KSM) */
+	uint64_t to2;	   /* POL_KSM_RATE: sleep_millisecs */
+	enum pol_rung rung;
+	enum pol_reason reason;
+	uint64_t other;	     /* POL_WHY_FOR_OTHER: the guest it is for, else 0 */
+	uint64_t gain_bytes; /* host memory expected to become free (0 when giving) */
+	uint64_t cost_us;    /* host CPU expected to be spent */
+	/* the inputs it used */
+	enum pol_state state;
+	uint64_t available_bytes;   /* host */
+	uint64_t need_bytes;	    /* host: wanted free and missing */
+	uint64_t floor_bytes;	    /* guest: no rung may cross it */
+	uint64_t working_set_bytes; /* guest: estimate, POL_ABSENT when unknown */
+	uint64_t entitled_bytes;    /* guest: its share after idle tax */
+	uint32_t rejected;	    /* bits 1 << enum pol_rung: cheaper rungs looked at and left */
+	enum pol_reason rejected_why[POL_RUNG_COUNT];
+};
+
+/* What the policy thinks of each guest this tick, for `memctl guests` and `explain`. */
+struct pol_view {
+	uint64_t guest;
+	uint64_t floor_bytes, working_set_bytes, entitled_bytes, target_bytes;
+	bool trouble, stuck, stats_trusted;
+};
+
+struct pol_plan {
+	enum pol_state state;
+	uint64_t need_bytes;	    /* host memory wanted free and missing */
+	struct pol_action *actions; /* in the order to carry out: taking first, then giving */
+	size_t n_actions;
+	struct pol_view *views; /* one per guest of the snapshot, same order */
+	size_t n_views;
+};
+
+/* ---- the policy ---- */
+
+struct pol;
+
+/* State for up to max_guests; the plan's arrays live in it. NULL: out of memory. */
+struct pol *pol_new(const struct pol_config *config, size_t max_guests);
+void pol_free(struct pol *pol);
+
+/* New configuration from the next step on; history is kept. */
+void pol_configure(struct pol *pol, const struct pol_config *config);
+
+/*
+ * One tick. now_us is monotonic and never goes back. *ret_plan points into pol, valid until the
+ * next step. Guests beyond max_guests are left alone. -EINVAL: host numbers make no sense (memory
+ * 0, or guests not sorted by id); the state is then unchanged.
+ */
+int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
+	     const struct pol_plan **ret_plan);
+
+#endif

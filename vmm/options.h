@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line of vmm: parsed, checked and defaulted once, read-only from then on. */
+#ifndef MEMD_VMM_OPTIONS_H
+#define MEMD_VMM_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "vmm/ram.h"
+
+#define OPTIONS_CPUS_MAX 64
+
+struct options {
+	char name[64];
+	char uuid[37]; /* "" when not given */
+	unsigned int cpus;
+	struct ram_config memory[RAM_NODES_MAX];
+	size_t n_memory;
+	const char *kernel, *initrd, *append;
+	const char *qmp;     /* socket path, NULL: none */
+	const char *serial;  /* "stdio", "none", "unix:PATH", "file:PATH" */
+	const char *console; /* virtio-console, same forms; NULL: no device */
+	bool rng;
+	bool no_reboot; /* a guest that resets ends the process */
+	bool balloon, balloon_deflate_on_oom, balloon_reporting;
+	bool paused; /* start stopped, wait for `cont` */
+};
+
+enum options_result {
+	OPTIONS_RUN,   /* go on */
+	OPTIONS_DONE,  /* --help or --version was printed: exit 0 */
+	OPTIONS_USAGE, /* a message was printed to stderr: exit 2 */
+};
+
+/* Parse argv. Messages name the option, the value and what would be right. */
+enum options_result options_parse(int argc, char **argv, struct options *ret_options);
+
+#endif

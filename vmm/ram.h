@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest RAM: one region per contiguous piece of guest physical memory, each with a page mode, a
+ * host NUMA binding and a merge state. Guest memory is reached only through the accessors here,
+ * which check the whole range. What was given back to the host is accounted here too.
+ */
+#ifndef MEMD_VMM_RAM_H
+#define MEMD_VMM_RAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RAM_NODES_MAX	8 /* guest NUMA nodes = --memory options */
+#define RAM_REGIONS_MAX (2 * RAM_NODES_MAX)
+#define RAM_HOST_NODES	1024
+
+enum ram_pages { RAM_PAGES_THP, RAM_PAGES_SMALL, RAM_PAGES_2M, RAM_PAGES_1G };
+enum ram_policy {
+	RAM_POLICY_DEFAULT,
+	RAM_POLICY_BIND,
+	RAM_POLICY_PREFERRED,
+	RAM_POLICY_INTERLEAVE
+};
+
+const char *ram_pages_name(enum ram_pages pages);    /* "thp" "small" "2M" "1G" */
+const char *ram_policy_name(enum ram_policy policy); /* QEMU's names: "default" "bind" ... */
+
+/* One --memory option: one guest NUMA node. */
+struct ram_config {
+	uint64_t size_bytes;
+	enum ram_pages pages;
+	enum ram_policy policy;
+	uint64_t host_nodes[RAM_HOST_NODES / 64]; /* bits; none: not bound */
+	bool merge;
+	bool prealloc;
+};
+
+struct ram_region {
+	uint64_t gpa, size_bytes;
+	uint8_t *hva;
+	unsigned int node; /* guest node = index of its ram_config */
+};
+
+struct ram;
+
+/*
+ * Map and prepare all nodes, lowest guest address first, around the hole of layout.h.
+ * Order: map, mbind, huge-page advice, populate (if asked, and always reserved for hugetlb: a pool
+ * too small is -ENOMEM here, never a SIGBUS later), merge advice. Logs what is wrong and the fix:
+ * node that does not exist (-ENODEV), pool shortage (-ENOMEM), size not a multiple of the page
+ * (-EINVAL). merge=on on hugetlb is no error: it is logged why it cannot work.
+ */
+int ram_new(const struct ram_config *configs, size_t n_configs, struct ram **ret_ram);
+
+/* RAM over a caller's buffer at guest address gpa: for tests. The buffer stays the caller's. */
+int ram_new_buffer(void *buffer, uint64_t gpa, uint64_t size_bytes, struct ram **ret_ram);
+void ram_free(struct ram *ram); /* NULL is fine */
+
+size_t ram_region_count(const struct ram *ram);
+const struct ram_region *ram_region(const struct ram *ram, size_t index);
+size_t ram_node_count(const struct ram *ram);
+const struct ram_config *ram_node_config(const struct ram *ram, unsigned int node);
+uint64_t ram_size_bytes(const struct ram *ram);
+
+/* The host address of [gpa, gpa + len) when all of it lies in one region, else NULL. len 0 is NULL.
+ */
+void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t len);
+/* Bytes of RAM from gpa to the end of its region, 0 when gpa is not RAM. */
+uint64_t ram_room(const struct ram *ram, uint64_t gpa);
+/* Copy across region borders. -EFAULT when any byte is not RAM; nothing is copied then. */
+int ram_read(const struct ram *ram, uint64_t gpa, void *dst, uint64_t len);
+int ram_write(const struct ram *ram, uint64_t gpa, const void *src, uint64_t len);
+
+/* Host page size behind gpa in bytes (4096, 2 MiB, 1 GiB): the unit in which it can be given back.
+ */
+uint64_t ram_page_bytes(const struct ram *ram, uint64_t gpa);
+
+/* Who gives a range back: accounted apart. */
+enum ram_giver { RAM_GIVER_BALLOON, RAM_GIVER_REPORTING, RAM_GIVER_RESET };
+
+/*
+ * Give [gpa, gpa + len) back to the host: the guest must not expect its content any more, reads see
+ * zeroes. One madvise per call for whole host pages. On hugetlb, parts of a host page are
+ * remembered across calls and the page goes when all of it was given; with RAM_GIVER_REPORTING only
+ * whole host pages are taken. -EFAULT: not all RAM (nothing done); -EINVAL: not 4 KiB aligned.
+ */
+int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver);
+/* The guest uses [gpa, gpa + len) again (deflate): forget partial and accounted returns of it. */
+int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len);
+/* Reset: drop all content and all accounting. */
+void ram_discard_all(struct ram *ram);
+
+/*
+ * Host memory that is free now because of each giver: pages that were resident when given back and
+ * are still absent. Looks at the page tables: some ms per GiB.
+ */
+int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes);
+
+/* madvise(MADV_MERGEABLE/UNMERGEABLE) on a node. -EOPNOTSUPP on hugetlb. ram_merge: state as read
+ * back. */
+int ram_set_merge(struct ram *ram, unsigned int node, bool on);
+bool ram_merge(const struct ram *ram, unsigned int node);
+
+#endif
