@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one guest's process takes from the host, as the host's kernel counts it. This is the truth
+ * that a guest's own numbers are held against.
+ * Source: Documentation/filesystems/proc.rst, mm/ksm.rst; fs/proc/{array,base,task_mmu}.c.
+ */
+#ifndef MEMD_FOOTPRINT_H
+#define MEMD_FOOTPRINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "policy/policy.h"
+
+/* Guest RAM is told from the rest of the process by size: mappings smaller than this are not. */
+#define FOOTPRINT_RAM_MIN_BYTES (1ULL << 20)
+
+struct footprint {
+	/* by both; POL_ABSENT: this kernel does not say */
+	uint64_t starttime;	 /* clock ticks since boot: tells a reused pid from the old one */
+	uint64_t cpu_us;	 /* utime + stime of all threads, without children */
+	uint64_t resident_bytes; /* VmRSS + hugetlb; KSM pages count in full, KSM zero pages not
+				  */
+	uint64_t swapped_bytes;	 /* VmSwap: private anonymous only, not shared memory's */
+	uint64_t shared_bytes;	 /* resident shared memory (RssShmem) */
+	uint64_t hugetlb_bytes;	 /* HugetlbPages */
+	uint64_t ksm_merging_bytes; /* ksm_merging_pages: pages it shares, the first one included */
+	uint64_t ksm_zero_bytes;    /* ksm_zero_pages (6.6+): replaced by the zero page */
+	uint64_t ksm_rmap_bytes;    /* what KSM's bookkeeping for it costs: 64 bytes per rmap item
+				     */
+
+	/* by footprint_full() only */
+	bool full;
+	uint64_t anon_huge_bytes; /* resident in transparent huge pages */
+	uint64_t ram_bytes;	  /* mapped in regions of at least FOOTPRINT_RAM_MIN_BYTES that hold
+				     guest RAM or could: private anonymous, shared memory, hugetlb */
+	uint64_t mergeable_bytes; /* of these, private anonymous with the mg flag */
+	uint64_t node_bytes[POL_NODES_MAX]; /* resident on node i, hugetlb included; POL_ABSENT in
+					       all: kernel without NUMA */
+	bool mergeable;			    /* KSM can merge (part of) it, should it run */
+	char mergeable_reason[192]; /* why KSM cannot act, or only in part; "" when it can */
+};
+
+/*
+ * The cheap part, for every tick: /proc/PID/stat, status and ksm_stat.
+ * 0; -ESRCH: no such process (or a zombie); -errno of open(2), read(2); -EIO: not as documented.
+ */
+int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint);
+
+/*
+ * All of it: also smaps and numa_maps, whose cost grows with resident memory (measured about
+ * 10 ms per GiB of small pages) and which hold the process's mmap lock for reading: every minute
+ * or so. Errors as above; -EACCES, -EPERM: not allowed to look into that process.
+ */
+int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint);
+
+/*
+ * Does it run a guest by KVM, from its open file "anon_inode:kvm-vm"? 1; 0: no (QEMU with TCG);
+ * -ESRCH; -EACCES: may not look. Never decided from a name.
+ */
+int footprint_is_kvm(int rootfd, pid_t pid);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NUMA nodes as the kernel shows them below /sys/devices/system/node. The names begin with
+ * `nodes_`: `numa_` belongs to libnuma.
+ */
+#ifndef MEMD_NUMA_H
+#define MEMD_NUMA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+#define NODES_BALANCING_PATH "proc/sys/kernel/numa_balancing"
+
+struct nodes_node {
+	uint32_t node;
+	bool has_memory, has_cpu;
+	uint64_t memory_bytes, free_bytes, used_bytes; /* of the node's meminfo, else POL_ABSENT */
+	uint64_t distance[POL_NODES_MAX]; /* to nodes[j] of the same list, POL_ABSENT: unknown */
+};
+
+struct nodes {
+	size_t n_nodes; /* online nodes, by number; nodes at or above 64 and past the 16th are left
+			   out */
+	size_t n_left_out;
+	struct nodes_node nodes[POL_NODES_MAX];
+	uint64_t balancing; /* numa_balancing: 0 off, 1 on, 2 tiering; POL_ABSENT: not built in */
+};
+
+/*
+ * All at once; opens files, so for the probe and for reports, not for every tick. A kernel without
+ * CONFIG_NUMA has no such directory: then *ret_nodes is one node 0 with /proc/meminfo's numbers.
+ * 0, or -errno when not even that could be read.
+ */
+int nodes_read(int rootfd, struct nodes *ret_nodes);
+
+/*
+ * One node's meminfo text ("Node 0 MemTotal:  4548820 kB" lines): value of key in bytes.
+ * -ENOENT: no such key; -EINVAL: no number behind it.
+ */
+int nodes_field_u64(const char *text, const char *key, uint64_t *ret_value);
+
+#endif
