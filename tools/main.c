@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * memctl: what a person or a script asks memd. This file knows the options and the subcommands;
+ * each subcommand is a file of its own and gets all it shows from the daemon's JSON.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "tools/memctl.h"
+
+static const struct {
+	const char *name;
+	memctl_fn run;
+	const char *arguments, *help;
+} subcommands[] = {
+	{"probe", memctl_probe, "",
+	 "what this host offers: second-level paging, KSM, NUMA, PSI ..."},
+	{"status", memctl_status, "",
+	 "is memd well, what has it changed, what does it leave alone"},
+	{"guests", memctl_guests, "", "every guest: promised, has now, floor, target"},
+	{"report", memctl_report, "", "what is saved, by what, and which guest pays for it"},
+	{"explain", memctl_explain, "[GUEST]",
+	 "the last decisions: why, what was expected, what came"},
+	{"reset", memctl_reset, "", "undo every change memd made to host settings"},
+};
+
+static void print_help(FILE *out)
+{
+	fputs("usage: memctl [--json] [--bytes] [--socket PATH] COMMAND [ARGUMENT...]\n\n"
+	      "Commands:\n",
+	      out);
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++) {
+		char left[32];
+
+		snprintf(left, sizeof(left), "%s %s", subcommands[i].name,
+			 subcommands[i].arguments);
+		fprintf(out, "  %-18s %s\n", left, subcommands[i].help);
+	}
+	fputs("\nOptions:\n"
+	      "  --json             one JSON document, sizes in bytes (schema 1)\n"
+	      "  --bytes            sizes as plain numbers of bytes\n"
+	      "  --socket PATH      memd's control socket (default " MEMCTL_SOCKET ",\n"
+	      "                     or what MEMD_SOCKET says)\n"
+	      "  --limit N          explain: the last N decisions only\n"
+	      "  --help, --version\n\n"
+	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
+	      out);
+}
+
+static enum memctl_exit run_subcommand(const struct memctl *ctl, int argc, char **argv)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
+		if (strcmp(argv[0], subcommands[i].name) == 0)
+			return subcommands[i].run(ctl, argc, argv);
+	log_err("there is no command '%s'; `memctl --help` lists them", argv[0]);
+	return MEMCTL_USAGE;
+}
+
+static bool parse_limit(const char *text, unsigned int *ret_limit)
+{
+	char *end;
+	long limit = strtol(text, &end, 10);
+
+	if (*end || end == text || limit < 1 || limit > 100000) {
+		log_err("--limit %s: expected a number of decisions from 1 to 100000", text);
+		return false;
+	}
+	*ret_limit = (unsigned int)limit;
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	enum { OPT_JSON = 256, OPT_BYTES, OPT_SOCKET, OPT_LIMIT, OPT_HELP, OPT_VERSION };
+	static const struct option longs[] = {
+		{"json", no_argument, NULL, OPT_JSON},
+		{"bytes", no_argument, NULL, OPT_BYTES},
+		{"socket", required_argument, NULL, OPT_SOCKET},
+		{"limit", required_argument, NULL, OPT_LIMIT},
+		{"help", no_argument, NULL, OPT_HELP},
+		{"version", no_argument, NULL, OPT_VERSION},
+		{0},
+	};
+	const char *env = getenv("MEMD_SOCKET");
+	struct memctl ctl = {.socket = env && *env ? env : MEMCTL_SOCKET};
+	int c;
+
+	log_init("memctl", LOG_LEVEL_INFO);
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case OPT_JSON:
+			ctl.json = true;
+			break;
+		case OPT_BYTES:
+			ctl.bytes = true;
+			break;
+		case OPT_SOCKET:
+			ctl.socket = optarg;
+			break;
+		case OPT_LIMIT:
+			if (!parse_limit(optarg, &ctl.limit))
+				return MEMCTL_USAGE;
+			break;
+		case 'h':
+		case OPT_HELP:
+			print_help(stdout);
+			return MEMCTL_OK;
+		case OPT_VERSION:
+			puts("memctl " MEMD_VERSION);
+			return MEMCTL_OK;
+		default:
+			fputs("Try `memctl --help`.\n", stderr);
+			return MEMCTL_USAGE;
+		}
+	}
+	if (optind == argc) {
+		print_help(stderr);
+		return MEMCTL_USAGE;
+	}
+	return (int)run_subcommand(&ctl, argc - optind, argv + optind);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What memctl's subcommands share: the options before the subcommand, the way to the daemon, and
+ * the exit statuses that scripts rely on.
+ */
+#ifndef MEMD_TOOLS_MEMCTL_H
+#define MEMD_TOOLS_MEMCTL_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+
+#include "common/wire.h"
+
+#define MEMCTL_SOCKET "/run/memd/memd.sock"
+
+enum memctl_exit {
+	MEMCTL_OK = 0,
+	MEMCTL_FAILED = 1,
+	MEMCTL_USAGE = 2,
+	MEMCTL_UNREACHABLE = 3,
+};
+
+struct memctl {
+	const char *socket;
+	bool json;
+	bool bytes;	    /* sizes as plain numbers of bytes */
+	unsigned int limit; /* explain: at most this many decisions, 0: the daemon's default */
+};
+
+/* One subcommand; argv[0] is its name. Returns the exit status. */
+typedef enum memctl_exit (*memctl_fn)(const struct memctl *ctl, int argc, char **argv);
+
+enum memctl_exit memctl_probe(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
+
+/* Connect; on failure says why and what to do, and returns MEMCTL_UNREACHABLE. */
+enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **ret_client);
+
+/*
+ * One command to the daemon; the answer is the caller's. args are taken over (may be NULL). With
+ * --json the answer is printed here and *ret_answer stays NULL: there is nothing left to show.
+ */
+enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, json_object *args,
+			      json_object **ret_answer);
+
+/* Print a document as --json does: indented, one newline at the end. */
+void memctl_print_json(json_object *document);
+
+/* A subcommand that takes no arguments got some: says so. */
+bool memctl_no_arguments(int argc, char **argv);
+
+#endif

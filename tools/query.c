@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The way from memctl to memd and back; see memctl.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "tools/memctl.h"
+
+/* memd answers from memory; more than this means that it is stopped or stuck. */
+#define QUERY_TIMEOUT_US (10 * USEC_PER_SEC)
+
+static const char *connect_advice(int error)
+{
+	switch (error) {
+	case ENOENT:
+		return "memd is not running here, or listens elsewhere (--socket)";
+	case ECONNREFUSED:
+		return "memd has died; start it again, or `memctl reset` to restore the host";
+	case EACCES:
+	case EPERM:
+		return "not allowed; run as root";
+	case ETIMEDOUT:
+		return "memd does not answer in time";
+	case EPROTO:
+		return "that is not a QMP socket";
+	default:
+		return strerror(error);
+	}
+}
+
+enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **ret_client)
+{
+	int r = wire_client_open(ctl->socket, QUERY_TIMEOUT_US, ret_client);
+
+	if (r == 0)
+		return MEMCTL_OK;
+	log_err("%s: %s", ctl->socket, connect_advice(-r));
+	return MEMCTL_UNREACHABLE;
+}
+
+void memctl_print_json(json_object *document)
+{
+	puts(json_object_to_json_string_ext(document, JSON_C_TO_STRING_PRETTY |
+							      JSON_C_TO_STRING_SPACED |
+							      JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, json_object *args,
+			      json_object **ret_answer)
+{
+	struct wire_client *client = NULL;
+	struct wire_error err = {0};
+	AUTO_JSON json_object *answer = NULL;
+	enum memctl_exit status = memctl_connect(ctl, &client);
+	int r;
+
+	if (status != MEMCTL_OK) {
+		json_object_put(args);
+		return status;
+	}
+	r = wire_client_call(client, command, args, &answer, &err);
+	wire_client_close(client);
+	if (r == -EREMOTEIO) {
+		log_err("memd: %s", err.desc);
+		return MEMCTL_FAILED;
+	}
+	if (r < 0) {
+		log_err("%s: %s: %s", ctl->socket, command, connect_advice(-r));
+		return MEMCTL_UNREACHABLE;
+	}
+	if (ctl->json)
+		memctl_print_json(answer);
+	else
+		*ret_answer = TAKE_PTR(answer);
+	return MEMCTL_OK;
+}
+
+bool memctl_no_arguments(int argc, char **argv)
+{
+	if (argc == 1)
+		return true;
+	log_err("%s takes no argument, got '%s'", argv[0], argv[1]);
+	return false;
+}

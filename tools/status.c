@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/* memctl status: is the daemon well, what has it changed on the host, what does it leave alone. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/size.h"
+#include "tools/memctl.h"
+#include "tools/table.h"
+
+static uint64_t number(json_object *obj, const char *key)
+{
+	uint64_t value = 0;
+
+	json_get_u64(obj, key, &value);
+	return value;
+}
+
+static const char *text(json_object *obj, const char *key)
+{
+	const char *value = json_get_str(obj, key);
+
+	return value ? value : "?";
+}
+
+static void print_head(const struct memctl *ctl, json_object *status)
+{
+	uint64_t up_s = number(status, "uptime_us") / USEC_PER_SEC;
+	json_object *tick = json_get_obj(status, "tick");
+	json_object *guests = json_get_obj(status, "guests");
+	json_object *trace = json_get_obj(status, "trace");
+	char size[SIZE_TEXT_MAX];
+
+	printf("memd %s, %s, up %" PRIu64 ":%02" PRIu64 ":%02" PRIu64 "\n", text(status, "version"),
+	       text(status, "mode"), up_s / 3600, up_s / 60 % 60, up_s % 60);
+	printf("host state   %s", text(status, "state"));
+	if (number(status, "need_bytes") > 0)
+		printf(", %s short of where it should be",
+		       table_size(number(status, "need_bytes"), ctl->bytes, size, sizeof(size)));
+	printf("\nguests       %" PRIu64 ", %" PRIu64 " answering, %" PRIu64
+	       " with less than promised\n",
+	       number(guests, "total"), number(guests, "answering"), number(guests, "ballooned"));
+	printf("ticks        %" PRIu64 ", the last took %" PRIu64 " us, the longest %" PRIu64
+	       " us\n",
+	       number(tick, "count"), number(tick, "last_us"), number(tick, "max_us"));
+	if (trace && json_get_str(trace, "path"))
+		printf("trace        %s, %s\n", text(trace, "path"),
+		       table_size(number(trace, "bytes"), ctl->bytes, size, sizeof(size)));
+}
+
+/* {"run":1,"pages_to_scan":...}: whatever the daemon tells of KSM, on one line. */
+static void print_ksm(json_object *ksm)
+{
+	const char *sep = "KSM          ";
+
+	if (!json_object_is_type(ksm, json_type_object))
+		return;
+	json_object_object_foreach (ksm, key, value) {
+		if (json_object_is_type(value, json_type_object))
+			continue;
+		printf("%s%s %s", sep, key, value ? json_object_get_string(value) : "unknown");
+		sep = ", ";
+	}
+	putchar('\n');
+}
+
+static void print_changes(json_object *changes)
+{
+	static const struct table_column columns[] = {
+		{"CHANGED ON THE HOST", TABLE_TEXT, "file"},
+		{"WAS", TABLE_TEXT, "original"},
+		{"IS", TABLE_TEXT, "current"},
+		{0},
+	};
+	struct table *table;
+
+	if (!changes || json_object_array_length(changes) == 0) {
+		puts("No host setting is changed.");
+		return;
+	}
+	table = table_new(columns, true);
+	if (!table)
+		return;
+	for (size_t i = 0; i < json_object_array_length(changes); i++)
+		table_row(table, json_object_array_get_idx(changes, i));
+	table_print(table);
+	table_free(table);
+	puts("`memctl reset` or stopping memd brings the old values back.");
+}
+
+enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
+{
+	AUTO_JSON json_object *status = NULL;
+	json_object *aside, *errors;
+	enum memctl_exit exit_status;
+
+	if (!memctl_no_arguments(argc, argv))
+		return MEMCTL_USAGE;
+	exit_status = memctl_query(ctl, "query-status", NULL, &status);
+	if (!status)
+		return exit_status;
+	print_head(ctl, status);
+	print_ksm(json_get_obj(status, "ksm"));
+	aside = json_get_array(status, "standing_aside");
+	for (size_t i = 0; aside && i < json_object_array_length(aside); i++) {
+		json_object *one = json_object_array_get_idx(aside, i);
+
+		printf("leaves alone %s: %s\n", text(one, "what"), text(one, "why"));
+	}
+	print_changes(json_get_array(status, "changes"));
+	errors = json_get_array(status, "errors");
+	for (size_t i = 0; errors && i < json_object_array_length(errors); i++)
+		printf("error        %s\n",
+		       json_object_get_string(json_object_array_get_idx(errors, i)));
+	return MEMCTL_OK;
+}
