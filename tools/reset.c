@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * memctl reset: bring host settings back. A running daemon does it and stands still afterwards;
+ * without one the journal it left beside its socket is enough.
+ */
+#include <errno.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/kfile.h"
+#include "common/log.h"
+#include "common/undo.h"
+#include "tools/memctl.h"
+
+static void collect(void *ctx, const struct undo_report *report)
+{
+	json_object *list = ctx, *one = json_object_new_object();
+
+	json_add_str(one, "file", report->path);
+	json_add_str(one, "result", undo_result_name(report->result));
+	json_add_str(one, "value", report->original);
+	json_add_str(one, "error", report->error ? strerror(-report->error) : NULL);
+	json_object_array_add(list, one);
+}
+
+/* The same document as the daemon's, from the journal of a dead one. */
+static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
+{
+	AUTO_FREE char *path = strdup(ctl->socket);
+	AUTO_FD int root = kfile_open_root("/");
+	json_object *list;
+	int r;
+
+	if (!path)
+		return -ENOMEM;
+	if (root < 0)
+		return root;
+	list = json_object_new_array();
+	*ret_answer = json_object_new_object();
+	json_add_i64(*ret_answer, "schema", 1);
+	json_object_object_add(*ret_answer, "restored", list);
+	r = undo_restore_dir(root, dirname(path), collect, list);
+	if (r > 0)
+		r = -EIO;
+	return r;
+}
+
+static void show(json_object *answer)
+{
+	json_object *list = json_get_array(answer, "restored");
+
+	if (!list || json_object_array_length(list) == 0)
+		puts("Nothing to restore: no host setting is changed.");
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json_object *one = json_object_array_get_idx(list, i);
+		const char *file = json_get_str(one, "file"), *result = json_get_str(one, "result");
+		const char *value = json_get_str(one, "value"), *error = json_get_str(one, "error");
+
+		printf("%s%s: %s", file ? "/" : "", file ? file : "a line of the journal",
+		       result ? result : "?");
+		if (value)
+			printf(" (%s)", value);
+		printf("%s%s\n", error ? ": " : "", error ? error : "");
+	}
+}
+
+enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
+{
+	AUTO_JSON json_object *answer = NULL;
+	struct wire_client *client = NULL;
+	struct wire_error err = {0};
+	int r;
+
+	if (!memctl_no_arguments(argc, argv))
+		return MEMCTL_USAGE;
+	r = wire_client_open(ctl->socket, 10000000, &client);
+	if (r == 0) {
+		r = wire_client_call(client, "reset", NULL, &answer, &err);
+		wire_client_close(client);
+		if (r < 0) {
+			log_err("memd: %s", r == -EREMOTEIO ? err.desc : strerror(-r));
+			return MEMCTL_FAILED;
+		}
+	} else {
+		r = restore_journal(ctl, &answer);
+		if (r == -EWOULDBLOCK) {
+			log_err("%s does not answer, but a memd holds the journal beside it: it "
+				"is stuck; stop it, then try again",
+				ctl->socket);
+			return MEMCTL_UNREACHABLE;
+		}
+		if (r < 0 && r != -EIO) {
+			log_err("journal beside %s: %s", ctl->socket, strerror(-r));
+			return MEMCTL_FAILED;
+		}
+	}
+	if (ctl->json)
+		memctl_print_json(answer);
+	else
+		show(answer);
+	if (r < 0)
+		log_err("some settings could not be restored; they stay in the journal");
+	return r < 0 ? MEMCTL_FAILED : MEMCTL_OK;
+}
