@@ -40,7 +40,7 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. $(WARN) 
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
 
 PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 JSON_LIBS   = $(shell pkg-config --libs json-c)
 VMM_LIBS    = $(JSON_LIBS) -lnuma -lpthread
 MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf) -lnuma

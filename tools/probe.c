@@ -35,7 +35,8 @@ static void show(const struct memctl *ctl, json_object *answer)
 		if (!json_object_object_get_ex(fact, "value", &value) || !value)
 			table_set(table, row, 1, "absent");
 		if (!json_get_str(fact, "reason"))
-			table_set(table, row, 2, "");
+			table_set(table, row, 2,
+				  json_get_str(fact, "detail") ? json_get_str(fact, "detail") : "");
 	}
 	table_print(table);
 	table_free(table);
