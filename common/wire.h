@@ -43,17 +43,25 @@ int wire_conn_read(struct wire_conn *conn);
 /*
  * Next message out of what was read. 1: *ret_message is an object for the caller to put; 0: none
  * complete yet; -EBADMSG: not JSON or not an object (skipped to the next line);
- * -EMSGSIZE: longer than WIRE_MESSAGE_MAX (skipped to the next line). After an error, call again.
+ * -EMSGSIZE: longer than WIRE_MESSAGE_MAX, or nested or split beyond reason (skipped to the next
+ * line). After an error, call again. A complete object with a flaw within is skipped alone. The
+ * byte 0xff drops what is half-read, as in QEMU.
  */
 int wire_conn_next(struct wire_conn *conn, json_object **ret_message);
 
-/* Queue and try to send. The message stays the caller's. 0; -ENOBUFS: backlog full; -errno: broken.
+/* What the last error of wire_conn_next() was about, in QEMU's manner. */
+const char *wire_conn_why(const struct wire_conn *conn);
+
+/*
+ * Queue and try to send. The message stays the caller's. 0; -EMSGSIZE: above WIRE_MESSAGE_MAX;
+ * -ENOBUFS: backlog full; -errno: broken.
  */
 int wire_conn_send(struct wire_conn *conn, json_object *message);
 
 /* Send what is queued. 0: all out; 1: some left, wait for EPOLLOUT; -errno: broken. */
 int wire_conn_flush(struct wire_conn *conn);
 bool wire_conn_has_backlog(const struct wire_conn *conn);
+size_t wire_conn_backlog_bytes(const struct wire_conn *conn);
 
 /* Is the connection on a message boundary, nothing half-read? (For tests and drop messages.) */
 bool wire_conn_is_idle(const struct wire_conn *conn);
@@ -88,7 +96,8 @@ void json_add_bool(json_object *obj, const char *key, bool value);
 
 /*
  * JSON reading from peers that may lie: true when obj is an object, key is there and of that type.
- * *ret is untouched otherwise. u64 refuses negative numbers.
+ * *ret is untouched otherwise. u64 refuses negative numbers, str refuses a NUL within. What is
+ * returned is borrowed from obj.
  */
 bool json_get_u64(json_object *obj, const char *key, uint64_t *ret_value);
 bool json_get_bool(json_object *obj, const char *key, bool *ret_value);
@@ -144,14 +153,19 @@ struct wire_server_options {
 };
 
 /*
- * Listen. A socket file left by a dead process is replaced; one that still answers is
- * -EADDRINUSE. The server never blocks: poll wire_server_fd() for input, then call
- * wire_server_process(). A client that stalls or sends garbage affects itself only.
+ * Listen. A socket file left by a dead process is replaced; one that still answers is -EADDRINUSE,
+ * a file that is no socket -EEXIST, a path too long for a socket address -ENAMETOOLONG (nothing is
+ * logged: see wire_server_why()). The server never blocks: poll wire_server_fd() for input, then
+ * call wire_server_process(). A client that stalls or sends garbage affects itself only.
  */
 int wire_server_new(const struct wire_server_options *options, struct wire_server **ret_server);
 void wire_server_free(
 	struct wire_server *server); /* closes all, unlinks the socket; NULL is fine */
 int wire_server_fd(const struct wire_server *server);
+
+/* What an error of wire_server_new() means and what to do, for "socket PATH: %s". */
+const char *wire_server_why(int error);
+
 void wire_server_process(struct wire_server *server);
 
 /* {"event": name, "data": data, "timestamp": ...} to every negotiated client. Takes over data (or
@@ -165,7 +179,10 @@ void wire_server_drain(struct wire_server *server, uint64_t timeout_us);
 
 struct wire_client;
 
-/* Connect, read the greeting, negotiate. -errno of connect(2); -ETIMEDOUT; -EPROTO: not QMP. */
+/*
+ * Connect, read the greeting, negotiate. -errno of connect(2); -ETIMEDOUT; -EPROTO: not QMP;
+ * -EBUSY: the server has its most clients already. timeout_us holds for each later call too.
+ */
 int wire_client_open(const char *path, uint64_t timeout_us, struct wire_client **ret_client);
 void wire_client_close(struct wire_client *client); /* NULL is fine */
 
