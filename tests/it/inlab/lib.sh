@@ -1,0 +1,68 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# For the scripts that run inside the lab: results, guests, QMP. Images under /lab, this folder's
+# parent at /share. Sourced; work happens in $dir, which goes with the emulated host.
+# shellcheck disable=SC2034
+set -uo pipefail
+dir=/tmp/t
+mkdir -p $dir
+failures=0
+
+ok() { echo "ok $1"; }
+not_ok() {
+	echo "not ok $1 - ${*:2}"
+	failures=$((failures + 1))
+}
+skip() { echo "skip $1 - ${*:2}"; }
+# name, then a test's words: passes when the test holds.
+expect() {
+	local name=$1
+	shift
+	if "$@"; then ok "$name"; else not_ok "$name" "false: $*"; fi
+}
+# a is within percent of b: a, b, percent.
+near() { awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(d * 100 <= p * b) }'; }
+
+# start NAME VMM-OPTION...: console and QMP sockets under $dir; the pid in pid[NAME].
+declare -A pid
+kernel=/lab/vmlinuz initrd=/lab/initrd
+start() {
+	local name=$1
+	shift
+	vmm --name "$name" --kernel "$kernel" --initrd "$initrd" --serial "unix:$dir/$name.console" \
+		--append "console=ttyS0 quiet lab.name=$name" --qmp "$dir/$name.qmp" "$@" >"$dir/$name.log" 2>&1 &
+	pid[$name]=$!
+}
+ready() { /share/guestsh -t "${2:-240}" --ready "$dir/$1.console"; }
+guest() { /share/guestsh -t "${3:-60}" "$dir/$1.console" "$2"; }
+# The process's exit status, waiting at most SECONDS: name, seconds. 255: still there.
+ended() {
+	local i
+	for ((i = 0; i < $2 * 5; i++)); do
+		kill -0 "${pid[$1]}" 2>/dev/null || {
+			wait "${pid[$1]}"
+			return $?
+		}
+		sleep 0.2
+	done
+	return 255
+}
+stop() {
+	kill "${pid[$1]}" 2>/dev/null
+	ended "$1" 20
+}
+
+# One QMP command; prints what it returns: socket, command, arguments as JSON.
+qmp() {
+	local request='{"execute":"qmp_capabilities"}'$'\n''{"execute":"'$2'"'${3:+,\"arguments\":$3}',"id":"q"}'
+	printf '%s\n' "$request" | socat -t 10 -T 20 - "UNIX-CONNECT:$1" |
+		jq -c 'select(.id == "q") | if has("error") then {error: .error} else .return end' | head -n 1
+}
+
+rss_kib() { awk '/^Rss:/ { print $2 }' "/proc/$1/smaps_rollup"; }
+guest_kib() { guest "$1" "awk '/^$2:/ { print \$2 }' /proc/meminfo" | tr -dc 0-9; }
+# KiB of the process's anonymous memory on node: pid, node.
+node_kib() {
+	awk -v n="N$2=" '{ size = 4; kb = 0; for (i = 2; i <= NF; i++) { if (index($i, n) == 1) pages = substr($i, length(n) + 1); if ($i ~ /^kernelpagesize_kB=/) size = substr($i, 19) }
+		if (pages) sum += pages * size; pages = 0 } END { print sum + 0 }' "/proc/$1/numa_maps"
+}
