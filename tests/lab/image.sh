@@ -32,6 +32,7 @@ IMAGE_HOST_MODULES='virtio_pci virtio_blk virtio_console'
 # The archive that this machine installs from, so that no host name is written down here.
 image_mirror() {
 	local codename uri
+	# shellcheck source=/dev/null
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	# shellcheck disable=SC2016 # the $(...) are fields of apt's own format
 	uri=$(apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' \
@@ -161,21 +162,25 @@ image_build_base() {
 	done
 	image_drop "$tmp/host" "${IMAGE_DROP_HOST[@]}"
 	image_drop "$tmp/guest" "${IMAGE_DROP_GUEST[@]}"
-	mkdir -p "$tmp"/host/{lab,share,out,stage}
+	mkdir -p "$tmp"/host/{lab,share,out,stage,usr/lib/busybox}
+	# Last on PATH: what Debian's own packages here do not have.
+	chroot "$tmp/host" /usr/bin/busybox --install -s /usr/lib/busybox
 	echo lab >"$tmp/host/etc/hostname"
 	echo '127.0.0.1 localhost lab' >"$tmp/host/etc/hosts"
 	find "$tmp/host/usr/lib/x86_64-linux-gnu" -maxdepth 1 -name 'lib*.so*' -printf '%f\n' \
 		>"$tmp/host.libs"
-	image_ext4 "$tmp/host" "$tmp/host.img" 4096
+	image_ext4 "$tmp/host.img" 4096 "$tmp/host"
 	tar -C "$tmp/guest" -cf "$tmp/guest.tar" .
 	rm -rf "$tmp/host" "$tmp/guest"
 }
 
-# An ext4 file system of SIZE_MIB with the content of DIR.
+# Makes an ext4 file system of SIZE_MIB in FILE (sparse), with the content of DIR if it is given.
 image_ext4() {
-	local dir=$1 file=$2 size_mib=$3
+	local file=$1 size_mib=$2 dir=${3:-}
+	rm -f "$file"
+	truncate -s "${size_mib}M" "$file"
 	PATH=$PATH:/usr/sbin mke2fs -q -F -t ext4 -O ^has_journal,^resize_inode -m 0 \
-		-E lazy_itable_init=1,nodiscard -d "$dir" "$file" "${size_mib}M"
+		-E lazy_itable_init=1,nodiscard ${dir:+-d "$dir"} "$file"
 }
 
 # Fills DIR with the modules NAMES of the kernel in BASE, and a list of them in load order.
@@ -196,45 +201,137 @@ image_cpio() {
 	(cd "$dir" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -R 0:0 -o -H newc) >"$file"
 }
 
-# A busybox initramfs with INIT as /init and modules NAMES.
+# A busybox initramfs: INIT as /init, busybox from USERLAND, modules NAMES of KERNEL.
 image_initrd() {
-	local base=$1 version=$2 init=$3 file=$4 dir=$4.d
+	local kernel=$1 userland=$2 init=$3 file=$4 dir=$4.d
 	shift 4
-	mkdir -p "$dir"/{bin,dev,proc,sys,tmp,run,root,usr/lib} "$dir/usr/bin"
+	mkdir -p "$dir"/{bin,dev,proc,sys,tmp,run,root,mnt,usr/bin,usr/lib}
 	ln -s usr/lib "$dir/lib"
-	cp "$base/busybox" "$dir/bin/busybox"
+	cp "$userland/usr/bin/busybox" "$dir/bin/busybox"
 	ln -s busybox "$dir/bin/sh"
 	install -m 755 "$init" "$dir/init"
-	[[ ! -e $base.memhog ]] || install -m 755 "$base.memhog" "$dir/bin/memhog"
-	image_modules "$base/$version" "$dir" "$@"
+	[[ $init != */guest-init ]] || install -m 755 "$userland/usr/bin/memhog" "$dir/bin/memhog"
+	image_modules "$kernel" "$dir" "$@"
 	image_cpio "$dir" "$file"
 	rm -rf "$dir"
 }
 
-image_build() {
-	local base=$1 tmp=$2 lab=$2/lab version suffix
+# shellcheck disable=SC2086 # lists of module names are meant to split
+image_build_lab() {
+	local tmp=$1 base=$2 lab=$1/lab guest=$1/guest version suffix
 	lab_say "making initrds and guest disks"
-	mkdir -p "$lab" "$tmp/guest"
+	mkdir -p "$lab" "$guest"
+	tar -C "$guest" -xf "$base/guest.tar"
 	gcc -std=gnu17 -O2 -Wall -Wextra -static -o "$lab/memhog" "$LAB_TOP/tests/guest/memhog.c"
-	tar -C "$tmp/guest" -xf "$base/guest.tar"
+	install -m 755 "$lab/memhog" "$guest/usr/bin/memhog"
+	install -m 755 "$LAB_DIR/guest-init" "$guest/init"
 	for version in 6.12 6.1; do
-		suffix=
-		[[ $version == 6.12 ]] || suffix=-$version
+		suffix=-$version
+		[[ $version != 6.12 ]] || suffix=
 		cp "$base/$version/vmlinuz" "$lab/vmlinuz$suffix"
-		image_guest_initrd "$base" "$version" "$lab" "$lab/initrd$suffix" "$tmp/guest"
-		image_host_initrd "$base" "$version" "$tmp/initrd-$version" "$tmp/guest"
+		image_initrd "$base/$version" "$guest" "$LAB_DIR/guest-init" "$lab/initrd$suffix" \
+			$IMAGE_GUEST_MODULES
+		image_initrd "$base/$version" "$guest" "$LAB_DIR/host-initrd" "$tmp/initrd-$version" \
+			$IMAGE_HOST_MODULES
+		image_modules "$base/$version" "$guest" $IMAGE_GUEST_MODULES
 	done
-	install -m 755 "$LAB_DIR/guest-init" "$tmp/guest/init"
-	install -m 755 "$lab/memhog" "$tmp/guest/usr/bin/memhog"
-	for version in 6.12 6.1; do
-		# shellcheck disable=SC2086 # a list of words
-		image_modules "$base/$version" "$tmp/guest" $IMAGE_GUEST_MODULES
+	image_cpio "$guest" "$lab/debian.cpio"
+	image_ext4 "$lab/guest.img" 768 "$guest"
+	image_ext4 "$tmp/lab.img" 1280 "$lab"
+	rm -rf "$guest"
+	ln -s "../${base##*/}" "$tmp/base"
+}
+
+# Prints a key over the recipe text and the files given.
+image_key() {
+	local text=$1
+	shift
+	{
+		echo "$text"
+		cat -- "$@"
+	} | sha256sum | cut -c1-16
+}
+
+# Runs BUILD in a temporary directory that becomes DIR only when it is complete.
+image_layer() {
+	local dir=$1 tmp=$1.tmp.$$
+	shift
+	[[ ! -d $dir ]] || return 0
+	rm -rf "$dir".tmp.*
+	mkdir -p "$tmp"
+	# A function tested by || runs without errexit, so it gets a shell of its own.
+	(
+		set -e
+		"$@" "$tmp"
+	) &
+	if ! wait $!; then
+		rm -rf "$tmp"
+		lab_die "building ${dir##*/} failed"
+	fi
+	mv -T "$tmp" "$dir"
+}
+
+image_layer_lab() {
+	image_build_lab "$1" "$IMAGE_BASE"
+}
+
+# Removes layers of older recipes that no running lab holds.
+image_prune() {
+	local dir fd
+	for dir in "$LAB_CACHE"/{image,base}-*; do
+		[[ -d $dir && $dir != "$IMAGE" && $dir != "$IMAGE_BASE" ]] || continue
+		exec {fd}<"$dir"
+		! flock -n -x "$fd" || rm -rf "$dir"
+		exec {fd}<&-
 	done
-	image_cpio "$tmp/guest" "$lab/debian.cpio"
-	image_ext4 "$tmp/guest" "$lab/guest.img" 768
-	image_ext4 "$lab" "$tmp/lab.img" 1024
-	rm -rf "$tmp/guest"
-	# Programs outside the emulated host use the same files.
-	cp "$base/host.libs" "$tmp/host.libs"
-	ln -s "../${base##*/}/host.img" "$tmp/host.img"
+}
+
+# Makes sure that the image is there; sets IMAGE to its directory and holds it until exit.
+image_ensure() {
+	local lock recipe
+	lab_need mmdebstrap mmdebstrap
+	lab_need mke2fs e2fsprogs
+	lab_need cpio cpio
+	lab_need xz xz-utils
+	lab_need qemu-system-x86_64 qemu-system-x86
+	lab_need gcc gcc
+	mkdir -p "$LAB_CACHE"
+	recipe=$(declare -f image_build_base image_kernel image_debootstrap image_drop image_ext4
+		declare -p IMAGE_SUITE IMAGE_SUITE_OLD IMAGE_KERNEL IMAGE_HOST_PACKAGES \
+			IMAGE_GUEST_PACKAGES IMAGE_DROP_HOST IMAGE_DROP_GUEST)
+	IMAGE_BASE=$LAB_CACHE/base-$(image_key "$recipe")
+	recipe+=$(declare -f image_build_lab image_initrd image_modules image_module_order image_cpio
+		declare -p IMAGE_GUEST_MODULES IMAGE_HOST_MODULES)
+	IMAGE=$LAB_CACHE/image-$(image_key "$recipe" "$LAB_DIR"/{guest-init,host-initrd} \
+		"$LAB_TOP/tests/guest/memhog.c")
+
+	exec {lock}>"$LAB_CACHE/lock"
+	flock "$lock"
+	if [[ ! -d $IMAGE ]]; then
+		if ((EUID != 0)); then
+			lab_need sudo sudo
+			lab_say "building the image needs root: using sudo"
+			sudo --preserve-env=LAB_CACHE,http_proxy,https_proxy "$LAB_DIR/lab" image --locked
+			sudo chown -hR "$(id -u):$(id -g)" "$IMAGE_BASE" "$IMAGE"
+		else
+			image_layer "$IMAGE_BASE" image_build_base
+			image_layer "$IMAGE" image_layer_lab
+		fi
+		image_prune
+	fi
+	exec {IMAGE_HOLD}<"$IMAGE" {IMAGE_BASE_HOLD}<"$IMAGE_BASE"
+	flock -s "$IMAGE_HOLD"
+	flock -s "$IMAGE_BASE_HOLD"
+	exec {lock}>&-
+}
+
+image_main() {
+	case ${1:-} in
+	'') image_ensure ;;
+	--print)
+		image_ensure
+		echo "$IMAGE"
+		;;
+	*) lab_die "image: unknown option '$1' (--print)" ;;
+	esac
 }
