@@ -21,9 +21,8 @@ struct nodes_node {
 };
 
 struct nodes {
-	size_t n_nodes; /* online nodes, by number; nodes at or above 64 and past the 16th are left
-			   out */
-	size_t n_left_out;
+	size_t n_nodes;	   /* online nodes, by number, the first POL_NODES_MAX of them */
+	size_t n_left_out; /* the rest */
 	struct nodes_node nodes[POL_NODES_MAX];
 	uint64_t balancing; /* numa_balancing: 0 off, 1 on, 2 tiering; POL_ABSENT: not built in */
 };

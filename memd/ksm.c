@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * KSM's files, kept open and read every tick. One that holds something else than a number turns
+ * the whole of KSM into "not present", with the file's name as the reason: half a picture would
+ * lead the policy to wrong prices.
+ */
+#include "memd/ksm.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/kfile.h"
+#include "memd/kept.h"
+#include "memd/manager.h"
+
+#define KSM_DIR "sys/kernel/mm/ksm/"
+
+static const char *const knob_paths[KSM_KNOB_COUNT] = {
+	[KSM_RUN] = KSM_DIR "run",
+	[KSM_PAGES_TO_SCAN] = KSM_DIR "pages_to_scan",
+	[KSM_SLEEP_MILLISECS] = KSM_DIR "sleep_millisecs",
+	[KSM_ADVISOR_MODE] = KSM_DIR "advisor_mode",
+	[KSM_ADVISOR_TARGET_SCAN_TIME] = KSM_DIR "advisor_target_scan_time",
+	[KSM_ADVISOR_MAX_CPU] = KSM_DIR "advisor_max_cpu",
+	[KSM_SMART_SCAN] = KSM_DIR "smart_scan",
+	[KSM_USE_ZERO_PAGES] = KSM_DIR "use_zero_pages",
+	[KSM_MERGE_ACROSS_NODES] = KSM_DIR "merge_across_nodes",
+	[KSM_MAX_PAGE_SHARING] = KSM_DIR "max_page_sharing",
+};
+
+/* What is read every tick. Those that every kernel with KSM has are required. */
+static const struct counter {
+	const char *path;
+	size_t offset;
+	bool required;
+} counters[] = {
+	{KSM_DIR "run", offsetof(struct pol_ksm, run), true},
+	{KSM_DIR "pages_to_scan", offsetof(struct pol_ksm, pages_to_scan), true},
+	{KSM_DIR "sleep_millisecs", offsetof(struct pol_ksm, sleep_ms), true},
+	{KSM_DIR "pages_shared", offsetof(struct pol_ksm, pages_shared), true},
+	{KSM_DIR "pages_sharing", offsetof(struct pol_ksm, pages_sharing), true},
+	{KSM_DIR "pages_unshared", offsetof(struct pol_ksm, pages_unshared), true},
+	{KSM_DIR "pages_volatile", offsetof(struct pol_ksm, pages_volatile), true},
+	{KSM_DIR "full_scans", offsetof(struct pol_ksm, full_scans), true},
+	{KSM_DIR "ksm_zero_pages", offsetof(struct pol_ksm, zero_pages), false},
+	{KSM_DIR "pages_scanned", offsetof(struct pol_ksm, pages_scanned), false},
+};
+
+struct ksm {
+	int rootfd;
+	int fds[ARRAY_SIZE(counters)]; /* -errno of open(2) where it could not be opened */
+	int vmstat_fd, ksmd_fd;
+	uint64_t us_per_tick;
+	bool has[KSM_KNOB_COUNT];
+	int writable; /* 0 or the -errno of asking */
+	char reason[192];
+};
+
+const char *ksm_knob_path(enum ksm_knob knob)
+{
+	return knob_paths[knob];
+}
+
+const char *ksm_knob_name(enum ksm_knob knob)
+{
+	return knob_paths[knob] + strlen(KSM_DIR);
+}
+
+/* The line of /proc/PID/stat behind the comm, which may hold spaces and brackets itself. */
+static const char *stat_after_comm(const char *stat)
+{
+	const char *p = strrchr(stat, ')');
+
+	return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
+/* /proc/PID/stat of the kernel thread "ksmd": a child of kthreadd, whoever else is called so. */
+static int ksmd_open(int rootfd)
+{
+	AUTO_FD int procfd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_DIR DIR *dir = NULL;
+	struct dirent *entry;
+
+	if (procfd < 0)
+		return -errno;
+	dir = fdopendir(procfd);
+	if (!dir)
+		return -errno;
+	TAKE_FD(procfd);
+	while ((entry = readdir(dir))) {
+		char path[64], stat[1024];
+		const char *rest;
+
+		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
+			continue;
+		snprintf(path, sizeof(path), "proc/%s/stat", entry->d_name);
+		if (kfile_read(rootfd, path, stat, sizeof(stat)) < 0 || !strstr(stat, "(ksmd)"))
+			continue;
+		rest = stat_after_comm(stat);
+		if (rest && rest[0] && !strncmp(rest + 1, " 2 ", 3))
+			return kept_open(rootfd, path);
+	}
+	return -ENOENT;
+}
+
+int ksm_open(int rootfd, struct ksm **ret_ksm)
+{
+	struct ksm *ksm = calloc(1, sizeof(*ksm));
+	long hz = sysconf(_SC_CLK_TCK);
+
+	if (!ksm)
+		return -ENOMEM;
+	ksm->rootfd = rootfd;
+	ksm->us_per_tick = USEC_PER_SEC / (hz > 0 ? (uint64_t)hz : 100);
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		ksm->fds[i] = kept_open(rootfd, counters[i].path);
+	for (size_t i = 0; i < KSM_KNOB_COUNT; i++)
+		ksm->has[i] = faccessat(rootfd, knob_paths[i], F_OK, 0) == 0;
+	/* access(2) answers EROFS for a read-only /sys too, which root's permissions do not show */
+	ksm->writable = faccessat(rootfd, knob_paths[KSM_RUN], W_OK, AT_EACCESS) < 0 ? -errno : 0;
+	ksm->vmstat_fd = kept_open(rootfd, "proc/vmstat");
+	ksm->ksmd_fd = ksm->has[KSM_RUN] ? ksmd_open(rootfd) : -ENOENT;
+	snprintf(ksm->reason, sizeof(ksm->reason), "not looked at yet");
+	*ret_ksm = ksm;
+	return 0;
+}
+
+void ksm_close(struct ksm *ksm)
+{
+	if (!ksm)
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		cleanup_fd(&ksm->fds[i]);
+	cleanup_fd(&ksm->vmstat_fd);
+	cleanup_fd(&ksm->ksmd_fd);
+	free(ksm);
+}
+
+/* utime + stime of ksmd (fields 14 and 15 of proc_pid_stat(5)), microseconds. */
+static uint64_t ksmd_cpu_us(const struct ksm *ksm)
+{
+	unsigned long long utime, stime;
+	const char *rest;
+	char stat[1024];
+
+	if (kept_read(ksm->ksmd_fd, stat, sizeof(stat)) < 0)
+		return POL_ABSENT;
+	rest = stat_after_comm(stat);
+	if (!rest || sscanf(rest, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &utime,
+			    &stime) != 2)
+		return POL_ABSENT;
+	return (utime + stime) * ksm->us_per_tick;
+}
+
+static void reason_set(struct ksm *ksm, const char *path, int error)
+{
+	if (error == -ENOENT && !ksm->has[KSM_RUN])
+		snprintf(ksm->reason, sizeof(ksm->reason),
+			 "this kernel has no KSM (built without CONFIG_KSM): no /%srun", KSM_DIR);
+	else if (error == -ENOENT)
+		snprintf(ksm->reason, sizeof(ksm->reason), "/%s is missing", path);
+	else if (error == -EINVAL)
+		snprintf(ksm->reason, sizeof(ksm->reason), "/%s does not hold a number", path);
+	else
+		snprintf(ksm->reason, sizeof(ksm->reason), "/%s cannot be read: %s", path,
+			 strerror(-error));
+}
+
+int ksm_sense_vmstat(struct ksm *ksm, const char *vmstat, struct pol_ksm *ret_ksm)
+{
+	struct pol_ksm out = {.present = true, .mergeable_any = ret_ksm->mergeable_any};
+
+	ksm->reason[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+		uint64_t value = POL_ABSENT;
+		int r = ksm->fds[i] < 0 ? ksm->fds[i] : kept_read_u64(ksm->fds[i], &value);
+
+		memcpy((char *)&out + counters[i].offset, &value, sizeof(value));
+		if (r < 0 && counters[i].required && out.present) {
+			out.present = false;
+			reason_set(ksm, counters[i].path, r);
+		}
+	}
+	if (out.present && out.run > 2) {
+		out.present = false;
+		snprintf(ksm->reason, sizeof(ksm->reason), "/%srun holds %llu, not 0, 1 or 2",
+			 KSM_DIR, (unsigned long long)out.run);
+	}
+	if (out.present && ksm->writable < 0) {
+		out.present = false;
+		snprintf(ksm->reason, sizeof(ksm->reason), "/%srun cannot be written: %s%s",
+			 KSM_DIR, strerror(-ksm->writable),
+			 ksm->writable == -EACCES ? "; run as root" : "");
+	}
+	out.advisor = ksm->has[KSM_ADVISOR_MODE];
+	out.smart_scan = ksm->has[KSM_SMART_SCAN];
+	if (!vmstat || kfile_field_u64(vmstat, "cow_ksm", &out.cow_breaks) < 0)
+		out.cow_breaks = POL_ABSENT;
+	out.cpu_us = ksmd_cpu_us(ksm);
+	*ret_ksm = out;
+	return 0;
+}
+
+int ksm_sense(struct ksm *ksm, struct pol_ksm *ret_ksm)
+{
+	char vmstat[16384];
+	int r = kept_read(ksm->vmstat_fd, vmstat, sizeof(vmstat));
+
+	return ksm_sense_vmstat(ksm, r < 0 ? NULL : vmstat, ret_ksm);
+}
+
+const char *ksm_reason(const struct ksm *ksm)
+{
+	return ksm->reason[0] ? ksm->reason : NULL;
+}
+
+bool ksm_has(const struct ksm *ksm, enum ksm_knob knob)
+{
+	return ksm->has[knob];
+}
+
+int ksm_knob_read(const struct ksm *ksm, enum ksm_knob knob, char *buf, size_t n)
+{
+	return kfile_read_choice(ksm->rootfd, knob_paths[knob], buf, n);
+}
+
+bool ksm_owned_elsewhere(int rootfd, char *why, size_t n)
+{
+	struct manager managers[MANAGERS_MAX];
+	int count = manager_scan(rootfd, managers, MANAGERS_MAX);
+
+	for (int i = 0; i < count; i++) {
+		if (!(managers[i].fields & MANAGER_KSM))
+			continue;
+		if (why)
+			snprintf(why, n, "%s (pid %d) sets KSM too; to hand it to memd: %s",
+				 managers[i].name, (int)managers[i].pid, managers[i].advice);
+		return true;
+	}
+	return false;
+}
