@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The registry: from socket files to guests to the policy's snapshot. Pointers to guests stay
+ * valid until the next guests_scan(); everything else here may only change what they hold.
+ */
+#include <errno.h>
+#include <glob.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "memd/guest.h"
+#include "memd/guest_qmp.h"
+
+int guests_init(struct guests *guests, sd_event *event, const struct config *config,
+		const struct guests_hooks *hooks, bool dry_run, int rootfd)
+{
+	*guests = (struct guests){
+		.event = event,
+		.config = config,
+		.hooks = *hooks,
+		.dry_run = dry_run,
+		.rootfd = rootfd,
+		.next_id = 1,
+		.capacity = GUESTS_MAX,
+		/* All at once: a tick under memory pressure must not grow this. */
+		.v = calloc(GUESTS_MAX, sizeof(struct guest *)),
+	};
+	return guests->v ? 0 : -ENOMEM;
+}
+
+static void guest_free(struct guest *guest)
+{
+	guest_qmp_drop(guest, NULL);
+	free(guest);
+}
+
+void guests_fini(struct guests *guests)
+{
+	guests->hooks = (struct guests_hooks){0};
+	for (size_t i = 0; i < guests->n; i++)
+		guest_free(guests->v[i]);
+	free(guests->v);
+	*guests = (struct guests){0};
+}
+
+void guest_name_clean(const char *name, char *buf, size_t n)
+{
+	size_t used = 0;
+
+	while (*name && used + 1 < n) {
+		unsigned char c = (unsigned char)*name++;
+		size_t more = c >= 0xf0 && c < 0xf5 ? 3 : c >= 0xe0 ? 2 : c >= 0xc2 ? 1 : 0;
+		bool good = c >= 0x20 && c != 0x7f && (c < 0x80 || (c >= 0xc2 && c < 0xf5));
+
+		for (size_t i = 0; good && c >= 0x80 && i < more; i++)
+			good = ((unsigned char)name[i] & 0xc0) == 0x80;
+		if (!good || c < 0x80) {
+			buf[used++] = good ? (char)c : '?';
+			continue;
+		}
+		if (used + more + 1 >= n)
+			break;
+		buf[used++] = (char)c;
+		for (; more > 0; more--)
+			buf[used++] = *name++;
+	}
+	buf[used] = '\0';
+}
+
+/* "/run/memd/guests/web1.qmp" -> "web1": what a guest is called until it says otherwise. */
+static void name_from_path(struct guest *guest)
+{
+	const char *base = strrchr(guest->path, '/');
+	char name[GUEST_PATH_MAX];
+	size_t len;
+
+	snprintf(name, sizeof(name), "%s", base ? base + 1 : guest->path);
+	len = strlen(name);
+	if (len > 4 && strcmp(name + len - 4, ".qmp") == 0)
+		name[len - 4] = '\0';
+	guest_name_clean(name, guest->name, sizeof(guest->name));
+}
+
+/* What one life of the guest has shown. */
+static void clear_life(struct guest *guest)
+{
+	guest->actual_bytes = guest->target_bytes = POL_ABSENT;
+	guest->target_sent_us = 0;
+	guest->returned_balloon_bytes = guest->returned_reported_bytes = POL_ABSENT;
+	memset(&guest->stats, 0xff, sizeof(guest->stats));
+	guest->stats.last_update_s = 0;
+	guest->stats_seen_us = 0;
+	guest->stats_rejected = guest->driver_seen = guest->renew = false;
+	guest->has_view = false;
+}
+
+void guest_forget(struct guest *guest)
+{
+	name_from_path(guest);
+	clear_life(guest);
+	guest->note[0] = guest->version[0] = guest->balloon_path[0] = guest->merge_reason[0] = '\0';
+	guest->known = guest->ours = guest->balloon_active = guest->balloon_refused = false;
+	guest->deflate_on_oom = guest->reporting = guest->merge_asked = false;
+	guest->release = guest->late = guest->poll_interval_set = guest->foot_valid = false;
+	guest->running = true;
+	guest->memory_bytes = guest->poll_interval_s = POL_ABSENT;
+	guest->survey = (struct footprint){0};
+	guest->survey_us = 0;
+	guest->ksm_bytes = guest->balloon_bytes = guest->reported_bytes = 0;
+}
+
+void guest_begin_life(struct guest *guest)
+{
+	struct guests *all = guest->all;
+	size_t i;
+
+	guest->release = guest->release || (pol_has(guest->target_bytes) &&
+					    guest->target_bytes < guest->memory_bytes);
+	clear_life(guest);
+	guest->id = all->next_id++;
+	for (i = 0; i < all->n && all->v[i] != guest; i++)
+		;
+	if (i == all->n)
+		return;
+	/* The newest id goes last: the policy wants them sorted. */
+	memmove(&all->v[i], &all->v[i + 1], (all->n - i - 1) * sizeof(guest));
+	all->v[all->n - 1] = guest;
+}
+
+static void add_guest(struct guests *guests, const char *path)
+{
+	struct guest *guest;
+
+	if (strlen(path) >= GUEST_PATH_MAX) {
+		if (!guests->full_told)
+			log_warn("%s: longer than the %d characters a socket path can have; left "
+				 "alone",
+				 path, GUEST_PATH_MAX - 1);
+		guests->full_told = true;
+		return;
+	}
+	if (guests->n == guests->capacity) {
+		if (!guests->full_told)
+			log_warn("%s: more than %d guests; those beyond are left alone", path,
+				 GUESTS_MAX);
+		guests->full_told = true;
+		return;
+	}
+	guest = calloc(1, sizeof(*guest));
+	if (!guest) {
+		log_err("%s: no memory to take on this guest", path);
+		return;
+	}
+	guest->all = guests;
+	guest->id = guests->next_id++;
+	guest->seen = true;
+	guest->limit = (struct log_limit){.window_us = 60 * USEC_PER_SEC, .burst = 4};
+	snprintf(guest->path, sizeof(guest->path), "%s", path);
+	guest_forget(guest);
+	guests->v[guests->n++] = guest;
+}
+
+static void scan_pattern(struct guests *guests, const char *pattern)
+{
+	glob_t found = {0};
+
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0) {
+		globfree(&found);
+		return;
+	}
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		size_t j;
+
+		for (j = 0; j < guests->n; j++)
+			if (strcmp(guests->v[j]->path, found.gl_pathv[i]) == 0)
+				break;
+		if (j < guests->n)
+			guests->v[j]->seen = true;
+		else
+			add_guest(guests, found.gl_pathv[i]);
+	}
+	globfree(&found);
+}
+
+void guests_scan(struct guests *guests, uint64_t now_us)
+{
+	char globs[CONFIG_TEXT_MAX], *save = NULL;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < guests->n; i++)
+		guests->v[i]->seen = false;
+	snprintf(globs, sizeof(globs), "%s", guests->config->guest_globs);
+	for (char *p = strtok_r(globs, " \t", &save); p; p = strtok_r(NULL, " \t", &save))
+		scan_pattern(guests, p);
+	/* A guest whose socket file was removed stays while its connection does. */
+	for (size_t i = 0; i < guests->n; i++) {
+		struct guest *guest = guests->v[i];
+
+		if (guest->seen || guest->conn) {
+			guests->v[kept++] = guest;
+			continue;
+		}
+		if (guest->listed && guests->hooks.changed)
+			guests->hooks.changed(guests->hooks.ctx, guest, "gone");
+		guest_free(guest);
+	}
+	guests->n = kept;
+	for (size_t i = 0; i < guests->n; i++) {
+		struct guest *guest = guests->v[i];
+
+		if (guest->phase == GUEST_WAITING && guest->retry_us <= now_us && guest->seen)
+			guest_qmp_connect(guest, now_us);
+	}
+}
+
+void guests_poll(struct guests *guests, uint64_t now_us)
+{
+	/* guest_begin_life() moves a guest to the end: those wait until the others were seen. */
+	for (size_t i = 0, left = guests->n; left > 0; left--) {
+		struct guest *guest = guests->v[i];
+
+		guest->bytes_in = guest->messages_in = 0;
+		guest_qmp_check(guest, now_us);
+		if (!guest->renew) {
+			i++;
+			continue;
+		}
+		guest_begin_life(guest);
+		if (guests->hooks.changed)
+			guests->hooks.changed(guests->hooks.ctx, guest, "reset");
+	}
+	/* One more than are asked, so that an answer in here does not end the poll too early. */
+	guests->polling = 1;
+	for (size_t i = 0; i < guests->n; i++) {
+		struct guest *guest = guests->v[i];
+
+		guest->polls_left = 0;
+		if (guest->phase == GUEST_READY)
+			guest_qmp_poll(guest, now_us);
+		if (guest->polls_left > 0)
+			guests->polling++;
+	}
+	if (--guests->polling == 0 && guests->hooks.polled)
+		guests->hooks.polled(guests->hooks.ctx);
+}
+
+void guests_look(struct guests *guests)
+{
+	for (size_t i = 0; i < guests->n; i++) {
+		struct guest *guest = guests->v[i];
+
+		guest->foot_valid = guest->known && guest->pid > 0 &&
+				    footprint_quick(guests->rootfd, guest->pid, &guest->foot) == 0;
+	}
+}
+
+struct guest *guests_find(const struct guests *guests, uint64_t id)
+{
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->id == id)
+			return guests->v[i];
+	return NULL;
+}
+
+bool guest_is_answering(const struct guest *guest)
+{
+	return guest->phase == GUEST_READY && !guest->late;
+}
+
+bool guest_is_managed(const struct guest *guest, const char **ret_why)
+{
+	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
+	const char *why = NULL;
+
+	if (section && !section->manage)
+		why = "manage=no in its section of the configuration";
+	else if (guest->balloon_refused)
+		why = "its hypervisor refuses to balloon it";
+	else if (!guest->balloon_path[0])
+		why = "it has no balloon device";
+	else if (!guest->balloon_active)
+		why = "its balloon device is not active";
+	else if (!guest->driver_seen)
+		why = "no balloon driver has shown itself in the guest yet";
+	if (why && ret_why)
+		*ret_why = why;
+	return !why;
+}
+
+uint64_t guest_stats_age_us(const struct guest *guest, uint64_t now_us)
+{
+	if (guest->stats_seen_us == 0 || guest->stats_rejected || now_us < guest->stats_seen_us)
+		return POL_ABSENT;
+	return now_us - guest->stats_seen_us;
+}
+
+static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
+{
+	const struct guest_stats *s = &guest->stats;
+
+	p->stat_age_us = guest_stats_age_us(guest, now_us);
+	if (!pol_has(p->stat_age_us)) {
+		p->stat_total_bytes = p->stat_free_bytes = p->stat_available_bytes = POL_ABSENT;
+		p->stat_cache_bytes = p->stat_swap_in_bytes = p->stat_swap_out_bytes = POL_ABSENT;
+		p->stat_major_faults = p->stat_oom_kills = p->stat_alloc_stalls = POL_ABSENT;
+		return;
+	}
+	p->stat_total_bytes = s->total_bytes;
+	p->stat_free_bytes = s->free_bytes;
+	p->stat_available_bytes = s->available_bytes;
+	p->stat_cache_bytes = s->cache_bytes;
+	p->stat_swap_in_bytes = s->swap_in_bytes;
+	p->stat_swap_out_bytes = s->swap_out_bytes;
+	p->stat_major_faults = s->major_faults;
+	p->stat_oom_kills = s->oom_kills;
+	p->stat_alloc_stalls = s->alloc_stalls;
+}
+
+static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
+{
+	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
+	uint64_t max = section ? section->max_bytes : POL_ABSENT;
+
+	*p = (struct pol_guest){
+		.id = guest->id,
+		.memory_bytes = max < guest->memory_bytes ? max : guest->memory_bytes,
+		.min_bytes = section ? section->min_bytes : POL_ABSENT,
+		.shares = section ? section->shares : 1000,
+		.answering = guest_is_answering(guest),
+		.has_balloon = guest_is_managed(guest, NULL),
+		.deflate_on_oom = guest->deflate_on_oom,
+		.reporting = guest->reporting,
+		.mergeable = guest->merge_asked && (!guest->survey.full || guest->survey.mergeable),
+		.actual_bytes = guest->actual_bytes,
+		.target_bytes = guest->target_bytes,
+		.resident_bytes = guest->foot_valid ? guest->foot.resident_bytes : POL_ABSENT,
+		.swapped_bytes = guest->foot_valid ? guest->foot.swapped_bytes : POL_ABSENT,
+		.cpu_us = guest->foot_valid ? guest->foot.cpu_us : POL_ABSENT,
+		.saved_bytes = guest->ksm_bytes + guest->balloon_bytes + guest->reported_bytes,
+	};
+	snprintf(p->name, sizeof(p->name), "%s", guest->name);
+	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
+		p->min_bytes = p->memory_bytes;
+	snapshot_stats(guest, now_us, p);
+}
+
+size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_guest *ret,
+		       size_t max, bool *ret_mergeable_any)
+{
+	bool mergeable = false;
+	size_t n = 0;
+
+	for (size_t i = 0; i < guests->n && n < max; i++) {
+		if (!guests->v[i]->known)
+			continue;
+		snapshot_guest(guests->v[i], now_us, &ret[n]);
+		mergeable |= ret[n].mergeable;
+		n++;
+	}
+	*ret_mergeable_any = mergeable;
+	return n;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry of guests: found by their QMP sockets, one struct each, from the first connection
+ * until the socket is dead. It owns names, ids and what is known of a guest; guest_qmp.c talks to
+ * the monitors and guest_reply.c takes their answers apart.
+ */
+#ifndef MEMD_GUEST_H
+#define MEMD_GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "common/log.h"
+#include "common/wire.h"
+#include "memd/config.h"
+#include "memd/footprint.h"
+#include "policy/policy.h"
+
+/* Guests beyond this are told of in the log and left alone. */
+#define GUESTS_MAX 1024
+
+#define GUEST_PATH_MAX	  108 /* sun_path */
+#define GUEST_NOTE_MAX	  200
+#define GUEST_REQUEST_MAX 16
+
+enum guest_phase {
+	GUEST_WAITING,	/* no connection, the next try is at retry_us */
+	GUEST_GREETING, /* connected, greeting and capabilities outstanding */
+	GUEST_SETUP,	/* learning what it is */
+	GUEST_READY	/* polled each tick */
+};
+
+/* Balloon statistics as the guest tells them, after guest_stats_read(). POL_ABSENT: not told. */
+struct guest_stats {
+	uint64_t total_bytes, free_bytes, available_bytes, cache_bytes;
+	uint64_t swap_in_bytes, swap_out_bytes, major_faults, oom_kills, alloc_stalls;
+	uint64_t last_update_s; /* wall clock of its hypervisor, 0: never */
+};
+
+struct guest_request {
+	uint64_t id, sent_us, cookie;
+	unsigned int kind; /* enum guest_request_kind; 0: free */
+};
+
+struct guest {
+	struct guests *all;
+	uint64_t id; /* for one life of the guest: a reboot begins a new one */
+	char path[GUEST_PATH_MAX];
+	char name[POL_NAME_MAX];
+	char note[GUEST_NOTE_MAX]; /* what is wrong with it, "" nothing */
+
+	/* the connection */
+	enum guest_phase phase;
+	bool listed; /* its socket has been alive; shown to operators */
+	bool seen;   /* by the scan under way */
+	bool late;   /* a request is past its deadline */
+	struct wire_conn *conn;
+	sd_event_source *source;
+	uint32_t source_events;
+	struct guest_request requests[GUEST_REQUEST_MAX];
+	uint64_t next_request, retry_us, ready_us;
+	uint64_t bytes_in, messages_in; /* since the last tick */
+	unsigned int failures;
+	bool facts_due;		 /* it said that its size has changed */
+	unsigned int polls_left; /* answers this tick still waits for */
+	uint64_t ticks;		 /* polls sent */
+	struct log_limit limit;
+
+	/* who it is */
+	bool known; /* set up at least once: the facts below hold */
+	bool ours;  /* vmm, not QEMU */
+	bool running;
+	pid_t pid;
+	uint64_t starttime;
+	char version[48];
+
+	/* what it has */
+	uint64_t memory_bytes;	/* base + plugged */
+	char balloon_path[160]; /* QOM path, "" without such a device */
+	bool balloon_active;	/* the last query-balloon was answered with a number */
+	bool balloon_refused;	/* KVMMissingCap and the like; note says why */
+	bool deflate_on_oom, reporting;
+	bool merge_asked;		   /* some backend has merge=on and may be merged */
+	char merge_reason[GUEST_NOTE_MAX]; /* merge_asked = false: why */
+	uint64_t poll_interval_s;	   /* as found, POL_ABSENT: not asked yet */
+	bool poll_interval_set;		   /* changed by us */
+
+	/* numbers of the last answers, POL_ABSENT: none */
+	uint64_t actual_bytes, target_bytes;
+	uint64_t target_sent_us;
+	uint64_t returned_balloon_bytes, returned_reported_bytes;
+	struct guest_stats stats;
+	uint64_t stats_seen_us; /* when last_update_s was seen to change, 0: never */
+	bool stats_rejected;	/* contradict what the host knows */
+	bool driver_seen;	/* the balloon's driver has shown itself */
+	bool renew;		/* reset seen: begins a new life at the next tick */
+	bool release;		/* its last life was ballooned by us: give the new one all */
+
+	/* what the host's kernel counts */
+	struct footprint foot; /* of this tick */
+	bool foot_valid;
+	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
+	uint64_t survey_us;
+	uint64_t ksm_bytes, balloon_bytes, reported_bytes; /* savings, see savings.h */
+	bool has_view;
+	struct pol_view view; /* what the policy thought of it last */
+};
+
+struct guests_hooks {
+	void *ctx;
+	/* A balloon command was answered: error 0 or -errno with the peer's words. */
+	void (*target_done)(void *ctx, struct guest *guest, uint64_t cookie, int error,
+			    const char *desc);
+	/* Every guest asked this tick has answered (or is gone). */
+	void (*polled)(void *ctx);
+	/* A guest was found, lost or began a new life: time to look at KSM and host again. */
+	void (*changed)(void *ctx, struct guest *guest, const char *what);
+};
+
+struct guests {
+	sd_event *event;
+	const struct config *config; /* replaced as a whole at reload */
+	struct guests_hooks hooks;
+	bool dry_run;
+	int rootfd;
+	struct guest **v; /* sorted by id */
+	size_t n, capacity;
+	uint64_t next_id;
+	size_t polling; /* guests with polls_left */
+	bool full_told;
+};
+
+/* event is borrowed. -ENOMEM. */
+int guests_init(struct guests *guests, sd_event *event, const struct config *config,
+		const struct guests_hooks *hooks, bool dry_run, int rootfd);
+void guests_fini(struct guests *guests);
+
+/* Look at the globs: new sockets are connected to, vanished ones without a connection forgotten. */
+void guests_scan(struct guests *guests, uint64_t now_us);
+
+/*
+ * Begin a tick: drop who is overdue, reconnect who is due, begin new lives, ask each ready guest.
+ * hooks.polled is called when all have answered, at once when there is nobody to ask.
+ */
+void guests_poll(struct guests *guests, uint64_t now_us);
+
+/* Read the cheap footprint of every known guest. */
+void guests_look(struct guests *guests);
+
+/* The known guests as the policy wants them, sorted by id. Returns how many; *ret_mergeable_any. */
+size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_guest *ret,
+		       size_t max, bool *ret_mergeable_any);
+
+struct guest *guests_find(const struct guests *guests, uint64_t id);
+
+/* Does the monitor answer within the deadline? */
+bool guest_is_answering(const struct guest *guest);
+
+/* May memd give it balloon targets? *ret_why (may be NULL): static text when not. */
+bool guest_is_managed(const struct guest *guest, const char **ret_why);
+
+/* Since the guest's statistics were seen to change; POL_ABSENT: never, or not believed. */
+uint64_t guest_stats_age_us(const struct guest *guest, uint64_t now_us);
+
+/* A printable copy of a name from outside: control characters and bad UTF-8 become '?'. */
+void guest_name_clean(const char *name, char *buf, size_t n);
+
+/* Forget what one life of the guest has shown and give it a new id. */
+void guest_begin_life(struct guest *guest);
+
+/* Forget everything that was learned (another process answers on its socket). */
+void guest_forget(struct guest *guest);
+
+#endif

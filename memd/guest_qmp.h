@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The QMP side of one guest, never blocking: connect, greeting, capabilities, questions, polls.
+ * Peers are not trusted: garbage, floods and silence end the connection, and the next try waits
+ * 1, 2, 4 ... 60 seconds. Source: QEMU docs/interop/qmp-spec, qapi/machine.json.
+ */
+#ifndef MEMD_GUEST_QMP_H
+#define MEMD_GUEST_QMP_H
+
+#include <stdint.h>
+
+#include "memd/guest.h"
+
+enum guest_request_kind {
+	GUEST_REQUEST_NONE,
+	GUEST_REQUEST_CAPABILITIES,
+	/* setup, first round */
+	GUEST_REQUEST_NAME,
+	GUEST_REQUEST_STATUS,
+	GUEST_REQUEST_SIZE,
+	GUEST_REQUEST_PERIPHERAL,
+	GUEST_REQUEST_ANONYMOUS,
+	GUEST_REQUEST_MEMDEV,
+	/* setup, second round: the balloon */
+	GUEST_REQUEST_DEFLATE_ON_OOM,
+	GUEST_REQUEST_REPORTING,
+	GUEST_REQUEST_INTERVAL,
+	/* each tick */
+	GUEST_REQUEST_BALLOON,
+	GUEST_REQUEST_STATS,
+	GUEST_REQUEST_RETURNED,
+	/* changes */
+	GUEST_REQUEST_SET_INTERVAL,
+	GUEST_REQUEST_SET_TARGET,
+	GUEST_REQUEST_COUNT
+};
+const char *guest_request_name(enum guest_request_kind kind);
+
+/* Connect now; what comes later comes through the event loop. */
+void guest_qmp_connect(struct guest *guest, uint64_t now_us);
+
+/* Close the connection, say why (NULL: as wished), try again later. */
+void guest_qmp_drop(struct guest *guest, const char *why);
+
+/* Deadlines: marks a guest late, drops one that has been silent for ten times the deadline. */
+void guest_qmp_check(struct guest *guest, uint64_t now_us);
+
+/* Ask for this tick's numbers, unless an earlier question is still open. */
+void guest_qmp_poll(struct guest *guest, uint64_t now_us);
+
+/*
+ * Ask for a balloon target; the answer comes to hooks.target_done with cookie. Changes the guest:
+ * only act.c calls this. -ENOTCONN: no connection or no balloon; -EBUSY: too many questions open.
+ */
+int guest_qmp_set_target(struct guest *guest, uint64_t bytes, uint64_t cookie);
+
+/* Put the polling interval back to what it was before us (at a clean stop). */
+void guest_qmp_restore_interval(struct guest *guest);
+
+/* Queue one command. Takes over args. 0 or -errno (the connection may be gone then). */
+int guest_qmp_send(struct guest *guest, enum guest_request_kind kind, const char *command,
+		   json_object *args, uint64_t cookie);
+
+#endif

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Monitors' answers to facts and numbers. Nothing here sends; nothing here is believed beyond its
+ * type and range, and statistics not beyond what the host knows of the guest.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/size.h"
+#include "memd/guest_reply.h"
+
+/* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
+#define SLACK_BYTES (4 * MIB)
+
+static bool get_bytes(json_object *obj, const char *key, uint64_t *ret_bytes)
+{
+	uint64_t bytes;
+
+	if (!json_get_u64(obj, key, &bytes) || bytes > GUEST_BYTES_MAX)
+		return false;
+	*ret_bytes = bytes;
+	return true;
+}
+
+int guest_reply_greeting(struct guest *guest, json_object *message)
+{
+	json_object *version = json_get_obj(json_get_obj(message, "QMP"), "version");
+	json_object *qemu = json_get_obj(version, "qemu");
+	const char *package = json_get_str(version, "package");
+	uint64_t major = 0, minor = 0, micro = 0;
+
+	if (!version)
+		return -EPROTO;
+	guest->ours = package && strncmp(package, "vmm ", 4) == 0;
+	if (guest->ours) {
+		guest_name_clean(package + 4, guest->version, sizeof(guest->version));
+	} else {
+		json_get_u64(qemu, "major", &major);
+		json_get_u64(qemu, "minor", &minor);
+		json_get_u64(qemu, "micro", &micro);
+		snprintf(guest->version, sizeof(guest->version), "%" PRIu64 ".%" PRIu64 ".%" PRIu64,
+			 major, minor, micro);
+	}
+	return 0;
+}
+
+static void take_name(struct guest *guest, json_object *value)
+{
+	const char *name = json_get_str(value, "name");
+
+	if (name && *name)
+		guest_name_clean(name, guest->name, sizeof(guest->name));
+}
+
+static void take_size(struct guest *guest, json_object *value)
+{
+	uint64_t base, plugged = 0;
+
+	if (!get_bytes(value, "base-memory", &base) || base == 0)
+		return;
+	get_bytes(value, "plugged-memory", &plugged);
+	guest->memory_bytes = base + plugged;
+}
+
+/* The first child whose type is a virtio-balloon, on whichever transport. */
+static void take_devices(struct guest *guest, json_object *value, const char *parent)
+{
+	static const char prefix[] = "child<virtio-balloon";
+
+	if (!json_object_is_type(value, json_type_array) || guest->balloon_path[0])
+		return;
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		json_object *child = json_object_array_get_idx(value, i);
+		const char *type = json_get_str(child, "type");
+		const char *name = json_get_str(child, "name");
+		char path[sizeof(guest->balloon_path)];
+
+		if (!type || !name || strncmp(type, prefix, sizeof(prefix) - 1) != 0)
+			continue;
+		if ((size_t)snprintf(path, sizeof(path), "%s/%s", parent, name) >= sizeof(path))
+			continue;
+		memcpy(guest->balloon_path, path, sizeof(path));
+		return;
+	}
+}
+
+static void take_memdevs(struct guest *guest, json_object *value)
+{
+	const char *reason = "no memory backend is listed";
+
+	if (!json_object_is_type(value, json_type_array))
+		return;
+	guest->merge_asked = false;
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		json_object *dev = json_object_array_get_idx(value, i);
+		const char *pages = json_get_str(dev, "__memd-pages");
+		bool merge = false, share = false;
+
+		json_get_bool(dev, "merge", &merge);
+		json_get_bool(dev, "share", &share);
+		if (share)
+			reason = "its memory is shared (share=on), which KSM never merges";
+		else if (pages && (strcmp(pages, "2M") == 0 || strcmp(pages, "1G") == 0))
+			reason = "its memory is in hugetlb pages, which KSM never merges";
+		else if (!merge)
+			reason = "it was started with merge=off";
+		else
+			guest->merge_asked = true;
+	}
+	snprintf(guest->merge_reason, sizeof(guest->merge_reason), "%s",
+		 guest->merge_asked ? "" : reason);
+}
+
+static void take_actual(struct guest *guest, json_object *value)
+{
+	uint64_t actual, before = guest->actual_bytes, target = guest->target_bytes;
+
+	if (!get_bytes(value, "actual", &actual)) {
+		guest->balloon_active = false;
+		return;
+	}
+	/* A little above the promised memory happens while memory is being plugged. */
+	if (actual > guest->memory_bytes)
+		actual = guest->memory_bytes;
+	guest->balloon_active = true;
+	guest->actual_bytes = actual;
+	if (actual < guest->memory_bytes)
+		guest->driver_seen = true;
+	/*
+	 * Back to full from well below in one tick, and not because we asked: the guest was reset
+	 * or its driver is gone. Either way what we knew of it is void.
+	 */
+	if (pol_has(before) && pol_has(target) && target + SLACK_BYTES < guest->memory_bytes &&
+	    before + SLACK_BYTES < guest->memory_bytes && actual == guest->memory_bytes)
+		guest->renew = true;
+}
+
+static uint64_t stat(json_object *stats, const char *key, uint64_t max)
+{
+	uint64_t value;
+
+	return json_get_u64(stats, key, &value) && value <= max ? value : POL_ABSENT;
+}
+
+int guest_stats_read(json_object *value, uint64_t memory_bytes, struct guest_stats *ret_stats,
+		     char *why, size_t n)
+{
+	json_object *stats = json_get_obj(value, "stats");
+	/* Counters may have run for years; one that cannot be added to any more is nonsense. */
+	const uint64_t counter = UINT64_MAX / 4;
+	struct guest_stats s = {0};
+	uint64_t bound;
+
+	if (!stats || !json_get_u64(value, "last-update", &s.last_update_s))
+		return -EINVAL;
+	s.total_bytes = stat(stats, "stat-total-memory", counter);
+	s.free_bytes = stat(stats, "stat-free-memory", counter);
+	s.available_bytes = stat(stats, "stat-available-memory", counter);
+	s.cache_bytes = stat(stats, "stat-disk-caches", counter);
+	s.swap_in_bytes = stat(stats, "stat-swap-in", counter);
+	s.swap_out_bytes = stat(stats, "stat-swap-out", counter);
+	s.major_faults = stat(stats, "stat-major-faults", counter);
+	s.oom_kills = stat(stats, "stat-oom-kills", counter);
+	s.alloc_stalls = stat(stats, "stat-alloc-stalls", counter);
+
+	bound = pol_has(s.total_bytes) ? s.total_bytes : memory_bytes;
+	if (bound > memory_bytes)
+		snprintf(why, n, "claims %s of memory and was promised %s",
+			 SIZE_TEXT(s.total_bytes), SIZE_TEXT(memory_bytes));
+	else if (pol_has(s.free_bytes) && s.free_bytes > bound)
+		snprintf(why, n, "claims %s free of %s", SIZE_TEXT(s.free_bytes), SIZE_TEXT(bound));
+	else if (pol_has(s.available_bytes) && s.available_bytes > bound)
+		snprintf(why, n, "claims %s available of %s", SIZE_TEXT(s.available_bytes),
+			 SIZE_TEXT(bound));
+	else if (pol_has(s.cache_bytes) && s.cache_bytes > bound)
+		snprintf(why, n, "claims %s of disk caches in %s", SIZE_TEXT(s.cache_bytes),
+			 SIZE_TEXT(bound));
+	else {
+		*ret_stats = s;
+		return 0;
+	}
+	return -ERANGE;
+}
+
+static void take_stats(struct guest *guest, json_object *value, uint64_t now_us)
+{
+	struct guest_stats stats;
+	char why[GUEST_NOTE_MAX - 32];
+	uint64_t before = guest->stats.last_update_s;
+	bool known = guest->ticks > 1;
+	int r = guest_stats_read(value, guest->memory_bytes, &stats, why, sizeof(why));
+
+	if (r == -ERANGE) {
+		unsigned int dropped = 0;
+
+		if (!guest->stats_rejected && log_limit_pass(&guest->limit, &dropped))
+			log_warn("guest %s: statistics rejected: %s", guest->name, why);
+		guest->stats_rejected = true;
+		return;
+	}
+	if (r < 0)
+		return;
+	guest->stats_rejected = false;
+	guest->stats = stats;
+	if (stats.last_update_s == 0)
+		return;
+	/* Any update ever is the driver's work; a new one dates these numbers by our own clock,
+	 * since the wall clocks of host and hypervisor may jump. */
+	guest->driver_seen = true;
+	if (known && before != stats.last_update_s)
+		guest->stats_seen_us = now_us;
+}
+
+static void take_returned(struct guest *guest, json_object *value)
+{
+	get_bytes(value, "balloon-bytes", &guest->returned_balloon_bytes);
+	/* A running total may exceed the guest's size: savings.c bounds it. */
+	json_get_u64(value, "reported-bytes", &guest->returned_reported_bytes);
+}
+
+static void take_flag(json_object *value, bool *ret_flag)
+{
+	if (json_object_is_type(value, json_type_boolean))
+		*ret_flag = json_object_get_boolean(value);
+}
+
+void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_object *value,
+		       uint64_t now_us)
+{
+	switch (kind) {
+	case GUEST_REQUEST_NAME:
+		take_name(guest, value);
+		break;
+	case GUEST_REQUEST_STATUS:
+		json_get_bool(value, "running", &guest->running);
+		break;
+	case GUEST_REQUEST_SIZE:
+		take_size(guest, value);
+		break;
+	case GUEST_REQUEST_PERIPHERAL:
+		take_devices(guest, value, "/machine/peripheral");
+		break;
+	case GUEST_REQUEST_ANONYMOUS:
+		take_devices(guest, value, "/machine/peripheral-anon");
+		break;
+	case GUEST_REQUEST_MEMDEV:
+		take_memdevs(guest, value);
+		break;
+	case GUEST_REQUEST_DEFLATE_ON_OOM:
+		take_flag(value, &guest->deflate_on_oom);
+		break;
+	case GUEST_REQUEST_REPORTING:
+		take_flag(value, &guest->reporting);
+		break;
+	case GUEST_REQUEST_INTERVAL:
+		guest->poll_interval_s = 0;
+		if (json_object_is_type(value, json_type_int) && json_object_get_int64(value) > 0)
+			guest->poll_interval_s = json_object_get_uint64(value);
+		break;
+	case GUEST_REQUEST_BALLOON:
+		take_actual(guest, value);
+		break;
+	case GUEST_REQUEST_STATS:
+		take_stats(guest, value, now_us);
+		break;
+	case GUEST_REQUEST_RETURNED:
+		take_returned(guest, value);
+		break;
+	default:
+		break;
+	}
+}
+
+void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const char *class,
+		       const char *desc)
+{
+	char clean[GUEST_NOTE_MAX - 64];
+
+	guest_name_clean(desc ? desc : "no reason given", clean, sizeof(clean));
+	switch (kind) {
+	case GUEST_REQUEST_BALLOON:
+		guest->balloon_active = false;
+		guest->balloon_refused = class && strcmp(class, WIRE_KVM_MISSING_CAP) == 0;
+		break;
+	case GUEST_REQUEST_INTERVAL:
+		/* Not asked again: without it there are just no statistics. */
+		guest->poll_interval_s = 0;
+		break;
+	case GUEST_REQUEST_SET_INTERVAL:
+		guest->poll_interval_set = false;
+		log_warn("guest %s: cannot have its statistics polled: %s", guest->name, clean);
+		break;
+	case GUEST_REQUEST_SIZE:
+	case GUEST_REQUEST_MEMDEV:
+	case GUEST_REQUEST_STATS:
+	case GUEST_REQUEST_SET_TARGET:
+		log_debug("guest %s: %s: %s", guest->name, guest_request_name(kind), clean);
+		break;
+	default:
+		break;
+	}
+}
+
+void guest_reply_event(struct guest *guest, json_object *message)
+{
+	const char *event = json_get_str(message, "event");
+
+	if (strcmp(event, "RESET") == 0)
+		guest->renew = true;
+	else if (strcmp(event, "STOP") == 0)
+		guest->running = false;
+	else if (strcmp(event, "RESUME") == 0)
+		guest->running = true;
+	else if (strcmp(event, "MEMORY_DEVICE_SIZE_CHANGE") == 0)
+		guest->facts_due = true;
+}
