@@ -159,6 +159,8 @@ image_build_base() {
 		cp -a "$kernel/modules" "$tmp/host/usr/lib/modules/$release"
 		chroot "$tmp/host" depmod "$release"
 		cp "$tmp/host/usr/lib/modules/$release/modules.dep" "$kernel/modules.dep"
+		image_module_order "$kernel/modules.dep" kvm-amd tun \
+			>"$tmp/host/usr/lib/modules/$release/lab.order"
 	done
 	image_drop "$tmp/host" "${IMAGE_DROP_HOST[@]}"
 	image_drop "$tmp/guest" "${IMAGE_DROP_GUEST[@]}"
@@ -296,7 +298,8 @@ image_ensure() {
 	lab_need qemu-system-x86_64 qemu-system-x86
 	lab_need gcc gcc
 	mkdir -p "$LAB_CACHE"
-	recipe=$(declare -f image_build_base image_kernel image_debootstrap image_drop image_ext4
+	recipe=$(declare -f image_build_base image_kernel image_debootstrap image_drop image_ext4 \
+			image_module_order
 		declare -p IMAGE_SUITE IMAGE_SUITE_OLD IMAGE_KERNEL IMAGE_HOST_PACKAGES \
 			IMAGE_GUEST_PACKAGES IMAGE_DROP_HOST IMAGE_DROP_GUEST)
 	IMAGE_BASE=$LAB_CACHE/base-$(image_key "$recipe")
