@@ -14,6 +14,9 @@
 #define RAM_NODES_MAX	8 /* guest NUMA nodes = --memory options */
 #define RAM_REGIONS_MAX (2 * RAM_NODES_MAX)
 #define RAM_HOST_NODES	1024
+#define RAM_SIZE_MIN	(2ULL << 20)  /* of one node */
+#define RAM_SIZE_MAX	(64ULL << 40) /* of all: what a guest with 4-level paging can address */
+#define RAM_WHY_MAX	256
 
 enum ram_pages { RAM_PAGES_THP, RAM_PAGES_SMALL, RAM_PAGES_2M, RAM_PAGES_1G };
 enum ram_policy {
@@ -36,6 +39,18 @@ struct ram_config {
 	bool prealloc;
 };
 
+/* Pages of the host's pool (hugetlb), which KSM never merges? */
+bool ram_pages_is_pool(enum ram_pages pages);
+uint64_t ram_pages_bytes(enum ram_pages pages); /* page size asked for: 4096 for thp and small */
+bool ram_config_is_bound(const struct ram_config *config); /* has host nodes */
+
+/*
+ * Are these nodes possible? -EINVAL: why says what is wrong and what would be right. Sizes are
+ * multiples of the page size, and of 2 MiB when there are several nodes; a node of 1 GiB pages must
+ * not be cut off a page border by the hole of layout.h.
+ */
+int ram_config_check(const struct ram_config *configs, size_t n_configs, char why[RAM_WHY_MAX]);
+
 struct ram_region {
 	uint64_t gpa, size_bytes;
 	uint8_t *hva;
@@ -46,14 +61,21 @@ struct ram;
 
 /*
  * Map and prepare all nodes, lowest guest address first, around the hole of layout.h.
- * Order: map, mbind, huge-page advice, populate (if asked, and always reserved for hugetlb: a pool
- * too small is -ENOMEM here, never a SIGBUS later), merge advice. Logs what is wrong and the fix:
- * node that does not exist (-ENODEV), pool shortage (-ENOMEM), size not a multiple of the page
- * (-EINVAL). merge=on on hugetlb is no error: it is logged why it cannot work.
+ * Order: map, mbind, huge-page advice, populate (if asked, and always for hugetlb: a pool too small
+ * is -ENOMEM here, never a SIGBUS later), merge advice. Logs what is wrong and the fix:
+ * node that does not exist (-ENODEV), pool shortage (-ENOMEM), no pool of that page size
+ * (-EOPNOTSUPP), see ram_config_check (-EINVAL). merge=on on hugetlb is no error: it is logged why
+ * it cannot work.
+ *
+ * Not thread safe, except that the accessors and ram_page_bytes may run beside anything: callers
+ * hold the bus lock.
  */
 int ram_new(const struct ram_config *configs, size_t n_configs, struct ram **ret_ram);
 
-/* RAM over a caller's buffer at guest address gpa: for tests. The buffer stays the caller's. */
+/*
+ * RAM over a caller's buffer at guest address gpa: for tests of devices. The buffer stays the
+ * caller's; gpa and size are multiples of 4096. ram_discard wants it page-aligned and private.
+ */
 int ram_new_buffer(void *buffer, uint64_t gpa, uint64_t size_bytes, struct ram **ret_ram);
 void ram_free(struct ram *ram); /* NULL is fine */
 
@@ -81,24 +103,40 @@ enum ram_giver { RAM_GIVER_BALLOON, RAM_GIVER_REPORTING, RAM_GIVER_RESET };
 
 /*
  * Give [gpa, gpa + len) back to the host: the guest must not expect its content any more, reads see
- * zeroes. One madvise per call for whole host pages. On hugetlb, parts of a host page are
- * remembered across calls and the page goes when all of it was given; with RAM_GIVER_REPORTING only
- * whole host pages are taken. -EFAULT: not all RAM (nothing done); -EINVAL: not 4 KiB aligned.
+ * zeroes (on hugetlb: once the host page is gone). One madvise per call and region.
+ *
+ * On hugetlb, parts of a host page given by the balloon are remembered across calls and the page
+ * goes when all of it was given; with RAM_GIVER_REPORTING only whole host pages are taken. A pool
+ * page that goes is replaced by ordinary memory under the same binding: the pool really gets it
+ * back, and a guest that touches it later takes ordinary memory and never hits an empty pool.
+ *
+ * -EFAULT: not all RAM (nothing done); -EINVAL: not 4 KiB aligned; other -errno of the kernel.
  */
 int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver);
-/* The guest uses [gpa, gpa + len) again (deflate): forget partial and accounted returns of it. */
+/*
+ * The guest uses [gpa, gpa + len) again (deflate; call it before the guest is told): forget partial
+ * and accounted returns of it. A pool page that went is taken again if the pool has one; if not,
+ * the range stays on ordinary memory. -EFAULT, -EINVAL as above.
+ */
 int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len);
-/* Reset: drop all content and all accounting. */
+/*
+ * Reset: drop all content and all accounting. Pool pages are zeroed and kept, those that went are
+ * taken again as by ram_reuse; prealloc=on is populated anew. The guest must not run.
+ */
 void ram_discard_all(struct ram *ram);
 
 /*
  * Host memory that is free now because of each giver: pages that were resident when given back and
- * are still absent. Looks at the page tables: some ms per GiB.
+ * are still absent; swapped out is not absent. A page given twice counts for the last giver. Looks
+ * at the page tables: some ms per GiB given back.
  */
 int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes);
 
-/* madvise(MADV_MERGEABLE/UNMERGEABLE) on a node. -EOPNOTSUPP on hugetlb. ram_merge: state as read
- * back. */
+/*
+ * madvise(MADV_MERGEABLE/UNMERGEABLE) on a node. -EOPNOTSUPP: hugetlb, which the kernel silently
+ * never merges; -EINVAL: a kernel without KSM. ram_merge: the state as read back from the kernel
+ * (VmFlags in /proc/self/smaps) after the last change.
+ */
 int ram_set_merge(struct ram *ram, unsigned int node, bool on);
 bool ram_merge(const struct ram *ram, unsigned int node);
 

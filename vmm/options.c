@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vmm's command line. Two tables, one of options and one of the keys of --memory and --balloon,
+ * drive the parser, the messages and --help alike. Parsing is strict: what is not understood is an
+ * error that names the option, the value and what would be right; nothing is silently ignored.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "common/kfile.h"
+#include "common/log.h"
+#include "common/size.h"
+#include "vmm/options.h"
+
+/* The socket path has to fit into sockaddr_un with its terminator. */
+#define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
+#define MEMORY_DEFAULT	(512 * MIB)
+
+enum {
+	OPT_NAME = 256,
+	OPT_UUID,
+	OPT_CPUS,
+	OPT_MEMORY,
+	OPT_KERNEL,
+	OPT_INITRD,
+	OPT_APPEND,
+	OPT_SERIAL,
+	OPT_CONSOLE,
+	OPT_RNG,
+	OPT_BALLOON,
+	OPT_QMP,
+	OPT_PAUSED,
+	OPT_NO_REBOOT,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+/* In the order of --help; a line break in help starts a new indented line. */
+static const struct option_entry {
+	const char *name;
+	int id;
+	const char *arg; /* NULL: takes none */
+	bool repeat;
+	const char *help;
+} option_table[] = {
+	{"name", OPT_NAME, "NAME", false,
+	 "name of the guest in QMP and in messages (default: guest)"},
+	{"uuid", OPT_UUID, "UUID", false, "UUID of the guest in QMP"},
+	{"cpus", OPT_CPUS, "N", false, "virtual CPUs, 1 to 64 (default: 1)"},
+	{"memory", OPT_MEMORY, "KEY=VALUE,...", true,
+	 "guest RAM (default: size=512M); repeat it for one guest NUMA node each:\n"
+	 "  size=SIZE                        2M at least, for instance 512M or 1.5G\n"
+	 "  pages=thp|small|2M|1G            transparent huge pages (default), 4 KiB pages,\n"
+	 "                                   or pages of the host's 2 MiB or 1 GiB pool\n"
+	 "  host-nodes=LIST                  host NUMA nodes to take it from: 1, 0-1 or 0,2\n"
+	 "  policy=bind|preferred|interleave how (default with host-nodes: bind)\n"
+	 "  merge=on|off                     let KSM merge equal pages (default: on with\n"
+	 "                                   thp and small; pool pages cannot be merged)\n"
+	 "  prealloc=on|off                  take all of it at start (default: off; pool pages\n"
+	 "                                   are always taken at start)"},
+	{"kernel", OPT_KERNEL, "FILE", false, "bzImage, or ELF vmlinux with a PVH note; required"},
+	{"initrd", OPT_INITRD, "FILE", false, "initial RAM disk"},
+	{"append", OPT_APPEND, "STRING", false, "kernel command line"},
+	{"serial", OPT_SERIAL, "WHERE", false,
+	 "COM1: stdio (default), none, unix:PATH (a socket vmm listens on) or file:PATH"},
+	{"console", OPT_CONSOLE, "WHERE", false,
+	 "add a virtio console; WHERE as above (default: none)"},
+	{"rng", OPT_RNG, "on|off", false, "virtio random number source (default: on)"},
+	{"balloon", OPT_BALLOON, "on|off|KEY=VALUE,...", false,
+	 "add a virtio balloon (default: off):\n"
+	 "  deflate-on-oom=on|off            the guest may take memory back before its OOM\n"
+	 "                                   killer runs (default: off)\n"
+	 "  free-page-reporting=on|off       the guest reports free memory, which goes back\n"
+	 "                                   to the host at once (default: off)"},
+	{"qmp", OPT_QMP, "PATH", false, "socket to serve QMP on"},
+	{"paused", OPT_PAUSED, NULL, false, "do not start the guest until QMP `cont`"},
+	{"no-reboot", OPT_NO_REBOOT, NULL, false, "a guest that resets ends the process"},
+	{"help", OPT_HELP, NULL, false, "print this and exit"},
+	{"version", OPT_VERSION, NULL, false, "print the version and exit"},
+};
+#define N_OPTIONS (sizeof(option_table) / sizeof(option_table[0]))
+
+static enum options_result usage_error(void)
+{
+	log_err("see 'vmm --help'");
+	return OPTIONS_USAGE;
+}
+
+static void print_help(void)
+{
+	printf("Usage: vmm --kernel FILE [OPTION]...\n"
+	       "Run one virtual machine on KVM until it powers off.\n\n");
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct option_entry *e = &option_table[i];
+		const char *line = e->help;
+		char head[40];
+
+		snprintf(head, sizeof(head), "--%s%s%s", e->name, e->arg ? " " : "",
+			 e->arg ? e->arg : "");
+		/* A long head gets a line of its own, so that the text stays in one column. */
+		if (strlen(head) > 21)
+			printf("  %s\n  %21s ", head, "");
+		else
+			printf("  %-21s ", head);
+		while (true) {
+			int len = (int)strcspn(line, "\n");
+
+			printf("%.*s\n", len, line);
+			if (!line[len])
+				break;
+			line += len + 1;
+			printf("  %21s ", "");
+		}
+	}
+	printf("\nExit status: 0 the guest powered off or was told to quit, 1 failure, 2 usage.\n"
+	       "Example: vmm --name web1 --cpus 2 --memory size=1G,host-nodes=0 --kernel vmlinuz "
+	       "\\\n"
+	       "  --initrd initrd.img --append 'console=ttyS0' --balloon deflate-on-oom=on \\\n"
+	       "  --qmp /run/memd/guests/web1.qmp\n");
+}
+
+/* ---- values ---- */
+
+static bool set_on_off(const char *text, bool *ret_on)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return false;
+	*ret_on = text[1] == 'n';
+	return true;
+}
+
+static bool set_name(const char *text, char *buf, size_t n)
+{
+	size_t len = strlen(text);
+
+	/* It ends up in file names, cgroup names and terminals. */
+	if (len == 0 || len >= n || !isalnum((unsigned char)text[0]))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)text[i]) && !strchr("._-+@:", text[i]))
+			return false;
+	memcpy(buf, text, len + 1);
+	return true;
+}
+
+static bool set_uuid(const char *text, char buf[37])
+{
+	if (strlen(text) != 36)
+		return false;
+	for (size_t i = 0; i < 36; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+			return false;
+	}
+	for (size_t i = 0; i < 37; i++)
+		buf[i] = (char)tolower((unsigned char)text[i]);
+	return true;
+}
+
+static bool set_cpus(const char *text, unsigned int *ret_cpus)
+{
+	unsigned int n = 0;
+
+	if (!*text || strlen(text) > 3)
+		return false;
+	for (const char *p = text; *p; p++) {
+		if (!isdigit((unsigned char)*p))
+			return false;
+		n = n * 10 + (unsigned int)(*p - '0');
+	}
+	if (n == 0 || n > OPTIONS_CPUS_MAX)
+		return false;
+	*ret_cpus = n;
+	return true;
+}
+
+/* stdio, none, unix:PATH, file:PATH */
+static bool set_chardev(const char *text, const char **ret_where)
+{
+	if (strcmp(text, "stdio") != 0 && strcmp(text, "none") != 0) {
+		size_t path = strlen(text) > 5 ? strlen(text) - 5 : 0;
+
+		if (strncmp(text, "unix:", 5) == 0) {
+			if (path == 0 || path > SOCKET_PATH_MAX)
+				return false;
+		} else if (strncmp(text, "file:", 5) != 0 || path == 0) {
+			return false;
+		}
+	}
+	*ret_where = text;
+	return true;
+}
+
+static bool set_path(const char *text, size_t max, const char **ret_path)
+{
+	if (!*text || strlen(text) > max)
+		return false;
+	*ret_path = text;
+	return true;
+}
+
+/* ---- KEY=VALUE lists ---- */
+
+/* What --memory and --balloon collect; which keys were given tells defaults from wishes. */
+struct key_target {
+	struct ram_config *memory;
+	struct options *options;
+	unsigned int given; /* bit per entry of the table */
+};
+
+struct key_entry {
+	const char *name;
+	bool (*set)(struct key_target *target, const char *value);
+	const char *wanted;
+};
+
+static bool key_size(struct key_target *t, const char *value)
+{
+	return size_parse(value, &t->memory->size_bytes) == 0 &&
+	       t->memory->size_bytes >= RAM_SIZE_MIN;
+}
+
+static bool key_pages(struct key_target *t, const char *value)
+{
+	for (enum ram_pages p = RAM_PAGES_THP; p <= RAM_PAGES_1G; p++) {
+		if (strcmp(value, ram_pages_name(p)) == 0) {
+			t->memory->pages = p;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool key_host_nodes(struct key_target *t, const char *value)
+{
+	return *value && kfile_list_parse(value, t->memory->host_nodes, RAM_HOST_NODES) == 0 &&
+	       ram_config_is_bound(t->memory);
+}
+
+static bool key_policy(struct key_target *t, const char *value)
+{
+	for (enum ram_policy p = RAM_POLICY_BIND; p <= RAM_POLICY_INTERLEAVE; p++) {
+		if (strcmp(value, ram_policy_name(p)) == 0) {
+			t->memory->policy = p;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool key_merge(struct key_target *t, const char *value)
+{
+	return set_on_off(value, &t->memory->merge);
+}
+
+static bool key_prealloc(struct key_target *t, const char *value)
+{
+	return set_on_off(value, &t->memory->prealloc);
+}
+
+static bool key_deflate_on_oom(struct key_target *t, const char *value)
+{
+	return set_on_off(value, &t->options->balloon_deflate_on_oom);
+}
+
+static bool key_reporting(struct key_target *t, const char *value)
+{
+	return set_on_off(value, &t->options->balloon_reporting);
+}
+
+enum { KEY_SIZE, KEY_PAGES, KEY_HOST_NODES, KEY_POLICY, KEY_MERGE, KEY_PREALLOC, N_MEMORY_KEYS };
+static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
+	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
+	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
+	[KEY_HOST_NODES] = {"host-nodes", key_host_nodes,
+			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2"},
+	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
+	[KEY_MERGE] = {"merge", key_merge, "on or off"},
+	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
+};
+static const struct key_entry balloon_keys[] = {
+	{"deflate-on-oom", key_deflate_on_oom, "on or off"},
+	{"free-page-reporting", key_reporting, "on or off"},
+};
+
+static const struct key_entry *find_key(const struct key_entry *keys, size_t n, const char *name,
+					size_t len)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(keys[i].name) == len && memcmp(keys[i].name, name, len) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+/*
+ * The end of the item at text. A comma separates items, but it also separates the numbers of a
+ * node list: what begins with a digit goes on with the item before.
+ */
+static size_t item_length(const char *text)
+{
+	size_t len = strcspn(text, ",");
+
+	while (text[len] == ',' && isdigit((unsigned char)text[len + 1]))
+		len += 1 + strcspn(text + len + 1, ",");
+	return len;
+}
+
+static int parse_keys(const char *option, const char *text, const struct key_entry *keys, size_t n,
+		      struct key_target *target)
+{
+	while (true) {
+		size_t len = item_length(text), name_len = strcspn(text, "=,");
+		const struct key_entry *key = find_key(keys, n, text, name_len);
+		char value[256];
+
+		if (!key || name_len >= len) {
+			char known[160] = "";
+
+			for (size_t i = 0; i < n; i++) {
+				size_t at = strlen(known);
+
+				snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "",
+					 keys[i].name);
+			}
+			log_err("--%s: '%.*s': wanted KEY=VALUE with one of the keys %s", option,
+				(int)len, text, known);
+			return -EINVAL;
+		}
+		if (target->given & (1U << (key - keys))) {
+			log_err("--%s: '%s' is given twice", option, key->name);
+			return -EINVAL;
+		}
+		target->given |= 1U << (key - keys);
+		if (len - name_len - 1 >= sizeof(value)) {
+			log_err("--%s %s: the value is too long: wanted %s", option, key->name,
+				key->wanted);
+			return -EINVAL;
+		}
+		memcpy(value, text + name_len + 1, len - name_len - 1);
+		value[len - name_len - 1] = '\0';
+		if (!key->set(target, value)) {
+			log_err("--%s %s=%s: wanted %s", option, key->name, value, key->wanted);
+			return -EINVAL;
+		}
+		if (!text[len])
+			return 0;
+		text += len + 1;
+	}
+}
+
+static int parse_memory(const char *text, struct options *options)
+{
+	struct ram_config config = {.merge = true};
+	struct key_target target = {.memory = &config};
+
+	if (options->n_memory == RAM_NODES_MAX) {
+		log_err("--memory %s: at most %d guest NUMA nodes", text, RAM_NODES_MAX);
+		return -EINVAL;
+	}
+	if (parse_keys("memory", text, memory_keys, N_MEMORY_KEYS, &target) < 0)
+		return -EINVAL;
+	if (!(target.given & (1U << KEY_SIZE))) {
+		log_err("--memory %s: size is missing, for instance size=1G", text);
+		return -EINVAL;
+	}
+	/* Pool pages cannot be merged: off unless asked for, and then ram_new says why not. */
+	if (ram_pages_is_pool(config.pages) && !(target.given & (1U << KEY_MERGE)))
+		config.merge = false;
+	if (ram_config_is_bound(&config)) {
+		if (config.policy == RAM_POLICY_DEFAULT)
+			config.policy = RAM_POLICY_BIND;
+	} else if (config.policy != RAM_POLICY_DEFAULT) {
+		log_err("--memory %s: policy=%s needs host-nodes, for instance host-nodes=0", text,
+			ram_policy_name(config.policy));
+		return -EINVAL;
+	}
+	options->memory[options->n_memory++] = config;
+	return 0;
+}
+
+static int parse_balloon(const char *text, struct options *options)
+{
+	struct key_target target = {.options = options};
+
+	if (set_on_off(text, &options->balloon))
+		return 0;
+	options->balloon = true;
+	return parse_keys("balloon", text, balloon_keys,
+			  sizeof(balloon_keys) / sizeof(balloon_keys[0]), &target);
+}
+
+/* ---- the line as a whole ---- */
+
+static int bad_value(const char *option, const char *value, const char *wanted)
+{
+	log_err("--%s %s: wanted %s", option, *value ? value : "''", wanted);
+	return -EINVAL;
+}
+
+/* One option with its value. */
+static int take(int id, const char *arg, struct options *o)
+{
+	bool console_none;
+
+	switch (id) {
+	case OPT_NAME:
+		return set_name(arg, o->name, sizeof(o->name))
+			       ? 0
+			       : bad_value("name", arg,
+					   "up to 63 letters, digits and ._-+@: that begin with a "
+					   "letter or digit");
+	case OPT_UUID:
+		return set_uuid(arg, o->uuid)
+			       ? 0
+			       : bad_value("uuid", arg,
+					   "a UUID such as 6f1c2a34-0d5e-4b7a-9c11-2f3e4d5c6b7a");
+	case OPT_CPUS:
+		return set_cpus(arg, &o->cpus) ? 0
+					       : bad_value("cpus", arg, "a number from 1 to 64");
+	case OPT_MEMORY:
+		return parse_memory(arg, o);
+	case OPT_KERNEL:
+		return set_path(arg, SIZE_MAX, &o->kernel)
+			       ? 0
+			       : bad_value("kernel", arg, "a bzImage or an ELF vmlinux");
+	case OPT_INITRD:
+		return set_path(arg, SIZE_MAX, &o->initrd)
+			       ? 0
+			       : bad_value("initrd", arg, "a file with the initial RAM disk");
+	case OPT_APPEND:
+		o->append = arg;
+		return 0;
+	case OPT_SERIAL:
+		return set_chardev(arg, &o->serial)
+			       ? 0
+			       : bad_value("serial", arg,
+					   "stdio, none, unix:PATH (up to 107 bytes) or file:PATH");
+	case OPT_CONSOLE:
+		console_none = strcmp(arg, "none") == 0;
+		if (!set_chardev(arg, &o->console))
+			return bad_value("console", arg,
+					 "stdio, none, unix:PATH (up to 107 bytes) or file:PATH");
+		if (console_none)
+			o->console = NULL;
+		return 0;
+	case OPT_RNG:
+		return set_on_off(arg, &o->rng) ? 0 : bad_value("rng", arg, "on or off");
+	case OPT_BALLOON:
+		return parse_balloon(arg, o);
+	case OPT_QMP:
+		return set_path(arg, SOCKET_PATH_MAX, &o->qmp)
+			       ? 0
+			       : bad_value("qmp", arg, "a socket path of 1 to 107 bytes");
+	case OPT_PAUSED:
+		o->paused = true;
+		return 0;
+	case OPT_NO_REBOOT:
+		o->no_reboot = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+/* Defaults and what must fit together. */
+static int finish(struct options *o)
+{
+	char why[RAM_WHY_MAX];
+
+	if (!o->kernel) {
+		log_err("--kernel is missing: give a bzImage or an ELF vmlinux");
+		return -EINVAL;
+	}
+	if (o->console && strcmp(o->console, "stdio") == 0 && strcmp(o->serial, "stdio") == 0) {
+		log_err("--serial and --console cannot both be stdio: add --serial none");
+		return -EINVAL;
+	}
+	if (o->n_memory == 0)
+		o->memory[o->n_memory++] =
+			(struct ram_config){.size_bytes = MEMORY_DEFAULT, .merge = true};
+	if (ram_config_check(o->memory, o->n_memory, why) < 0) {
+		log_err("--memory: %s", why);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+enum options_result options_parse(int argc, char **argv, struct options *ret_options)
+{
+	struct option longs[N_OPTIONS + 1] = {0};
+	struct options o = {.name = "guest", .cpus = 1, .serial = "stdio", .rng = true};
+	unsigned int seen = 0;
+	int index = -1, id;
+
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		longs[i] = (struct option){
+			.name = option_table[i].name,
+			.has_arg = option_table[i].arg ? required_argument : no_argument,
+			.val = option_table[i].id,
+		};
+	opterr = 0;
+	optind = 0; /* glibc: start anew, tests parse many lines */
+	while ((id = getopt_long(argc, argv, ":", longs, &index)) != -1) {
+		if (id == '?' || id == ':') {
+			/* optopt is the id of a known option that is used wrongly. */
+			const char *text = argv[optind - 1];
+
+			if (id == ':')
+				log_err("%s needs a value", text);
+			else if (optopt >= OPT_NAME)
+				log_err("%s: takes no value", text);
+			else
+				log_err("unknown or ambiguous option '%s'", text);
+			return usage_error();
+		}
+		if (id == OPT_HELP) {
+			print_help();
+			return OPTIONS_DONE;
+		}
+		if (id == OPT_VERSION) {
+			printf("vmm %s\n", MEMD_VERSION);
+			return OPTIONS_DONE;
+		}
+		if (seen & (1U << (id - OPT_NAME)) && !option_table[index].repeat) {
+			log_err("--%s is given twice", option_table[index].name);
+			return usage_error();
+		}
+		seen |= 1U << (id - OPT_NAME);
+		if (take(id, optarg, &o) < 0)
+			return usage_error();
+	}
+	if (optind < argc) {
+		log_err("'%s': vmm takes options only", argv[optind]);
+		return usage_error();
+	}
+	if (finish(&o) < 0)
+		return usage_error();
+	*ret_options = o;
+	return OPTIONS_RUN;
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Host NUMA nodes of guest RAM: that they exist and have memory, and mbind(2) before first touch.
+ * libnuma's own wrappers swallow errors, so the system call is made here.
+ */
+#include "vmm/ram_impl.h"
+
+#include <errno.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
+#include "common/log.h"
+
+#define NODE_WORDS (RAM_HOST_NODES / 64)
+
+int ram_bind_check(const struct ram_config *config, unsigned int node)
+{
+	uint64_t there[NODE_WORDS] = {0}, missing[NODE_WORDS];
+	char list[256], absent[256];
+	AUTO_FD int root = -1;
+	bool bad = false;
+	int r;
+
+	if (!ram_config_is_bound(config))
+		return 0;
+	root = kfile_open_root("/");
+	r = root < 0 ? root
+		     : kfile_read(root, "sys/devices/system/node/has_memory", list, sizeof(list));
+	if (r < 0) {
+		log_err("memory node %u: host-nodes: this kernel shows no NUMA nodes "
+			"(/sys/devices/system/node/has_memory: %s)",
+			node, strerror(-r));
+		return -ENODEV;
+	}
+	r = kfile_list_parse(list, there, RAM_HOST_NODES);
+	if (r < 0) {
+		log_err("memory node %u: /sys/devices/system/node/has_memory: '%s' is no node list",
+			node, list);
+		return r;
+	}
+	for (size_t i = 0; i < NODE_WORDS; i++) {
+		missing[i] = config->host_nodes[i] & ~there[i];
+		bad = bad || missing[i];
+	}
+	if (!bad)
+		return 0;
+	kfile_list_format(missing, RAM_HOST_NODES, absent, sizeof(absent));
+	kfile_list_format(there, RAM_HOST_NODES, list, sizeof(list));
+	log_err("memory node %u: host-nodes: this host has no node %s with memory; it has: %s",
+		node, absent, list);
+	return -ENODEV;
+}
+
+int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len)
+{
+	/*
+	 * The kernel reads maxnode - 1 bits (mm/mempolicy.c get_nodes()), so one more than there
+	 * are is passed, and a spare word lies behind for libraries that correct it once more.
+	 */
+	unsigned long words[NODE_WORDS + 1] = {0};
+	unsigned int n_nodes = 0;
+	int mode;
+
+	if (config->policy == RAM_POLICY_DEFAULT || !ram_config_is_bound(config))
+		return 0;
+	for (size_t i = 0; i < NODE_WORDS; i++) {
+		words[i] = config->host_nodes[i];
+		n_nodes += (unsigned int)__builtin_popcountll(config->host_nodes[i]);
+	}
+	if (config->policy == RAM_POLICY_BIND)
+		mode = MPOL_BIND;
+	else if (config->policy == RAM_POLICY_INTERLEAVE)
+		mode = MPOL_INTERLEAVE;
+	else /* MPOL_PREFERRED looks at the first node only; _MANY is Linux 5.15 */
+		mode = n_nodes > 1 ? MPOL_PREFERRED_MANY : MPOL_PREFERRED;
+	return mbind(hva, len, mode, words, RAM_HOST_NODES + 1, 0) < 0 ? -errno : 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
+ * and the accessors, ram_map.c mapping, advice and populating, ram_bind.c host nodes, ram_pool.c
+ * the hugetlb pools, ram_return.c what was given back.
+ */
+#ifndef MEMD_VMM_RAM_IMPL_H
+#define MEMD_VMM_RAM_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/ram.h"
+
+#define RAM_SMALL_BYTES 4096ULL
+
+#define RAM_HUGE_BYTES (2ULL << 20)
+#define RAM_GIB_PAGE   (1ULL << 30)
+
+struct ram_piece {
+	struct ram_region region;
+	enum ram_pages pages;
+	uint64_t page_bytes; /* the unit of return: 4096, or the pool's page size */
+	bool is_buffer;	     /* the caller's memory, not ours to unmap or advise */
+
+	/*
+	 * What is known of each 4 KiB page that was resident when it was given back, two bits:
+	 * neither: nothing; [0]: the balloon has it; [1]: reported free; both: given back once and
+	 * then deflated untouched, so free but nobody's merit.
+	 */
+	uint64_t *credit[2];
+
+	/* hugetlb only */
+	uint64_t *held;	  /* bit per 4 KiB page: it is in the balloon */
+	uint32_t *n_held; /* per host page: how many of its bits are set */
+	uint64_t *plain;  /* bit per host page: it went, ordinary memory is mapped there */
+};
+
+struct ram {
+	struct ram_config configs[RAM_NODES_MAX];
+	bool merge[RAM_NODES_MAX]; /* as read back */
+	size_t n_configs;
+	struct ram_piece pieces[RAM_REGIONS_MAX];
+	size_t n_pieces;
+	uint64_t size_bytes;
+	int pagemap_fd;		/* /proc/self/pagemap, or -1 */
+	unsigned int maps_made; /* upper bound of mappings that replacing has added */
+	bool maps_full_logged;
+};
+
+/* ---- bits ---- */
+
+static inline bool bit_get(const uint64_t *words, uint64_t i)
+{
+	return words[i / 64] >> (i % 64) & 1;
+}
+
+static inline void bit_set(uint64_t *words, uint64_t i)
+{
+	words[i / 64] |= 1ULL << (i % 64);
+}
+
+static inline void bit_clear(uint64_t *words, uint64_t i)
+{
+	words[i / 64] &= ~(1ULL << (i % 64));
+}
+
+/* ---- ram_map.c ---- */
+
+/* Map piece->region.size_bytes as its page mode asks, set hva. Not yet bound, nothing touched. */
+int ram_piece_map(struct ram_piece *piece);
+/* Say so when a node wants transparent huge pages and the host has them switched off. */
+void ram_warn_no_thp(const struct ram *ram);
+/* Advice that has to precede the first touch: huge pages, core dumps, fork, name. */
+void ram_piece_advise(const struct ram_piece *piece);
+/*
+ * Take host memory for [hva, hva + len) now, with several threads when it is large; on what is
+ * there already nothing changes. what: for the progress line. -EFAULT: hugetlb pool ran short;
+ * -ENOMEM.
+ */
+int ram_populate(uint8_t *hva, uint64_t len, uint64_t page_bytes, const char *what);
+/* Write zeroes the same way. */
+void ram_zero(uint8_t *hva, uint64_t len);
+/*
+ * Replace [hva, hva + len), whole host pages of a pool piece, by ordinary memory (pool false) or by
+ * populated pool pages (true; -ENOMEM: the pool has not enough, nothing changed). Content is lost.
+ */
+int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
+		      uint64_t len, bool pool);
+/* Are all mappings of [hva, hva + len) marked with the two-letter VmFlag? -errno of reading. */
+int ram_read_flag(const uint8_t *hva, uint64_t len, const char *flag, bool *ret_all);
+
+/* ---- ram_bind.c ---- */
+
+/* Do the nodes exist and have memory? -ENODEV: logged with the nodes that there are. */
+int ram_bind_check(const struct ram_config *config, unsigned int node);
+/* Apply the policy to [hva, hva + len) before its first touch. -errno of mbind(2), not logged. */
+int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len);
+
+/* ---- ram_pool.c ---- */
+
+/*
+ * Does the pool have `pages` free pages where the configuration wants them? -ENOMEM and
+ * -EOPNOTSUPP (no pool of this size) are logged with numbers and the command that helps.
+ */
+int ram_pool_check(const struct ram_config *config, unsigned int node, uint64_t pages);
+/* Populating has failed although the check passed: log what the pool says now. */
+void ram_pool_log_shortage(const struct ram_config *config, unsigned int node, uint64_t pages);
+
+/* ---- ram_return.c ---- */
+
+/* Bitmaps of a piece. -ENOMEM. */
+int ram_return_init(struct ram_piece *piece);
+void ram_return_free(struct ram_piece *piece);
+
+#endif

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * How guest RAM is mapped in each page mode, advised, filled with host memory ahead of time, and
+ * how a range of pool pages is swapped for ordinary memory and back.
+ *
+ * Pool pages are private, anonymous and MAP_NORESERVE, and are all populated at start. A reserved
+ * private mapping would keep a page it gives back reserved for itself (Linux 6.9 and later restore
+ * the reservation on MADV_DONTNEED), so nobody else could have it.
+ */
+#include "vmm/ram_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/kfile.h"
+#include "common/log.h"
+#include "common/size.h"
+
+#define MAP_PLAIN (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+#define POPULATE_SLICE	     (32 * MIB)
+#define POPULATE_THREADS_MAX 8
+#define POPULATE_PER_THREAD  (128 * MIB) /* a thread for less does not pay */
+#define PROGRESS_US	     (2 * USEC_PER_SEC)
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA	     0x53564d41
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+/* ---- mapping ---- */
+
+static int pool_flags(uint64_t page_bytes)
+{
+	return MAP_PLAIN | MAP_HUGETLB | __builtin_ctzll(page_bytes) << MAP_HUGE_SHIFT;
+}
+
+/* Host addresses equal guest addresses modulo 2 MiB: else KVM cannot map huge pages. */
+static uint8_t *map_aligned(uint64_t len)
+{
+	uint64_t whole = len + RAM_HUGE_BYTES, head;
+	uint8_t *p = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PLAIN, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = -(uintptr_t)p % RAM_HUGE_BYTES;
+	if (head)
+		munmap(p, head);
+	munmap(p + head + len, whole - head - len);
+	return p + head;
+}
+
+int ram_piece_map(struct ram_piece *piece)
+{
+	uint64_t len = piece->region.size_bytes;
+	uint8_t *p;
+
+	if (ram_pages_is_pool(piece->pages)) {
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE, pool_flags(piece->page_bytes), -1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+	} else {
+		p = map_aligned(len);
+		if (!p)
+			return -errno;
+	}
+	piece->region.hva = p;
+	return 0;
+}
+
+void ram_warn_no_thp(const struct ram *ram)
+{
+	static const char path[] = "sys/kernel/mm/transparent_hugepage/enabled";
+	AUTO_FD int root = kfile_open_root("/");
+	bool wanted = false;
+	char mode[32];
+
+	for (size_t i = 0; i < ram->n_configs; i++)
+		wanted = wanted || ram->configs[i].pages == RAM_PAGES_THP;
+	if (!wanted || root < 0)
+		return;
+	if (kfile_read_choice(root, path, mode, sizeof(mode)) < 0)
+		log_warn("memory: pages=thp gets 4 KiB pages: this kernel has no transparent huge "
+			 "pages (no /%s)",
+			 path);
+	else if (strcmp(mode, "never") == 0)
+		log_warn("memory: pages=thp gets 4 KiB pages: transparent huge pages are switched "
+			 "off; to allow them: echo madvise > /%s",
+			 path);
+}
+
+/* Advice is best effort: none of it changes what the guest sees. */
+static void advise(uint8_t *hva, uint64_t len, enum ram_pages pages, unsigned int node)
+{
+	char name[24];
+
+	if (!ram_pages_is_pool(pages))
+		(void)madvise(hva, len, pages == RAM_PAGES_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	(void)madvise(hva, len, MADV_DONTDUMP);
+	(void)madvise(hva, len, MADV_DONTFORK);
+	snprintf(name, sizeof(name), "guest-ram%u", node);
+	(void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, hva, len, name);
+}
+
+void ram_piece_advise(const struct ram_piece *piece)
+{
+	advise(piece->region.hva, piece->region.size_bytes, piece->pages, piece->region.node);
+}
+
+int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
+		      uint64_t len, bool pool)
+{
+	const struct ram_config *config = &ram->configs[piece->region.node];
+	uint8_t *p;
+	int r;
+
+	if (!pool) {
+		/* One step in place: a vCPU that faults meanwhile finds the old or the new. */
+		p = mmap(hva, len, PROT_READ | PROT_WRITE, MAP_PLAIN | MAP_FIXED, -1, 0);
+		if (p == MAP_FAILED)
+			return -errno;
+		(void)ram_bind(config, p, len);
+		advise(p, len, RAM_PAGES_THP, piece->region.node);
+		return 0;
+	}
+	/* Taken elsewhere first and then moved in, so that a short pool changes nothing. */
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, pool_flags(piece->page_bytes), -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	r = ram_bind(config, p, len);
+	if (r == 0)
+		r = ram_populate(p, len, piece->page_bytes, "guest memory");
+	if (r == 0) {
+		advise(p, len, piece->pages, piece->region.node);
+		if (mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, hva) != MAP_FAILED)
+			return 0;
+		r = -errno;
+	}
+	munmap(p, len);
+	return r == -EFAULT ? -ENOMEM : r;
+}
+
+/* ---- filling ---- */
+
+struct fill {
+	uint8_t *hva;
+	uint64_t len, slice;
+	int (*work)(uint8_t *hva, uint64_t len);
+	_Atomic uint64_t next, done;
+	_Atomic int error;
+};
+
+static int populate_slice(uint8_t *hva, uint64_t len)
+{
+	while (madvise(hva, len, MADV_POPULATE_WRITE) < 0)
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	return 0;
+}
+
+static int zero_slice(uint8_t *hva, uint64_t len)
+{
+	memset(hva, 0, len);
+	return 0;
+}
+
+static bool fill_one(struct fill *fill)
+{
+	uint64_t at = atomic_fetch_add(&fill->next, fill->slice);
+	uint64_t n;
+	int r;
+
+	if (at >= fill->len || atomic_load(&fill->error))
+		return false;
+	n = fill->len - at < fill->slice ? fill->len - at : fill->slice;
+	r = fill->work(fill->hva + at, n);
+	if (r < 0)
+		atomic_store(&fill->error, r);
+	else
+		atomic_fetch_add(&fill->done, n);
+	return r == 0;
+}
+
+static void *fill_thread(void *arg)
+{
+	while (fill_one(arg))
+		;
+	return NULL;
+}
+
+static unsigned int fill_thread_count(uint64_t len)
+{
+	uint64_t want = len / POPULATE_PER_THREAD;
+	cpu_set_t cpus;
+
+	if (want > POPULATE_THREADS_MAX)
+		want = POPULATE_THREADS_MAX;
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && want > (uint64_t)CPU_COUNT(&cpus))
+		want = (uint64_t)CPU_COUNT(&cpus);
+	return want ? (unsigned int)want : 1;
+}
+
+/* The caller's thread works too, and is the one that reports. */
+static int fill_range(struct fill *fill, const char *what)
+{
+	pthread_t threads[POPULATE_THREADS_MAX];
+	unsigned int want = fill_thread_count(fill->len) - 1, n = 0;
+	uint64_t reported_us = clock_now_us();
+
+	while (n < want && pthread_create(&threads[n], NULL, fill_thread, fill) == 0)
+		n++;
+	while (fill_one(fill)) {
+		if (!what || clock_now_us() - reported_us < PROGRESS_US)
+			continue;
+		reported_us = clock_now_us();
+		log_info("%s: %s of %s ready", what, SIZE_TEXT(atomic_load(&fill->done)),
+			 SIZE_TEXT(fill->len));
+	}
+	while (n > 0)
+		pthread_join(threads[--n], NULL);
+	return atomic_load(&fill->error);
+}
+
+int ram_populate(uint8_t *hva, uint64_t len, uint64_t page_bytes, const char *what)
+{
+	struct fill fill = {
+		.hva = hva,
+		.len = len,
+		.slice = page_bytes > POPULATE_SLICE ? page_bytes : POPULATE_SLICE,
+		.work = populate_slice,
+	};
+
+	return fill_range(&fill, what);
+}
+
+void ram_zero(uint8_t *hva, uint64_t len)
+{
+	struct fill fill = {.hva = hva, .len = len, .slice = POPULATE_SLICE, .work = zero_slice};
+
+	(void)fill_range(&fill, NULL);
+}
+
+/* ---- reading back ---- */
+
+int ram_read_flag(const uint8_t *hva, uint64_t len, const char *flag, bool *ret_all)
+{
+	AUTO_FILE FILE *f = fopen("/proc/self/smaps", "re");
+	AUTO_FREE char *line = NULL;
+	uint64_t begin = (uintptr_t)hva, end = begin + len, from = 0, to = 0, marked = 0;
+	size_t size = 0;
+	char word[8];
+
+	if (!f)
+		return -errno;
+	snprintf(word, sizeof(word), " %.2s ", flag);
+	while (getline(&line, &size, f) > 0) {
+		uint64_t a, b;
+
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &a, &b) == 2) {
+			from = a > begin ? a : begin;
+			to = b < end ? b : end;
+		} else if (strncmp(line, "VmFlags:", 8) == 0 && from < to && strstr(line, word)) {
+			marked += to - from;
+		}
+	}
+	if (ferror(f))
+		return -EIO;
+	*ret_all = marked == len;
+	return 0;
+}

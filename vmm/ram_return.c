@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Guest RAM given back to the host: discarding, whole pool pages out of many partial returns, and
+ * the account of what is really free because of whom.
+ *
+ * Invariant of pool pieces: a host page is either a pool page, and then populated, or "plain"
+ * (ordinary memory mapped in its place). So touching guest RAM never finds an empty pool. A plain
+ * page becomes a pool page again only while the balloon holds all of it: then the guest may not
+ * touch it, and replacing it loses nothing.
+ */
+#include "vmm/ram_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+
+/* vm.max_map_count is 65530 unless changed; half of it is ours to use up. */
+#define MAPS_MAX 32000
+
+#define PAGEMAP_PRESENT (1ULL << 63)
+#define PAGEMAP_SWAPPED (1ULL << 62)
+#define BATCH_PAGES	4096 /* pages looked at by one system call */
+
+/* Values of the two credit bits of a page. */
+enum credit { CREDIT_NONE, CREDIT_BALLOON = 1, CREDIT_REPORTING = 2, CREDIT_NOBODY = 3 };
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- memory of its own ---- */
+
+int ram_return_init(struct ram_piece *piece)
+{
+	uint64_t words = (piece->region.size_bytes / RAM_SMALL_BYTES + 63) / 64;
+
+	/* Large and untouched: calloc takes no host memory for it until pages are given back. */
+	for (size_t i = 0; i < ARRAY_SIZE(piece->credit); i++) {
+		piece->credit[i] = calloc(words, sizeof(uint64_t));
+		if (!piece->credit[i])
+			return -ENOMEM;
+	}
+	if (!ram_pages_is_pool(piece->pages))
+		return 0;
+	piece->held = calloc(words, sizeof(uint64_t));
+	piece->n_held = calloc(piece->region.size_bytes / piece->page_bytes, sizeof(uint32_t));
+	piece->plain =
+		calloc(piece->region.size_bytes / piece->page_bytes / 64 + 1, sizeof(uint64_t));
+	return piece->held && piece->n_held && piece->plain ? 0 : -ENOMEM;
+}
+
+void ram_return_free(struct ram_piece *piece)
+{
+	free(piece->credit[0]);
+	free(piece->credit[1]);
+	free(piece->held);
+	free(piece->n_held);
+	free(piece->plain);
+}
+
+static void forget_all(struct ram_piece *piece)
+{
+	uint64_t words = (piece->region.size_bytes / RAM_SMALL_BYTES + 63) / 64;
+
+	memset(piece->credit[0], 0, words * sizeof(uint64_t));
+	memset(piece->credit[1], 0, words * sizeof(uint64_t));
+	if (!piece->held)
+		return;
+	memset(piece->held, 0, words * sizeof(uint64_t));
+	memset(piece->n_held, 0, piece->region.size_bytes / piece->page_bytes * sizeof(uint32_t));
+}
+
+/* ---- credit ---- */
+
+static enum credit credit_get(const struct ram_piece *piece, uint64_t page)
+{
+	return bit_get(piece->credit[0], page) | bit_get(piece->credit[1], page) << 1;
+}
+
+static void credit_set(struct ram_piece *piece, uint64_t page, enum credit credit)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		if (credit >> i & 1)
+			bit_set(piece->credit[i], page);
+		else
+			bit_clear(piece->credit[i], page);
+	}
+}
+
+/*
+ * Before [off, off + len) goes: credit the giver with what is resident now, or was when it was
+ * first given back and has been absent since. A page that the guest never touched frees nothing.
+ */
+static void credit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
+{
+	enum credit credit = giver == RAM_GIVER_BALLOON ? CREDIT_BALLOON : CREDIT_REPORTING;
+	unsigned char resident[BATCH_PAGES];
+
+	for (uint64_t end = off + len, n; off < end; off += n) {
+		uint64_t first = off / RAM_SMALL_BYTES;
+
+		n = min_u64(end - off, BATCH_PAGES * RAM_SMALL_BYTES);
+		if (mincore(piece->region.hva + off, n, resident) < 0)
+			memset(resident, 0, sizeof(resident));
+		for (uint64_t i = 0; i < n / RAM_SMALL_BYTES; i++)
+			if (resident[i] & 1 || credit_get(piece, first + i) != CREDIT_NONE)
+				credit_set(piece, first + i, credit);
+	}
+}
+
+static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum credit to)
+{
+	for (uint64_t end = off + len; off < end; off += RAM_SMALL_BYTES)
+		if (credit_get(piece, off / RAM_SMALL_BYTES) != CREDIT_NONE)
+			credit_set(piece, off / RAM_SMALL_BYTES, to);
+}
+
+/* ---- pool pages ---- */
+
+/* Count the process's mappings. */
+static unsigned int count_maps(void)
+{
+	AUTO_FILE FILE *f = fopen("/proc/self/maps", "re");
+	unsigned int n = 0;
+	int c;
+
+	while (f && (c = getc_unlocked(f)) != EOF)
+		n += c == '\n';
+	return n;
+}
+
+/*
+ * Replacing splits mappings, of which a process may have so many only. ram->maps_made is an upper
+ * bound that is made exact when it reaches the limit; being refused it grows too, so that counting
+ * is rare.
+ */
+static bool maps_left(struct ram *ram)
+{
+	if (ram->maps_made < MAPS_MAX)
+		return true;
+	if (ram->maps_made % 1024 == 0 || !ram->maps_full_logged)
+		ram->maps_made = count_maps();
+	if (ram->maps_made < MAPS_MAX)
+		return true;
+	if (!ram->maps_full_logged)
+		log_warn("memory: %u mappings: no more single huge pages are given back",
+			 ram->maps_made);
+	ram->maps_full_logged = true;
+	ram->maps_made++;
+	return false;
+}
+
+static void mark_plain(struct ram_piece *piece, uint64_t off, uint64_t len, bool plain)
+{
+	for (uint64_t end = off + len; off < end; off += piece->page_bytes) {
+		if (plain)
+			bit_set(piece->plain, off / piece->page_bytes);
+		else
+			bit_clear(piece->plain, off / piece->page_bytes);
+	}
+}
+
+/* Whole pool pages go back to the pool. */
+static int release_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len,
+			enum ram_giver giver)
+{
+	int r;
+
+	if (!maps_left(ram))
+		return 0;
+	credit_range(piece, off, len, giver);
+	r = ram_piece_replace(ram, piece, piece->region.hva + off, len, false);
+	if (r < 0) {
+		uncredit_range(piece, off, len, CREDIT_NONE);
+		return r;
+	}
+	ram->maps_made += 2;
+	mark_plain(piece, off, len, true);
+	return 0;
+}
+
+/* Plain pages become pool pages again; what was in them is lost. */
+static int take_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len)
+{
+	int r = ram_piece_replace(ram, piece, piece->region.hva + off, len, true);
+
+	if (r < 0)
+		return r;
+	ram->maps_made += 2;
+	mark_plain(piece, off, len, false);
+	uncredit_range(piece, off, len, CREDIT_NONE);
+	return 0;
+}
+
+static void hold(struct ram_piece *piece, uint64_t off, uint64_t len, bool on)
+{
+	for (uint64_t end = off + len; off < end; off += RAM_SMALL_BYTES) {
+		uint64_t page = off / RAM_SMALL_BYTES, host = off / piece->page_bytes;
+
+		if (bit_get(piece->held, page) == on)
+			continue;
+		if (on) {
+			bit_set(piece->held, page);
+			piece->n_held[host]++;
+		} else {
+			bit_clear(piece->held, page);
+			piece->n_held[host]--;
+		}
+	}
+}
+
+static bool is_held_whole(const struct ram_piece *piece, uint64_t host)
+{
+	return piece->n_held[host] == piece->page_bytes / RAM_SMALL_BYTES;
+}
+
+/* ---- giving back ---- */
+
+static int drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
+{
+	int r;
+
+	if (giver == RAM_GIVER_RESET)
+		uncredit_range(piece, off, len, CREDIT_NONE);
+	else
+		credit_range(piece, off, len, giver);
+	if (madvise(piece->region.hva + off, len, MADV_DONTNEED) == 0)
+		return 0;
+	r = -errno;
+	uncredit_range(piece, off, len, CREDIT_NONE);
+	return r;
+}
+
+enum pool_step { STEP_KEEP, STEP_RELEASE, STEP_DROP, STEP_ZERO };
+
+/* What to do with [off, end), which lies in one host page. */
+static enum pool_step choose_step(struct ram_piece *piece, uint64_t off, uint64_t end,
+				  enum ram_giver giver)
+{
+	uint64_t host = off / piece->page_bytes;
+
+	if (giver == RAM_GIVER_BALLOON)
+		hold(piece, off, end - off, true);
+	if (bit_get(piece->plain, host))
+		return STEP_DROP;
+	if (giver == RAM_GIVER_RESET)
+		return STEP_ZERO;
+	/* Reported pages are reused without a word: what is no whole page now never adds up. */
+	if (giver == RAM_GIVER_REPORTING)
+		return end - off == piece->page_bytes ? STEP_RELEASE : STEP_KEEP;
+	return is_held_whole(piece, host) ? STEP_RELEASE : STEP_KEEP;
+}
+
+static int take_step(struct ram *ram, struct ram_piece *piece, enum pool_step step, uint64_t off,
+		     uint64_t len, enum ram_giver giver)
+{
+	switch (step) {
+	case STEP_RELEASE:
+		return release_pool(ram, piece, off, len, giver);
+	case STEP_DROP:
+		return drop(piece, off, len, giver);
+	case STEP_ZERO:
+		memset(piece->region.hva + off, 0, len);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Consecutive host pages with the same step go together. */
+static int discard_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len,
+			enum ram_giver giver)
+{
+	uint64_t end = off + len, run_from = off, run_to = off;
+	enum pool_step run_step = STEP_KEEP;
+	int result = 0, r;
+
+	while (off < end) {
+		uint64_t host_from = off - off % piece->page_bytes;
+		uint64_t host_to = host_from + piece->page_bytes;
+		uint64_t to = min_u64(end, host_to);
+		enum pool_step step = choose_step(piece, off, to, giver);
+		uint64_t from = step == STEP_RELEASE ? host_from : off;
+
+		if (step != run_step || from != run_to) {
+			r = take_step(ram, piece, run_step, run_from, run_to - run_from, giver);
+			result = result ? result : r;
+			run_step = step;
+			run_from = from;
+		}
+		run_to = step == STEP_RELEASE ? host_to : to;
+		off = to;
+	}
+	r = take_step(ram, piece, run_step, run_from, run_to - run_from, giver);
+	return result ? result : r;
+}
+
+/* ---- the range of a call, region by region ---- */
+
+static struct ram_piece *find_piece(struct ram *ram, uint64_t gpa)
+{
+	for (size_t i = 0; i < ram->n_pieces; i++)
+		if (gpa >= ram->pieces[i].region.gpa &&
+		    gpa - ram->pieces[i].region.gpa < ram->pieces[i].region.size_bytes)
+			return &ram->pieces[i];
+	return NULL;
+}
+
+static int check_range(const struct ram *ram, uint64_t gpa, uint64_t len)
+{
+	if ((gpa | len) % RAM_SMALL_BYTES)
+		return -EINVAL;
+	while (len) {
+		uint64_t room = ram_room(ram, gpa);
+
+		if (room == 0)
+			return -EFAULT;
+		if (room >= len)
+			break;
+		gpa += room;
+		len -= room;
+	}
+	return 0;
+}
+
+int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver)
+{
+	int result = check_range(ram, gpa, len);
+
+	if (result < 0)
+		return result;
+	while (len) {
+		struct ram_piece *piece = find_piece(ram, gpa);
+		uint64_t off = gpa - piece->region.gpa;
+		uint64_t n = min_u64(len, piece->region.size_bytes - off);
+		int r;
+
+		/* A test's buffer that is not page-aligned shares its pages with others. */
+		if ((uintptr_t)piece->region.hva % RAM_SMALL_BYTES)
+			r = -EINVAL;
+		else if (ram_pages_is_pool(piece->pages))
+			r = discard_pool(ram, piece, off, n, giver);
+		else
+			r = drop(piece, off, n, giver);
+		result = result ? result : r;
+		gpa += n;
+		len -= n;
+	}
+	return result;
+}
+
+/* ---- using it again ---- */
+
+static void reuse_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len)
+{
+	static struct log_limit limit = {.window_us = 60000000, .burst = 1};
+
+	for (uint64_t end = off + len, to; off < end; off = to) {
+		uint64_t host = off / piece->page_bytes, from = host * piece->page_bytes;
+
+		to = min_u64(end, from + piece->page_bytes);
+		if (bit_get(piece->plain, host) && is_held_whole(piece, host)) {
+			int r = take_pool(ram, piece, from, piece->page_bytes);
+
+			if (r < 0 && log_limit_pass(&limit, NULL))
+				log_warn(
+					"memory: the %s pool has no page for memory that the guest "
+					"uses again (%s): it gets ordinary memory",
+					ram_pages_name(piece->pages), strerror(-r));
+		}
+		hold(piece, off, to - off, false);
+	}
+}
+
+int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
+{
+	int r = check_range(ram, gpa, len);
+
+	if (r < 0)
+		return r;
+	while (len) {
+		struct ram_piece *piece = find_piece(ram, gpa);
+		uint64_t off = gpa - piece->region.gpa;
+		uint64_t n = min_u64(len, piece->region.size_bytes - off);
+
+		if (ram_pages_is_pool(piece->pages))
+			reuse_pool(ram, piece, off, n);
+		/* Still absent until it is touched: should it be reported, that counts again. */
+		uncredit_range(piece, off, n, CREDIT_NOBODY);
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static void reset_pool(struct ram *ram, struct ram_piece *piece)
+{
+	uint64_t page = piece->page_bytes, size = piece->region.size_bytes;
+	uint8_t *hva = piece->region.hva;
+
+	for (uint64_t off = 0, end; off < size; off = end) {
+		bool plain = bit_get(piece->plain, off / page);
+
+		for (end = off + page; end < size; end += page)
+			if (bit_get(piece->plain, end / page) != plain)
+				break;
+		if (!plain) {
+			ram_zero(hva + off, end - off);
+			continue;
+		}
+		for (uint64_t at = off; at < end; at += page)
+			if (take_pool(ram, piece, at, page) < 0)
+				(void)madvise(hva + at, page, MADV_DONTNEED);
+	}
+}
+
+void ram_discard_all(struct ram *ram)
+{
+	for (size_t i = 0; i < ram->n_pieces; i++) {
+		struct ram_piece *piece = &ram->pieces[i];
+		uint8_t *hva = piece->region.hva;
+		uint64_t len = piece->region.size_bytes;
+
+		forget_all(piece);
+		if (ram_pages_is_pool(piece->pages))
+			reset_pool(ram, piece);
+		else if ((uintptr_t)hva % RAM_SMALL_BYTES || madvise(hva, len, MADV_DONTNEED) < 0)
+			memset(hva, 0, len);
+		else if (ram->configs[piece->region.node].prealloc &&
+			 ram_populate(hva, len, RAM_SMALL_BYTES, "guest memory") < 0)
+			log_warn("memory node %u: prealloc=on: not all could be taken again at "
+				 "reset",
+				 piece->region.node);
+	}
+}
+
+/* ---- the account ---- */
+
+/* Is each of the n pages host memory (present or swapped out)? */
+static int look(const struct ram *ram, const uint8_t *hva, uint64_t n, bool *ret_used)
+{
+	uint64_t entries[BATCH_PAGES];
+	unsigned char *resident = (unsigned char *)entries;
+	ssize_t want = (ssize_t)(n * sizeof(*entries));
+
+	if (ram->pagemap_fd >= 0 &&
+	    pread(ram->pagemap_fd, entries, (size_t)want,
+		  (off_t)((uintptr_t)hva / RAM_SMALL_BYTES * sizeof(*entries))) == want) {
+		for (uint64_t i = 0; i < n; i++)
+			ret_used[i] = entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED);
+		return 0;
+	}
+	/* Without pagemap what is swapped out looks absent. */
+	if (mincore((void *)(uintptr_t)hva, n * RAM_SMALL_BYTES, resident) < 0)
+		return -errno;
+	for (uint64_t i = 0; i < n; i++)
+		ret_used[i] = resident[i] & 1;
+	return 0;
+}
+
+static bool has_credit(const struct ram_piece *piece, uint64_t page, uint64_t n)
+{
+	for (uint64_t w = page / 64; w <= (page + n - 1) / 64; w++)
+		if (piece->credit[0][w] | piece->credit[1][w])
+			return true;
+	return false;
+}
+
+int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes)
+{
+	uint64_t pages[4] = {0};
+	bool used[BATCH_PAGES];
+
+	for (size_t i = 0; i < ram->n_pieces; i++) {
+		struct ram_piece *piece = &ram->pieces[i];
+		uint64_t end = piece->region.size_bytes / RAM_SMALL_BYTES;
+
+		for (uint64_t at = 0, n; at < end; at += n) {
+			int r;
+
+			n = min_u64(end - at, BATCH_PAGES);
+			if (!has_credit(piece, at, n))
+				continue;
+			r = look(ram, piece->region.hva + at * RAM_SMALL_BYTES, n, used);
+			if (r < 0)
+				return r;
+			for (uint64_t p = at; p < at + n; p++) {
+				if (used[p - at])
+					credit_set(piece, p, CREDIT_NONE);
+				else
+					pages[credit_get(piece, p)]++;
+			}
+		}
+	}
+	*ret_balloon_bytes = pages[CREDIT_BALLOON] * RAM_SMALL_BYTES;
+	*ret_reporting_bytes = pages[CREDIT_REPORTING] * RAM_SMALL_BYTES;
+	return 0;
+}
