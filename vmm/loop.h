@@ -29,7 +29,10 @@ void loop_remove(struct loop_source *source);
 struct loop_source *loop_timer(struct loop *loop, loop_fn fn, void *ctx);
 void loop_timer_set(struct loop_source *timer, uint64_t first_us, uint64_t period_us);
 
-/* Run fn once in the loop's thread, from any thread, without waiting. */
+/*
+ * Run fn once in the loop's thread, from any thread, without waiting. A call with the same fn and
+ * ctx that has not run yet is not queued twice.
+ */
 void loop_call(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 
 /* Until loop_exit(); returns its code. */
