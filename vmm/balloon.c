@@ -31,6 +31,7 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING_SPEC = 4, QUEUES };
 /* Page numbers, or requests, handled before others get their turn. */
 #define KICK_PFNS_MAX	  REQUEST_PFNS_MAX
 #define KICK_REQUESTS_MAX VIRTIO_QUEUE_SIZE
+#define REPORT_COST_PFNS  64 /* a reported range counts as many */
 
 /* 5.5.4, little endian. */
 struct config {
@@ -205,11 +206,11 @@ static size_t serve(struct balloon *b, unsigned int queue)
 
 	if (queue > QUEUE_DEFLATE) {
 		report_ranges(b);
-		return KICK_PFNS_MAX / KICK_REQUESTS_MAX;
+		return (size_t)b->chain.n_in * REPORT_COST_PFNS;
 	}
 	n = read_pfns(b);
 	change_pages(b, queue == QUEUE_INFLATE, n);
-	return n;
+	return virtio_spans_len(b->chain.out, b->chain.n_out) / sizeof(b->pfns[0]);
 }
 
 static void drain(struct balloon *b, unsigned int queue)
