@@ -222,7 +222,7 @@ static int journal_read(int fd, char **ret_text, size_t *ret_len)
 static int journal_load(struct undo *undo)
 {
 	AUTO_FREE char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int r = journal_read(undo->fd, &text, &len);
 
 	if (r < 0)
