@@ -97,18 +97,30 @@ struct pol_host {
 /* ---- configuration ---- */
 
 struct pol_config {
-	/* Host states by available memory, parts per million of memory_bytes (ESXi: 6/4/2/1 %). */
+	/*
+	 * Host states by available memory, parts per million of memory_bytes (ESXi: 6/4/2/1 %):
+	 * soft, hard and low begin below the threshold of their name; below `high` memory is wanted
+	 * whatever the state.
+	 */
 	uint32_t high_ppm, soft_ppm, hard_ppm, low_ppm;
 	uint32_t hysteresis_ppm; /* a state is left upward only this much above its threshold */
-	uint64_t guest_reserve_bytes; /* left to a guest above its working set */
-	uint32_t guest_reserve_ppm;   /* the same, of its promised memory; the larger counts */
-	uint64_t guest_min_bytes;     /* floor when none is configured */
-	uint64_t step_bytes;	      /* most one guest's target moves down in a tick */
-	uint64_t stats_max_age_us;    /* older guest numbers count as absent */
-	uint64_t trouble_hold_us;     /* how long nothing is taken from a guest after trouble */
-	uint64_t stuck_after_us;      /* no progress for this long: the balloon counts as stuck */
-	uint32_t idle_tax_ppm;	      /* Waldspurger's tau */
-	uint32_t ksm_cpu_ppm;	      /* most of one core that ksmd may take */
+	/*
+	 * `high` in bytes is kept between these; all the other thresholds scale with it. Growing
+	 * guests and slow balloons need a head start in bytes, not per cent: 6 % is little on a
+	 * host of 8 GiB and a waste on one of 1 TiB. high_min_bytes counts at most an eighth of
+	 * memory_bytes.
+	 */
+	uint64_t high_min_bytes, high_max_bytes;
+	uint64_t guest_reserve_bytes;	  /* left to a guest above its working set */
+	uint32_t guest_reserve_ppm;	  /* the same, of its promised memory; the larger counts */
+	uint64_t guest_reserve_max_bytes; /* but never more than this */
+	uint64_t guest_min_bytes;	  /* floor when none is configured */
+	uint64_t step_bytes;		  /* most one guest's target moves down in a tick */
+	uint64_t stats_max_age_us;	  /* older guest numbers count as absent */
+	uint64_t trouble_hold_us;	  /* how long nothing is taken from a guest after trouble */
+	uint64_t stuck_after_us; /* no progress for this long: the balloon counts as stuck */
+	uint32_t idle_tax_ppm;	 /* Waldspurger's tau */
+	uint32_t ksm_cpu_ppm;	 /* most of one core that ksmd may take; twice when short */
 	bool ksm_manage, balloon_manage;
 };
 
@@ -154,7 +166,12 @@ enum pol_reason {
 	POL_WHY_KSM_PRESSURE, /* host short: scan harder */
 	POL_WHY_KSM_NO_GAIN,  /* last full scan brought less than it cost */
 	POL_WHY_KSM_NOTHING,  /* no mergeable guest memory */
-	POL_WHY_RELEASE,      /* balloon found stuck: target brought back to what the guest has */
+	POL_WHY_RELEASE, /* balloon stuck or moved by itself: target set to what the guest has */
+	/* Only for rejected rungs: */
+	POL_WHY_NOT_OFFERED, /* guest or host does not have it */
+	POL_WHY_NOT_HELD,    /* the host holds little of it: taking it would free nothing */
+	POL_WHY_NOT_ENOUGH,  /* brings less than is needed */
+	POL_WHY_TOO_SLOW,    /* works over minutes; the need is now */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -181,11 +198,27 @@ struct pol_action {
 	enum pol_reason rejected_why[POL_RUNG_COUNT];
 };
 
+/* Whether a guest's own numbers can be used. */
+enum pol_trust {
+	POL_TRUST_OK,
+	POL_TRUST_ABSENT, /* it never sent any, or not the ones needed */
+	POL_TRUST_STALE,  /* older than stats_max_age_us */
+	POL_TRUST_BACK,	  /* its counters went back: it was restarted, or lies */
+	POL_TRUST_LIES,	  /* they contradict each other or what the host knows */
+	POL_TRUST_COUNT
+};
+/* One sentence in an operator's words, static. */
+const char *pol_trust_text(enum pol_trust trust);
+
 /* What the policy thinks of each guest this tick, for `memctl guests` and `explain`. */
 struct pol_view {
 	uint64_t guest;
-	uint64_t floor_bytes, working_set_bytes, entitled_bytes, target_bytes;
+	uint64_t floor_bytes;	    /* what it has when its numbers cannot be trusted */
+	uint64_t working_set_bytes; /* POL_ABSENT: unknown */
+	uint64_t entitled_bytes;    /* POL_ABSENT: left alone */
+	uint64_t target_bytes;	    /* after this plan */
 	bool trouble, stuck, stats_trusted;
+	enum pol_trust trust;
 };
 
 struct pol_plan {
@@ -193,8 +226,11 @@ struct pol_plan {
 	uint64_t need_bytes;	    /* host memory wanted free and missing */
 	struct pol_action *actions; /* in the order to carry out: taking first, then giving */
 	size_t n_actions;
-	struct pol_view *views; /* one per guest of the snapshot, same order */
+	struct pol_view *views; /* one per guest of the snapshot (up to max_guests), same order */
 	size_t n_views;
+	/* The thresholds in force on this host, and how fast its available memory falls. */
+	uint64_t high_bytes, soft_bytes, hard_bytes, low_bytes;
+	uint64_t fall_bytes_per_s;
 };
 
 /* ---- the policy ---- */

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What one guest's balloon does: progress towards its target, the speed learned from it, balloons
+ * that are stuck (no progress for stuck_after_us, as in xapi's squeezed) or move by themselves, and
+ * how much host memory a change of size frees.
+ */
+#include "policy/parts.h"
+
+#define SPEED_FIRST	 (64 * MIB) /* bytes/s before anything was measured */
+#define SPEED_LEAST	 MIB
+#define BACKOFF_FIRST_US (30 * SEC)
+#define BACKOFF_MOST_US	 (1800 * SEC)
+
+static uint64_t distance(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : b - a;
+}
+
+/* Changes when anything about the guest does. */
+static uint64_t life_of(const struct pol_guest *in)
+{
+	const uint64_t numbers[] = {in->cpu_us,
+				    in->resident_bytes,
+				    in->stat_free_bytes,
+				    in->stat_available_bytes,
+				    in->stat_cache_bytes,
+				    in->stat_swap_in_bytes,
+				    in->stat_major_faults,
+				    in->actual_bytes};
+	uint64_t digest = 0;
+
+	for (unsigned int i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		digest = (digest ^ numbers[i]) * 0x9e3779b97f4a7c15ull;
+	return digest;
+}
+
+static void settle(struct guest_past *past, uint64_t target)
+{
+	past->target = target;
+	past->arrived = true;
+	past->mark_us = 0;
+}
+
+/*
+ * `target` was reached or given up, and the guest's size is now something else: someone else moved
+ * it, the guest was restarted, or it deflated its balloon because it ran out of memory.
+ */
+static void moved_by_itself(const struct pol_config *config, const struct now_host *tick,
+			    struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+
+	if (guest->actual > past->target && past->asked) {
+		/* The device still holds our old target: the next configuration change would
+		 * inflate to it again, so it must be told. */
+		if (guest->in->deflate_on_oom && guest->actual < guest->memory) {
+			guest->distress = true;
+			past->hold_us = add_sat(tick->now_us, config->trouble_hold_us);
+		} else {
+			past->hold_us = max_u64(past->hold_us, tick->now_us + 30 * SEC);
+		}
+		guest->released = true;
+		guest->release = guest->actual;
+	}
+	settle(past, guest->actual);
+}
+
+static void found_stuck(const struct now_host *tick, struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	bool delivered = guest->in->target_bytes == past->target;
+
+	past->stuck = true;
+	past->backoff_us = past->backoff_us ? min_u64(2 * past->backoff_us, BACKOFF_MOST_US)
+					    : BACKOFF_FIRST_US;
+	past->retry_us = tick->now_us + past->backoff_us;
+	past->life = life_of(guest->in);
+	if (guest->actual > past->target) {
+		/* An order that never left needs no taking back. */
+		if (delivered) {
+			guest->released = true;
+			guest->release = guest->actual;
+		}
+		settle(past, guest->actual);
+	}
+	/* Stuck on the way up, the offer stands: it is the guest's memory. It only does not count
+	 * as granted any more. */
+}
+
+static void measure_speed(const struct now_host *tick, struct guest_past *past, uint64_t actual)
+{
+	uint64_t span, moved;
+
+	if (!past->mark_us) {
+		past->mark_us = max_u64(tick->now_us, 1);
+		past->mark_actual = actual;
+		return;
+	}
+	span = tick->now_us - past->mark_us;
+	moved = distance(actual, past->mark_actual);
+	if (span < SEC / 2 || moved < 2 * MIB)
+		return;
+	past->speed = (past->speed + max_u64(mul_div(moved, SEC, span), SPEED_LEAST)) / 2;
+	past->mark_us = tick->now_us;
+	past->mark_actual = actual;
+}
+
+static void follow_order(const struct pol_config *config, const struct now_host *tick,
+			 struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	uint64_t gap = distance(guest->actual, past->target);
+
+	if (gap <= ARRIVED_BYTES) {
+		settle(past, past->target);
+		past->stuck = false;
+		past->backoff_us = 0;
+		return;
+	}
+	measure_speed(tick, past, guest->actual);
+	if (gap + ARRIVED_BYTES <= past->gap) {
+		past->gap = gap;
+		past->progress_us = tick->now_us;
+		past->stuck = false;
+	} else if (!past->stuck && tick->now_us - past->progress_us >= config->stuck_after_us) {
+		found_stuck(tick, guest);
+	}
+}
+
+uint64_t balloon_follow(const struct pol_config *config, const struct now_host *tick,
+			struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	uint64_t echo = guest->in->target_bytes, freed = 0;
+
+	/* A target that is none of ours: someone used memd's hand for something else. */
+	if (pol_has(echo) && echo != past->echo && echo != past->target &&
+	    echo != past->target_before && echo <= guest->memory) {
+		past->target = past->target_before = echo;
+		past->arrived = false;
+		past->gap = distance(guest->actual, echo);
+		past->progress_us = tick->now_us;
+		past->stuck = false;
+	}
+	past->echo = echo;
+
+	if (!past->arrived) {
+		if (guest->actual < past->actual)
+			freed = balloon_gain(guest, past->actual, guest->actual);
+		follow_order(config, tick, guest);
+	} else if (distance(guest->actual, past->target) > ARRIVED_BYTES) {
+		moved_by_itself(config, tick, guest);
+	}
+	if (past->stuck && past->arrived && tick->now_us >= past->retry_us &&
+	    past->life != life_of(guest->in))
+		past->stuck = false;
+	past->actual = guest->actual;
+	return freed;
+}
+
+/*
+ * Host bytes freed on the way from the size when the guest measured to `size`. The balloon takes
+ * free pages first, of which the host may hold few (never touched, or reported), then page cache,
+ * all of which it holds. A 64th of the guest's memory stays free: below that its kernel reclaims.
+ */
+static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
+{
+	uint64_t depth = sub_sat(guest->actual_then, size);
+	uint64_t free = sub_sat(guest->free, guest->memory / 64);
+	uint64_t in_use = guest->actual_then - guest->free;
+	uint64_t backed = guest->held_known ? min_u64(sub_sat(guest->held, in_use), guest->free)
+					    : guest->free;
+
+	if (guest->trust != POL_TRUST_OK)
+		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
+	if (depth <= free)
+		return mul_div(depth, backed, guest->free);
+	return min_u64(mul_div(free, backed, guest->free) + depth - free,
+		       guest->held_known ? guest->held : UINT64_MAX);
+}
+
+uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
+{
+	return sub_sat(freed_at(guest, to), freed_at(guest, from));
+}
+
+uint64_t balloon_coming(const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+	uint64_t reach;
+
+	if (past->stuck || past->target >= guest->actual)
+		return 0;
+	reach = mul_div(past->speed, LEAD_US, SEC);
+	return balloon_gain(guest, guest->actual,
+			    max_u64(past->target, sub_sat(guest->actual, reach)));
+}
+
+uint64_t balloon_least(const struct now_guest *guest)
+{
+	return max_u64(4 * MIB, guest->memory / 512);
+}
+
+void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t target)
+{
+	struct guest_past *past = guest->past;
+	bool same_way =
+		!past->arrived && (target < guest->actual) == (past->target < guest->actual);
+
+	past->asked = true;
+	past->target_before = past->target;
+	past->target = target;
+	past->gap = distance(guest->actual, target);
+	/* More of the same does not excuse a balloon that has not moved. */
+	if (!same_way) {
+		past->progress_us = tick->now_us;
+		past->mark_us = 0;
+		past->stuck = false;
+	}
+	past->arrived = past->gap <= ARRIVED_BYTES;
+}
+
+void balloon_adopt(const struct now_host *tick, struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+
+	past->actual = guest->actual;
+	past->target_before = guest->actual;
+	past->echo = guest->in->target_bytes;
+	past->met = true;
+	past->speed = SPEED_FIRST;
+	past->progress_us = tick->now_us;
+	settle(past, guest->actual);
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who is given memory: first and at once guests in trouble, then guests whose available memory is
+ * below their reserve, and slowly everybody when the host has had plenty for a while. All grants
+ * of a tick together stay below what is free now (xapi's squeezed: free first, then give); what is
+ * missing is asked of others in the same plan, but only up to the receiver's share, so that a
+ * guest that lies about its need gains no more than it is entitled to.
+ */
+#include "policy/parts.h"
+
+#define GIVE_LEAD_US   (4 * SEC)  /* until the next grant can have arrived */
+#define GROWTH_LEAST   (4 * MIB)  /* bytes/s below which it is noise */
+#define HOLD_AFTER_US  (10 * SEC) /* nothing is taken from who was just given */
+#define PLENTY_HOLD_US (15 * SEC)
+#define PLENTY_TICKS   32 /* a phase of giving back is spread over so many ticks */
+#define ROUND_BYTES    (2 * MIB)
+
+/* Grants on their way: the host's free memory has not shrunk by them yet. */
+static uint64_t outstanding(const struct pol *pol)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+
+		if (guest->usable && !guest->past->stuck)
+			sum = add_sat(sum, sub_sat(guest->past->target, guest->actual));
+	}
+	return sum;
+}
+
+static void set_want(struct now_guest *guest, uint64_t want, enum pol_reason reason)
+{
+	guest->want = min_u64(round_up(want, ROUND_BYTES), guest->memory - guest->past->target);
+	guest->grant_reason = reason;
+}
+
+/* What the guest lacks: signs of trouble, or little available once its balloon has arrived. */
+static void wish(const struct pol *pol, struct now_guest *guest)
+{
+	uint64_t target = guest->past->target, step = pol->config.step_bytes;
+	uint64_t have, least, comfort, growth, grows;
+
+	guest->want = 0;
+	if (!guest->usable || target >= guest->memory)
+		return;
+	if (guest->distress) {
+		set_want(guest, max_u64(4 * step, sub_sat(guest->floor, target)), POL_WHY_TROUBLE);
+		return;
+	}
+	if (guest->trust != POL_TRUST_OK)
+		return;
+	growth = guest->past->growth >= GROWTH_LEAST ? guest->past->growth : 0;
+	grows = mul_div(growth, GIVE_LEAD_US, SEC);
+	have = sub_sat(add_sat(guest->available, target), guest->actual_then);
+	/* A quarter below the reserve that taking stops at, so that the two do not chase each
+	 * other. */
+	least = guest->reserve * 3 / 4;
+	if (have >= least && have >= add_sat(guest->reserve / 2, grows))
+		return;
+	comfort = add_sat(2 * guest->reserve, grows);
+	if (guest->urgent)
+		comfort = add_sat(comfort, step);
+	/* `have` hides how far below nothing it is. */
+	set_want(guest, sub_sat(comfort + guest->actual_then, add_sat(guest->available, target)),
+		 POL_WHY_GUEST_NEEDS);
+}
+
+static void grant_from(struct pol *pol, bool urgent, uint64_t guard, uint64_t *granted)
+{
+	bool pressed = pol->tick.state >= POL_STATE_HARD;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t have = sub_sat(pol->tick.available, add_sat(guard, *granted));
+		uint64_t bytes = guest->want;
+
+		if (!bytes || (guest->distress || guest->urgent) != urgent)
+			continue;
+		if (pressed)
+			bytes = min_u64(bytes, guest->claim);
+		bytes = min_u64(bytes, have);
+		if (bytes < guest->want && bytes < balloon_least(guest))
+			continue;
+		guest->grant = bytes;
+		*granted = add_sat(*granted, bytes);
+	}
+}
+
+uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
+{
+	const struct now_host *tick = &pol->tick;
+	uint64_t granted = outstanding(pol), claims = 0, most = 0, left;
+
+	*ret_other = 0;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		wish(pol, guest);
+		if (!guest->want)
+			continue;
+		guest->claim = min_u64(guest->want, sub_sat(guest->entitled, guest->past->target));
+		claims = add_sat(claims, guest->claim);
+		if (guest->claim > most) {
+			most = guest->claim;
+			*ret_other = guest->in->id;
+		}
+	}
+	grant_from(pol, true, tick->marks.low / 4, &granted);
+	grant_from(pol, false, tick->marks.hard, &granted);
+
+	left = sub_sat(tick->predicted, claims);
+	if (!claims || (!pol->host.is_short && left >= tick->marks.high))
+		return 0;
+	return min_u64(claims, sub_sat(tick->marks.goal, left));
+}
+
+/* Given back and not yet in use: it may be claimed at any time. */
+static uint64_t unused_gift(const struct now_guest *guest)
+{
+	uint64_t given = guest->past->plenty_given;
+
+	if (!guest->held_known)
+		return given;
+	return min_u64(given, sub_sat(guest->past->target, guest->held));
+}
+
+static bool follow_plenty(struct pol *pol)
+{
+	struct host_past *past = &pol->host;
+	const struct now_host *tick = &pol->tick;
+
+	if (tick->need || tick->available < tick->marks.goal) {
+		past->plenty = false;
+		for (size_t i = 0; i < pol->n_now; i++)
+			if (pol->now[i].past)
+				pol->now[i].past->plenty_given = 0;
+		return false;
+	}
+	if (!past->plenty) {
+		if (tick->available < tick->marks.plenty)
+			return false;
+		past->plenty = true;
+		past->plenty_since_us = tick->now_us;
+		past->plenty_step = 0;
+	}
+	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US;
+}
+
+static uint64_t missing_of(const struct now_guest *guest)
+{
+	if (!guest->usable || guest->want || guest->grant || guest->released ||
+	    !guest->past->adopted || guest->past->stuck)
+		return 0;
+	return sub_sat(guest->memory, max_u64(guest->past->target, guest->actual));
+}
+
+void give_back_decide(struct pol *pol)
+{
+	struct host_past *past = &pol->host;
+	uint64_t missing = 0, unused = 0, budget;
+
+	if (!follow_plenty(pol))
+		return;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		missing = add_sat(missing, missing_of(&pol->now[i]));
+		if (pol->now[i].usable)
+			unused = add_sat(unused,
+					 add_sat(unused_gift(&pol->now[i]), pol->now[i].grant));
+	}
+	if (!missing)
+		return;
+	if (!past->plenty_step)
+		past->plenty_step = max_u64(missing / PLENTY_TICKS, 4 * MIB);
+	budget = sub_sat(pol->tick.available, add_sat(pol->tick.marks.plenty, unused));
+	budget = min_u64(budget, past->plenty_step);
+	for (size_t i = 0; i < pol->n_now && budget; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t lacks = missing_of(guest), least = balloon_least(guest);
+		uint64_t bytes = round_up(mul_div(past->plenty_step, lacks, missing), ROUND_BYTES);
+
+		bytes = max_u64(bytes, least);
+		if (bytes + least > lacks)
+			bytes = lacks;
+		if (!lacks || bytes > budget)
+			continue;
+		guest->grant = bytes;
+		guest->grant_reason = POL_WHY_HOST_PLENTY;
+		budget -= bytes;
+	}
+}
+
+static void add_grant(struct pol *pol, struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	struct pol_action *action =
+		plan_add(pol, guest, POL_BALLOON, guest->grant_reason, POL_RUNG_NONE);
+
+	action->from = past->target;
+	action->to = min_u64(past->target + guest->grant, guest->memory);
+	action->cost_us = mul_div(guest->grant, SEC, past->speed);
+	if (guest->grant_reason == POL_WHY_HOST_PLENTY)
+		past->plenty_given = add_sat(past->plenty_given, guest->grant);
+	else
+		past->hold_us = max_u64(past->hold_us, pol->tick.now_us + HOLD_AFTER_US);
+	balloon_ask(&pol->tick, guest, action->to);
+}
+
+void give_plan(struct pol *pol)
+{
+	/* In trouble first. */
+	static const enum pol_reason order[] = {POL_WHY_TROUBLE, POL_WHY_GUEST_NEEDS,
+						POL_WHY_HOST_PLENTY};
+
+	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++)
+		for (size_t i = 0; i < pol->n_now; i++)
+			if (pol->now[i].grant && pol->now[i].grant_reason == order[k])
+				add_grant(pol, &pol->now[i]);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		struct pol_action *action;
+
+		if (!guest->released || guest->grant)
+			continue;
+		action = plan_add(pol, guest, POL_BALLOON, POL_WHY_RELEASE, POL_RUNG_NONE);
+		action->from = pol_has(guest->in->target_bytes) ? guest->in->target_bytes
+								: guest->past->target_before;
+		action->to = guest->release;
+		balloon_ask(&pol->tick, guest, guest->release);
+	}
+}

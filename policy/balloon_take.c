@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who gives memory up, and how much. Rung by rung: free memory that the host really holds, from
+ * all guests, before anybody's page cache; within a rung by shares with idle tax (share.c); never
+ * below a floor, never more than a step per guest and tick, nothing from guests that are young, in
+ * trouble, stuck, or were just given something. When even that is not enough, guests give up free
+ * memory that brings the host nothing, because what lies behind it does.
+ */
+#include "policy/parts.h"
+
+#define ROUND_BYTES (2 * MIB)
+
+static bool pressed(const struct pol *pol)
+{
+	return pol->tick.state >= POL_STATE_HARD;
+}
+
+/* The size below which nothing is taken now; the guest's size when nothing is to be taken. */
+static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest)
+{
+	if (!guest->usable || guest->past->stuck || guest->released || guest->want || guest->grant)
+		return guest->actual;
+	/* The host hard pressed, a hold only protects what a guest is entitled to: claiming
+	 * trouble for ever must not pay. */
+	if (guest->held_back && !guest->liar)
+		return pressed(pol) && guest->past->adopted ? max_u64(guest->floor, guest->entitled)
+							    : guest->actual;
+	return guest->floor;
+}
+
+static void prepare(const struct pol *pol, struct now_guest *guest)
+{
+	struct take *take = &guest->take;
+	uint64_t bottom = bottom_of(pol, guest), out, room, free_end;
+
+	*take = (struct take){0};
+	if (!guest->usable)
+		return;
+	take->base = min_u64(guest->past->target, guest->actual);
+	take->least = balloon_least(guest);
+	/* A balloon with much still to do is not given more to do. */
+	out = guest->actual - take->base;
+	room = out <= pol->config.step_bytes / 2 ? pol->config.step_bytes - out : 0;
+	take->most = min_u64(room, sub_sat(take->base, bottom));
+	if (take->most < take->least) {
+		take->most = 0;
+		return;
+	}
+	take->gain = balloon_gain(guest, take->base, take->base - take->most);
+	if (guest->trust != POL_TRUST_OK)
+		return;
+	free_end = sub_sat(guest->actual_then, sub_sat(guest->free, guest->memory / 64));
+	take->free_most = min_u64(take->most, sub_sat(take->base, free_end));
+	take->gain_free = balloon_gain(guest, take->base, take->base - take->free_most);
+	take->free_rejected = POL_WHY_NOT_ENOUGH;
+	if (take->gain_free < take->least || take->gain_free < take->free_most / 8) {
+		take->gain_free = 0;
+		take->free_rejected = POL_WHY_NOT_HELD;
+	}
+}
+
+static struct share_claim claim_of(const struct now_guest *guest, uint64_t taken, uint64_t limit)
+{
+	return (struct share_claim){
+		.held = sub_sat(guest->held, taken),
+		.working_set = guest->trust == POL_TRUST_OK ? guest->past->ws : guest->held,
+		.shares = guest->shares,
+		.limit = min_u64(limit, sub_sat(guest->held, taken)),
+	};
+}
+
+/* The least the guest must give up for the host to gain `gain`. */
+static uint64_t bytes_for(const struct now_guest *guest, uint64_t gain)
+{
+	uint64_t low = 0, high = guest->take.most, base = guest->take.base;
+
+	while (high - low > PAGE) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (balloon_gain(guest, base, base - middle) >= gain)
+			high = middle;
+		else
+			low = middle;
+	}
+	return high;
+}
+
+static void add_take(struct pol *pol, struct now_guest *guest, enum pol_reason reason,
+		     uint64_t other)
+{
+	const struct take *take = &guest->take;
+	bool cache = take->bytes > take->free_most || take->free_rejected == POL_WHY_NOT_HELD;
+	uint64_t to = take->base - take->bytes;
+	struct pol_action *action =
+		plan_add(pol, guest, POL_BALLOON, reason,
+			 cache ? POL_RUNG_BALLOON_CACHE : POL_RUNG_BALLOON_FREE);
+
+	action->from = guest->past->target;
+	action->to = to;
+	action->other = reason == POL_WHY_FOR_OTHER ? other : 0;
+	action->gain_bytes = balloon_gain(guest, take->base, to);
+	action->cost_us = mul_div(take->bytes, SEC, guest->past->speed);
+	plan_reject(action, POL_RUNG_REPORTING,
+		    guest->in->reporting ? POL_WHY_NOT_ENOUGH : POL_WHY_NOT_OFFERED);
+	plan_reject(action, POL_RUNG_KSM,
+		    !guest->in->mergeable ? POL_WHY_NOT_OFFERED
+		    : pol->ksm.exhausted  ? POL_WHY_KSM_NO_GAIN
+					  : POL_WHY_TOO_SLOW);
+	if (cache)
+		plan_reject(action, POL_RUNG_BALLOON_FREE,
+			    take->free_rejected ? take->free_rejected : POL_WHY_NOT_HELD);
+	guest->past->plenty_given = 0;
+	balloon_ask(&pol->tick, guest, to);
+}
+
+/* Spreads over one rung; returns what is still missing. */
+static uint64_t spread_free(struct pol *pol, uint64_t need)
+{
+	uint64_t sum;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		pol->claims[i] = claim_of(&pol->now[i], 0, pol->now[i].take.gain_free);
+	sum = share_spread(&pol->config, pol->claims, pol->n_now, need);
+	for (size_t i = 0; i < pol->n_now; i++)
+		pol->now[i].take.part = pol->now[i].take.part_free = pol->claims[i].part;
+	return sub_sat(need, sum);
+}
+
+static uint64_t spread_cache(struct pol *pol, uint64_t need)
+{
+	uint64_t sum;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct take *take = &pol->now[i].take;
+
+		pol->claims[i] = claim_of(&pol->now[i], take->part_free,
+					  sub_sat(take->gain, take->part_free));
+	}
+	sum = share_spread(&pol->config, pol->claims, pol->n_now, need);
+	for (size_t i = 0; i < pol->n_now; i++)
+		pol->now[i].take.part += pol->claims[i].part;
+	return sub_sat(need, sum);
+}
+
+/* Turns host bytes into guest bytes, whole orders only: parts too small for an order are added
+ * up and asked of the next guest that has it. */
+static void round_parts(struct pol *pol, bool desperate)
+{
+	uint64_t carry = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		struct take *take = &guest->take;
+
+		if (!take->most)
+			continue;
+		if (take->part || carry) {
+			uint64_t gain = min_u64(take->part + carry, take->gain);
+			uint64_t bytes = round_up(bytes_for(guest, gain), ROUND_BYTES);
+
+			bytes = min_u64(bytes, take->most);
+			if (gain && bytes >= take->least) {
+				carry = sub_sat(
+					take->part + carry,
+					balloon_gain(guest, take->base, take->base - bytes));
+				take->bytes = bytes;
+			} else {
+				carry += take->part;
+			}
+		}
+		/* Nothing to gain this tick, but further down there is. */
+		if (desperate && take->bytes < take->most &&
+		    balloon_gain(guest, take->base - take->most, bottom_of(pol, guest)) >=
+			    take->least)
+			take->bytes = take->most;
+	}
+}
+
+void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other)
+{
+	uint64_t missing, taken = 0;
+
+	if (!need)
+		return;
+	for (size_t i = 0; i < pol->n_now; i++)
+		prepare(pol, &pol->now[i]);
+	missing = spread_free(pol, need);
+	if (missing)
+		missing = spread_cache(pol, missing);
+	round_parts(pol, missing >= 4 * MIB);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (!guest->take.bytes)
+			continue;
+		add_take(pol, guest,
+			 taken < host_need || !other ? POL_WHY_HOST_SHORT : POL_WHY_FOR_OTHER,
+			 other);
+		taken = add_sat(taken, pol->plan.actions[pol->plan.n_actions - 1].gain_bytes);
+	}
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What one guest needs: whether its numbers can be trusted, its working set, the floor that no
+ * rung may cross, and the signs that it suffers.
+ *
+ * Working set = actual - available, with `actual` (memory less balloon, the hypervisor's figure)
+ * taken at the time of the numbers. It does not use stat_total: without deflate-on-oom Linux
+ * subtracts the balloon from MemTotal, with it MemTotal stays and the balloon's pages count as
+ * used (drivers/virtio/virtio_balloon.c, fill_balloon); in both cases the balloon's pages are
+ * neither free nor available, so this difference is the same, and it contains the memory that the
+ * guest's kernel reserved at boot, which is really in use. Page cache that the guest could drop
+ * counts as available (si_mem_available).
+ */
+#include "policy/parts.h"
+
+#define WS_FAST_US (4 * SEC)
+#define WS_SLOW_US (60 * SEC)
+/* Kernels round and sample at different instants: not every small contradiction is a lie. */
+#define SLACK_BYTES (16 * MIB)
+/* A guest seen for the first time, or restarted, is still starting what it is there for. */
+#define YOUNG_US   (10 * SEC)
+#define TROUBLE_US (10 * SEC)
+/* Contradictions for this long are not a matter of timing. */
+#define LIAR_US (10 * SEC)
+
+enum { STAT_TOTAL, STAT_FREE, STAT_AVAILABLE, STAT_CACHE, STAT_COUNTERS };
+
+/* The guest's size when it measured, so that a moving balloon is not taken for memory in use. */
+static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint64_t actual)
+{
+	uint64_t best = actual;
+
+	for (unsigned int i = 0; i < past->ring_n; i++) {
+		unsigned int at = (past->ring_at + ACTUAL_RING - 1 - i) % ACTUAL_RING;
+
+		best = past->ring_actual[at];
+		if (past->ring_us[at] <= when_us)
+			break;
+	}
+	return best;
+}
+
+static void remember_actual(struct guest_past *past, uint64_t now_us, uint64_t actual)
+{
+	past->ring_us[past->ring_at] = now_us;
+	past->ring_actual[past->ring_at] = actual;
+	past->ring_at = (past->ring_at + 1) % ACTUAL_RING;
+	if (past->ring_n < ACTUAL_RING)
+		past->ring_n++;
+}
+
+static bool went_back(uint64_t before, uint64_t after)
+{
+	return pol_has(before) && pol_has(after) && after < before;
+}
+
+static bool counters_went_back(const struct guest_past *past, const struct pol_guest *in)
+{
+	return past->sampled && (went_back(past->swap_in, in->stat_swap_in_bytes) ||
+				 went_back(past->swap_out, in->stat_swap_out_bytes) ||
+				 went_back(past->faults, in->stat_major_faults) ||
+				 went_back(past->ooms, in->stat_oom_kills) ||
+				 went_back(past->stalls, in->stat_alloc_stalls));
+}
+
+static void keep_counters(struct guest_past *past, const struct pol_guest *in)
+{
+	past->swap_in = in->stat_swap_in_bytes;
+	past->swap_out = in->stat_swap_out_bytes;
+	past->faults = in->stat_major_faults;
+	past->ooms = in->stat_oom_kills;
+	past->stalls = in->stat_alloc_stalls;
+}
+
+/* Trust, and with it `free` and `available`. */
+static enum pol_trust judge(const struct pol_config *config, const struct now_host *tick,
+			    struct now_guest *guest)
+{
+	const struct pol_guest *in = guest->in;
+	uint64_t total = in->stat_total_bytes, free = in->stat_free_bytes;
+	uint64_t available = in->stat_available_bytes, size = 0;
+
+	if (!pol_has(in->stat_age_us))
+		return POL_TRUST_ABSENT;
+	if (in->stat_age_us > config->stats_max_age_us)
+		return POL_TRUST_STALE;
+	/* Linux before 4.6 and some drivers do not tell what is available: free is less. */
+	if (!pol_has(available))
+		available = free;
+	if (!pol_has(total) || !pol_has(available))
+		return POL_TRUST_ABSENT;
+	if (!pol_has(free))
+		free = 0;
+	guest->actual_then =
+		actual_at(guest->past, sub_sat(tick->now_us, in->stat_age_us), guest->actual);
+	/* The largest it was of late: a lie must be one whatever the age's error. */
+	for (unsigned int i = 0; i < guest->past->ring_n; i++)
+		size = max_u64(size, guest->past->ring_actual[i]);
+	size += SLACK_BYTES;
+	if (!total || total > guest->memory || available > total || free > total ||
+	    (pol_has(in->stat_cache_bytes) && in->stat_cache_bytes > total) || available > size ||
+	    free > size)
+		return POL_TRUST_LIES;
+	if (counters_went_back(guest->past, in))
+		return POL_TRUST_BACK;
+	guest->free = min_u64(free, guest->actual_then);
+	guest->available = min_u64(available, guest->actual_then);
+	return POL_TRUST_OK;
+}
+
+/* A later sample than the last one used? Ages are coarse (QEMU tells whole seconds), values are
+ * not. */
+static bool is_new_sample(struct guest_past *past, const struct pol_guest *in)
+{
+	const uint64_t stat[5] = {
+		[STAT_TOTAL] = in->stat_total_bytes,
+		[STAT_FREE] = in->stat_free_bytes,
+		[STAT_AVAILABLE] = in->stat_available_bytes,
+		[STAT_CACHE] = in->stat_cache_bytes,
+		[STAT_COUNTERS] = in->stat_swap_in_bytes + in->stat_swap_out_bytes +
+				  in->stat_major_faults + in->stat_oom_kills +
+				  in->stat_alloc_stalls,
+	};
+	bool changed = !past->sampled;
+
+	for (unsigned int i = 0; i < 5; i++) {
+		changed |= past->stat[i] != stat[i];
+		past->stat[i] = stat[i];
+	}
+	return changed;
+}
+
+/* The most of the latest sample, a fast and a slow average (ESX): rises at once, falls slowly. */
+static void follow_working_set(const struct now_host *tick, struct now_guest *guest, bool fresh,
+			       uint64_t since_us)
+{
+	struct guest_past *past = guest->past;
+	uint64_t used = guest->actual_then - guest->available;
+
+	if (!past->sampled) {
+		past->ws_fast = past->ws_slow = past->ws = past->used = used;
+		past->growth = 0;
+		return;
+	}
+	past->ws_fast = ewma(past->ws_fast, used, tick->dt_us, WS_FAST_US);
+	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
+	past->ws = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
+	if (fresh) {
+		uint64_t rate =
+			mul_div(sub_sat(used, past->used), SEC, max_u64(since_us, 500 * MSEC));
+
+		past->growth = max_u64(rate, past->growth / 2);
+		past->used = used;
+	} else if (since_us > 4 * SEC) {
+		past->growth = 0;
+	}
+}
+
+static uint64_t rise(uint64_t before, uint64_t after)
+{
+	return pol_has(before) && pol_has(after) ? sub_sat(after, before) : 0;
+}
+
+/*
+ * Signs since the last sample that the guest has too little. Where plenty is available the same
+ * signs have another cause (a limit inside the guest, data coming back from swap, a start): then
+ * more memory would not help, but none is taken either. Sets *ret_held for that.
+ */
+static bool suffers(const struct now_guest *guest, const struct pol_guest *in, uint64_t since_us,
+		    bool *ret_held)
+{
+	const struct guest_past *past = guest->past;
+	uint64_t span = max_u64(since_us, 500 * MSEC);
+	uint64_t swap_in = mul_div(rise(past->swap_in, in->stat_swap_in_bytes), SEC, span);
+	uint64_t faults = mul_div(rise(past->faults, in->stat_major_faults), SEC, span);
+	uint64_t stalls = rise(past->stalls, in->stat_alloc_stalls);
+	uint64_t ooms = rise(past->ooms, in->stat_oom_kills);
+	uint64_t available = guest->available, reserve = guest->reserve;
+	bool sign = swap_in >= MIB || (swap_in >= 128 * KIB && available < reserve) ||
+		    mul_div(stalls, SEC, span) >= 50 || (stalls && available < 2 * reserve) ||
+		    (faults >= 100 && available < reserve);
+
+	*ret_held = ooms || sign;
+	return ooms || (sign && available < 4 * reserve);
+}
+
+static void sense_trusted(const struct pol_config *config, const struct now_host *tick,
+			  struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	bool fresh = is_new_sample(past, guest->in), held = false;
+	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0;
+
+	follow_working_set(tick, guest, fresh, since_us);
+	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held))
+		guest->distress = true;
+	if (held)
+		past->hold_us =
+			max_u64(past->hold_us, add_sat(tick->now_us, config->trouble_hold_us));
+	if (fresh) {
+		keep_counters(past, guest->in);
+		past->sample_us = tick->now_us;
+	}
+	if (!past->adopted) {
+		past->adopted = true;
+		past->young_us = tick->now_us + YOUNG_US;
+	}
+	past->sampled = true;
+	guest->floor = clamp_u64(past->ws + guest->reserve, guest->min, guest->memory);
+}
+
+void guest_sense(const struct pol_config *config, const struct now_host *tick,
+		 struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+
+	guest->reserve = clamp_u64(ppm_of(guest->memory, config->guest_reserve_ppm),
+				   config->guest_reserve_bytes, config->guest_reserve_max_bytes);
+	guest->reserve = min_u64(guest->reserve, guest->memory / 2);
+	remember_actual(past, tick->now_us, guest->actual);
+	guest->trust = judge(config, tick, guest);
+	if (guest->trust != POL_TRUST_LIES)
+		past->lies_since_us = 0;
+	if (guest->trust == POL_TRUST_OK) {
+		sense_trusted(config, tick, guest);
+	} else {
+		/* Nothing is taken from a guest that cannot be judged. */
+		guest->floor = max_u64(guest->actual, min_u64(guest->min, guest->memory));
+		past->growth = 0;
+		if (guest->trust == POL_TRUST_LIES && !past->lies_since_us)
+			past->lies_since_us = max_u64(tick->now_us, 1);
+		if (guest->trust == POL_TRUST_BACK) {
+			keep_counters(past, guest->in);
+			past->sampled = false;
+			past->young_us = tick->now_us + YOUNG_US;
+		}
+	}
+	guest->liar = past->lies_since_us && tick->now_us - past->lies_since_us >= LIAR_US;
+}
+
+void guest_conclude(const struct now_host *tick, struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+
+	if (guest->distress)
+		past->trouble_us = tick->now_us + TROUBLE_US;
+	guest->urgent =
+		guest->trust == POL_TRUST_OK &&
+		add_sat(guest->available, past->target) < guest->actual_then + guest->reserve / 4;
+	guest->held_back = !past->adopted || guest->distress || tick->now_us < past->hold_us ||
+			   tick->now_us < past->young_us;
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Words for the policy's enumerations: short names for JSON, sentences for operators. Each table
+ * is checked at compile time to be complete, and a value out of range has an answer too.
+ */
+#include "policy/policy.h"
+
+#define COUNT(a)       (sizeof(a) / sizeof((a)[0]))
+#define WORD(table, i) ((size_t)(i) < COUNT(table) && (table)[i] ? (table)[i] : "unknown")
+
+static const char *const state_names[] = {
+	[POL_STATE_HIGH] = "high",
+	[POL_STATE_SOFT] = "soft",
+	[POL_STATE_HARD] = "hard",
+	[POL_STATE_LOW] = "low",
+};
+
+static const char *const action_names[] = {
+	[POL_BALLOON] = "balloon",
+	[POL_KSM_RUN] = "ksm-run",
+	[POL_KSM_RATE] = "ksm-rate",
+};
+
+static const char *const rung_names[] = {
+	[POL_RUNG_NONE] = "none",
+	[POL_RUNG_REPORTING] = "free-page-reporting",
+	[POL_RUNG_KSM] = "ksm",
+	[POL_RUNG_BALLOON_FREE] = "balloon-free",
+	[POL_RUNG_BALLOON_CACHE] = "balloon-cache",
+	[POL_RUNG_SWAP] = "swap",
+};
+_Static_assert(COUNT(rung_names) == POL_RUNG_COUNT, "every rung has a name");
+
+static const char *const reason_texts[] = {
+	[POL_WHY_NONE] = "no reason",
+	[POL_WHY_TROUBLE] = "the guest is in trouble (OOM kill, allocation stalls, swap-in or "
+			    "nothing available): memory is given back at once",
+	[POL_WHY_GUEST_NEEDS] =
+		"the guest's available memory is below its reserve and the host has some to give",
+	[POL_WHY_HOST_SHORT] = "the host is short of memory, or soon will be: taken by shares, "
+			       "idle memory first",
+	[POL_WHY_FOR_OTHER] = "taken because another guest needs it and is entitled to it",
+	[POL_WHY_HOST_PLENTY] = "the host has had plenty for a while: memory is given back",
+	[POL_WHY_KSM_GAIN] = "there is new mergeable memory, or the last scans paid",
+	[POL_WHY_KSM_PRESSURE] = "the host is short of memory: KSM scans harder",
+	[POL_WHY_KSM_NO_GAIN] =
+		"the last full scan brought less than it cost: KSM only keeps watch",
+	[POL_WHY_KSM_NOTHING] = "no guest has mergeable memory",
+	[POL_WHY_RELEASE] =
+		"the balloon is stuck or moved by itself: its target is set to what the "
+		"guest has",
+	[POL_WHY_NOT_OFFERED] = "the guest or the host does not have it",
+	[POL_WHY_NOT_HELD] = "the host holds little of it: taking it would free next to nothing",
+	[POL_WHY_NOT_ENOUGH] = "it brings less than is needed",
+	[POL_WHY_TOO_SLOW] = "it works over minutes, the need is now",
+};
+_Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
+
+static const char *const trust_texts[] = {
+	[POL_TRUST_OK] = "the guest's numbers are fresh and make sense",
+	[POL_TRUST_ABSENT] = "the guest has sent no usable numbers",
+	[POL_TRUST_STALE] = "the guest's numbers are too old",
+	[POL_TRUST_BACK] = "the guest's counters went back: it was restarted, or they are wrong",
+	[POL_TRUST_LIES] = "the guest's numbers contradict each other or what the host knows of it",
+};
+_Static_assert(COUNT(trust_texts) == POL_TRUST_COUNT, "every kind of trust has a text");
+
+const char *pol_state_name(enum pol_state state)
+{
+	return WORD(state_names, state);
+}
+
+const char *pol_action_name(enum pol_action_kind kind)
+{
+	return WORD(action_names, kind);
+}
+
+const char *pol_rung_name(enum pol_rung rung)
+{
+	return WORD(rung_names, rung);
+}
+
+const char *pol_reason_text(enum pol_reason reason)
+{
+	return WORD(reason_texts, reason);
+}
+
+const char *pol_trust_text(enum pol_trust trust)
+{
+	return WORD(trust_texts, trust);
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the policy share: saturating integer arithmetic, the numbers of one tick
+ * (struct now_*, rebuilt from the snapshot by every step) and what is remembered between ticks
+ * (struct *_past). Private to policy/.
+ *
+ * Every byte count is clamped to BYTES_MAX on entry, so that sums and differences of a handful of
+ * them cannot overflow; products go through mul_div().
+ */
+#ifndef MEMD_POLICY_PARTS_H
+#define MEMD_POLICY_PARTS_H
+
+#include "policy/policy.h"
+
+#define KIB	  1024ull
+#define MIB	  (1024ull * KIB)
+#define GIB	  (1024ull * MIB)
+#define MSEC	  1000ull
+#define SEC	  1000000ull
+#define PAGE	  4096ull
+#define BYTES_MAX (1ull << 50)
+#define PPM	  1000000ull
+
+/* How far ahead the policy looks: a stock balloon needs about this long to matter. */
+#define LEAD_US (8 * SEC)
+/* Balloons closer to their target than this have arrived. */
+#define ARRIVED_BYTES MIB
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* low wins when the bounds cross. */
+static inline uint64_t clamp_u64(uint64_t v, uint64_t low, uint64_t high)
+{
+	return max_u64(low, min_u64(v, high));
+}
+
+static inline uint64_t sub_sat(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static inline uint64_t add_sat(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - 1 - b || b == UINT64_MAX ? UINT64_MAX - 1 : a + b;
+}
+
+/* a * b / c without overflow on the way, saturating; c = 0 gives 0. */
+static inline uint64_t mul_div(uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t product;
+
+	if (!c)
+		return 0;
+	if (!__builtin_mul_overflow(a, b, &product))
+		return product / c;
+	unsigned __int128 wide = (unsigned __int128)a * b / c;
+	return wide > UINT64_MAX - 1 ? UINT64_MAX - 1 : (uint64_t)wide;
+}
+
+static inline uint64_t ppm_of(uint64_t bytes, uint64_t ppm)
+{
+	return mul_div(bytes, ppm, PPM);
+}
+
+static inline uint64_t round_up(uint64_t v, uint64_t unit)
+{
+	return (v + unit - 1) / unit * unit;
+}
+
+/* A snapshot's byte count made safe; absent stays absent. */
+static inline uint64_t bytes_in(uint64_t v)
+{
+	return pol_has(v) ? min_u64(v, BYTES_MAX) : POL_ABSENT;
+}
+
+/*
+ * One step of an exponentially weighted average: `old` moves towards `new` with time constant
+ * tau_us; what is left closes at once when it no longer matters, so constant input settles.
+ */
+static inline uint64_t ewma(uint64_t old, uint64_t new, uint64_t dt_us, uint64_t tau_us)
+{
+	uint64_t gap = old > new ? old - new : new - old;
+	uint64_t part = mul_div(gap, min_u64(dt_us, tau_us), tau_us);
+
+	if (gap < 64 * KIB)
+		return new;
+	return old > new ? old - part : old + part;
+}
+
+/* ---- one tick ---- */
+
+struct marks {
+	uint64_t high, soft, hard, low, hysteresis;
+	uint64_t goal;	 /* what taking aims at: clear above `high` */
+	uint64_t plenty; /* giving back starts above this; between the two nothing moves */
+};
+
+struct now_host {
+	uint64_t now_us, dt_us; /* dt 0: first tick, or no time passed */
+	uint64_t memory, available;
+	struct marks marks;
+	enum pol_state state;
+	uint64_t predicted; /* available after LEAD_US at the present rate of fall */
+	uint64_t need;	    /* to reach the goal */
+	uint64_t coming;    /* from balloons on their way */
+};
+
+struct guest_past;
+struct share_claim;
+
+struct now_guest {
+	const struct pol_guest *in;
+	struct guest_past *past;
+	bool usable; /* answers, has a balloon, and its sizes make sense */
+
+	/* sizes, clamped */
+	uint64_t memory, actual, min, shares;
+	uint64_t held; /* host memory (and swap) behind it; actual when not known */
+	bool held_known;
+
+	/* its own numbers, when trusted; measured when `actual` was actual_then */
+	enum pol_trust trust;
+	uint64_t free, available, actual_then;
+	uint64_t reserve, floor;
+
+	/* signals of this tick */
+	bool distress;	/* new sign that it suffers: give at once */
+	bool urgent;	/* nearly out of memory */
+	bool liar;	/* its numbers have contradicted each other for a while */
+	bool held_back; /* nothing is to be taken: recent trouble, gift or start */
+
+	/* shares */
+	uint64_t entitled;
+
+	/* decisions, bytes of the guest's memory */
+	uint64_t want, claim, grant; /* wished, covered by its share, given */
+	enum pol_reason grant_reason;
+	uint64_t release; /* target to set because the balloon is stuck or moved by itself */
+	bool released;
+	struct take {
+		uint64_t base, most;	  /* taken from this size, at most so much this tick */
+		uint64_t least;		  /* less is not worth an order */
+		uint64_t free_most;	  /* of `most`, from free memory */
+		uint64_t gain_free, gain; /* host bytes those bring: free only, all */
+		uint64_t part_free, part; /* host bytes asked for: on the free rung, in all */
+		uint64_t bytes;		  /* result: bytes of the guest's memory */
+		enum pol_reason free_rejected;
+	} take;
+};
+
+/* ---- between ticks ---- */
+
+#define ACTUAL_RING 8
+
+struct guest_past {
+	uint64_t id;
+	bool met;	   /* it could be used once */
+	bool adopted;	   /* a trusted sample was seen */
+	uint64_t young_us; /* until then nothing is taken unless the host is hard pressed */
+
+	/* balloon */
+	uint64_t target, target_before; /* asked now, and before that */
+	uint64_t actual;		/* last tick */
+	uint64_t echo;			/* the target the snapshot showed last */
+	bool asked;			/* ever */
+	bool arrived;
+	uint64_t gap;		       /* least distance to the target yet */
+	uint64_t progress_us;	       /* when it last shrank */
+	uint64_t speed;		       /* bytes/s, learned */
+	uint64_t mark_us, mark_actual; /* where the speed is measured from; 0: not moving */
+	bool stuck;
+	uint64_t retry_us, backoff_us;
+	uint64_t life; /* digest of its numbers when found stuck: nothing is retried on a corpse */
+	uint64_t plenty_given; /* given back because the host had plenty */
+
+	/* its own numbers */
+	bool sampled;
+	uint64_t lies_since_us; /* 0: not lying */
+	uint64_t sample_us;
+	uint64_t stat[5]; /* total, free, available, cache, and a digest of the counters */
+	uint64_t swap_in, swap_out, faults, ooms, stalls;
+	uint64_t used, ws_fast, ws_slow, ws;
+	uint64_t growth; /* bytes/s by which its own available memory falls */
+	uint64_t ring_us[ACTUAL_RING], ring_actual[ACTUAL_RING];
+	unsigned int ring_n, ring_at;
+
+	uint64_t hold_us;    /* nothing is taken before */
+	uint64_t trouble_us; /* shown as in trouble until */
+
+	bool ksm_seen;
+};
+
+struct host_past {
+	bool seen;
+	uint64_t now_us, available;
+	enum pol_state state;
+	bool is_short; /* fell below `high`, and is not clear above it again */
+	uint64_t fall; /* bytes/s */
+	bool plenty;
+	uint64_t plenty_since_us;
+	uint64_t plenty_step; /* bytes a tick in this phase of giving back, 0: not yet known */
+};
+
+struct ksm_past {
+	bool asked_run, asked_rate;
+	uint64_t run, pages, sleep_ms;	    /* asked for */
+	uint64_t run_us, rate_us;	    /* when */
+	uint64_t run_wait_us, rate_wait_us; /* before asking the same again */
+
+	bool running; /* the windows below are valid */
+	uint64_t window_us, window_cpu, window_scanned;
+	uint64_t ns_per_page; /* 0: not known yet */
+
+	bool counted; /* the scan figures below are valid */
+	uint64_t scans, scan_benefit, scan_cpu;
+	uint64_t scans_since; /* full scans since something new appeared */
+	uint64_t gain_pages;  /* of the last full scan */
+	bool exhausted;	      /* the last full scan did not pay */
+	uint64_t held;	      /* mergeable bytes when something new last appeared */
+	unsigned int mode;
+};
+
+struct pol {
+	struct pol_config config;
+	struct host_past host;
+	struct ksm_past ksm;
+	size_t max_guests, n_past;
+	struct guest_past *past, *past_next; /* sorted by id; swapped every step */
+	struct now_guest *now;
+	struct share_claim *claims; /* scratch, one per guest */
+	size_t n_now;
+	struct now_host tick;
+	struct pol_plan plan;
+	size_t max_actions;
+};
+
+/* ---- host_state.c ---- */
+
+/* The thresholds in bytes for a host of memory_bytes. */
+void host_marks(const struct pol_config *config, uint64_t memory_bytes, struct marks *ret_marks);
+
+/* The state after `before`: downward at once, upward only past the hysteresis. */
+enum pol_state host_next_state(const struct marks *marks, enum pol_state before,
+			       uint64_t available_bytes);
+
+/* Fills state, fall, predicted and need of pol->tick; returned: bytes balloons freed this tick. */
+void host_sense(struct pol *pol, uint64_t returned_bytes);
+
+/* ---- guest_floor.c ---- */
+
+/* Reads one guest's numbers: trust, working set, reserve, floor, distress. */
+void guest_sense(const struct pol_config *config, const struct now_host *tick,
+		 struct now_guest *guest);
+
+/* After balloon_follow(): trouble, urgency, and whether anything may be taken. */
+void guest_conclude(const struct now_host *tick, struct now_guest *guest);
+
+/* ---- balloon.c ---- */
+
+/* Follows the guest's balloon since the last tick: progress, arrival, stuck, moved by itself.
+ * Returns the host bytes it freed meanwhile. */
+uint64_t balloon_follow(const struct pol_config *config, const struct now_host *tick,
+			struct now_guest *guest);
+
+/* Host bytes freed when the guest's size goes from `from` to `to`. */
+uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to);
+
+/* Host bytes still to come from a balloon on its way, within LEAD_US at its learned speed. */
+uint64_t balloon_coming(const struct now_guest *guest);
+
+/* First sight: what the guest has is its target. */
+void balloon_adopt(const struct now_host *tick, struct now_guest *guest);
+
+/* Smallest change worth an order. */
+uint64_t balloon_least(const struct now_guest *guest);
+
+/* Records a new target. */
+void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t target);
+
+/* ---- share.c ---- */
+
+/* Fills `entitled` of all usable guests. */
+void share_entitle(struct pol *pol);
+
+/*
+ * Spreads `need` over n claims, so that what the guests hold, idle memory taxed, becomes equal per
+ * share, or as near as their limits allow. Fills `part` of each; returns their sum.
+ */
+struct share_claim {
+	uint64_t held, working_set, shares;
+	uint64_t limit; /* the most it can bring */
+	uint64_t part;
+};
+uint64_t share_spread(const struct pol_config *config, struct share_claim *claims, size_t n,
+		      uint64_t need);
+
+/* ---- balloon_give.c ---- */
+
+/* Decides what guests in need get now. Returns what others should be asked for on top of the
+ * host's need, and for whom. */
+uint64_t give_decide(struct pol *pol, uint64_t *ret_other);
+
+/* Decides what is given back because the host has had plenty for a while. */
+void give_back_decide(struct pol *pol);
+
+/* Adds what was decided, and releases, to the plan. */
+void give_plan(struct pol *pol);
+
+/* ---- balloon_take.c ---- */
+
+/* Shares out the taking of `need` host bytes and adds it to the plan: for the host up to
+ * host_need, for the guest `other` beyond. */
+void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other);
+
+/* ---- ksm.c ---- */
+
+/* Adds KSM's actions to the plan. */
+void ksm_decide(struct pol *pol, const struct pol_host *host);
+
+/* ---- policy.c ---- */
+
+/* The next free action of the plan, filled with the tick's inputs and, if not NULL, the guest's. */
+struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
+			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung);
+
+static inline void plan_reject(struct pol_action *action, enum pol_rung rung, enum pol_reason why)
+{
+	action->rejected |= 1u << rung;
+	action->rejected_why[rung] = why;
+}
+
+#endif

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One tick: check and clamp the snapshot, match guests with what is remembered of them, sense,
+ * decide, and lay the plan out. The order is the policy: who needs memory, what the host needs,
+ * who gives it up, then what is left to give back.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "policy/parts.h"
+
+struct pol *pol_new(const struct pol_config *config, size_t max_guests)
+{
+	struct pol *pol = calloc(1, sizeof(*pol));
+	size_t n = max_guests ? max_guests : 1;
+
+	if (!pol)
+		return NULL;
+	pol->config = *config;
+	pol->max_guests = max_guests;
+	pol->max_actions = max_guests + 2;
+	pol->past = calloc(n, sizeof(*pol->past));
+	pol->past_next = calloc(n, sizeof(*pol->past_next));
+	pol->now = calloc(n, sizeof(*pol->now));
+	pol->claims = calloc(n, sizeof(*pol->claims));
+	pol->plan.views = calloc(n, sizeof(*pol->plan.views));
+	if (max_guests < SIZE_MAX / sizeof(*pol->plan.actions) - 2)
+		pol->plan.actions = calloc(pol->max_actions, sizeof(*pol->plan.actions));
+	if (!pol->past || !pol->past_next || !pol->now || !pol->claims || !pol->plan.views ||
+	    !pol->plan.actions) {
+		pol_free(pol);
+		return NULL;
+	}
+	return pol;
+}
+
+void pol_free(struct pol *pol)
+{
+	if (!pol)
+		return;
+	free(pol->past);
+	free(pol->past_next);
+	free(pol->now);
+	free(pol->claims);
+	free(pol->plan.views);
+	free(pol->plan.actions);
+	free(pol);
+}
+
+void pol_configure(struct pol *pol, const struct pol_config *config)
+{
+	pol->config = *config;
+}
+
+struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
+			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung)
+{
+	/* One per guest and two for KSM: there is always room. */
+	struct pol_action *action = &pol->plan.actions[pol->plan.n_actions++];
+
+	*action = (struct pol_action){
+		.kind = kind,
+		.reason = reason,
+		.rung = rung,
+		.state = pol->tick.state,
+		.available_bytes = pol->tick.available,
+		.need_bytes = pol->tick.need,
+		.working_set_bytes = POL_ABSENT,
+	};
+	if (guest) {
+		action->guest = guest->in->id;
+		action->floor_bytes = guest->floor;
+		action->entitled_bytes = guest->entitled;
+		if (guest->trust == POL_TRUST_OK)
+			action->working_set_bytes = guest->past->ws;
+	}
+	return action;
+}
+
+static int check(const struct pol_host *host)
+{
+	if (!host->memory_bytes || !pol_has(host->memory_bytes))
+		return -EINVAL;
+	if (!pol_has(host->available_bytes) && !pol_has(host->free_bytes))
+		return -EINVAL;
+	if (host->n_guests && !host->guests)
+		return -EINVAL;
+	for (size_t i = 1; i < host->n_guests; i++)
+		if (host->guests[i].id <= host->guests[i - 1].id)
+			return -EINVAL;
+	return 0;
+}
+
+static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t now_us)
+{
+	struct now_host *tick = &pol->tick;
+	uint64_t available =
+		pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes;
+
+	*tick = (struct now_host){
+		.now_us = now_us,
+		.memory = bytes_in(host->memory_bytes),
+	};
+	if (pol->host.seen) {
+		/* A clock that went back stands still for us. */
+		tick->now_us = max_u64(now_us, pol->host.now_us);
+		tick->dt_us = tick->now_us - pol->host.now_us;
+	}
+	pol->host.now_us = tick->now_us;
+	tick->available = min_u64(available, tick->memory);
+	host_marks(&pol->config, tick->memory, &tick->marks);
+}
+
+static void clamp_guest(const struct pol *pol, const struct pol_guest *in, struct now_guest *guest)
+{
+	uint64_t memory = bytes_in(in->memory_bytes), actual = bytes_in(in->actual_bytes);
+	uint64_t resident = bytes_in(in->resident_bytes), swapped = bytes_in(in->swapped_bytes);
+
+	*guest = (struct now_guest){.in = in, .past = guest->past, .entitled = POL_ABSENT};
+	guest->usable = pol->config.balloon_manage && in->answering && in->has_balloon &&
+			pol_has(memory) && memory && pol_has(actual) && actual;
+	guest->memory = pol_has(memory) ? memory : 0;
+	guest->actual = pol_has(actual) ? min_u64(actual, guest->memory) : guest->memory;
+	guest->min = pol_has(in->min_bytes) ? in->min_bytes : pol->config.guest_min_bytes;
+	guest->min = min_u64(guest->min, guest->memory);
+	guest->shares = pol_has(in->shares) ? in->shares : 1000;
+	guest->held_known = pol_has(resident) && resident;
+	guest->held = guest->actual;
+	if (guest->held_known)
+		guest->held = min_u64(resident + (pol_has(swapped) ? swapped : 0), guest->actual);
+	guest->floor = guest->actual;
+	guest->trust = in->answering ? POL_TRUST_ABSENT : POL_TRUST_STALE;
+}
+
+/* Both lists are sorted by id: what is remembered moves over, new guests start clean. */
+static void match_guests(struct pol *pol, const struct pol_host *host)
+{
+	struct guest_past *swap = pol->past;
+	size_t n = host->n_guests < pol->max_guests ? host->n_guests : pol->max_guests, old = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct pol_guest *in = &host->guests[i];
+		struct guest_past *past = &pol->past_next[i];
+
+		while (old < pol->n_past && pol->past[old].id < in->id)
+			old++;
+		if (old < pol->n_past && pol->past[old].id == in->id)
+			*past = pol->past[old];
+		else
+			*past = (struct guest_past){.id = in->id};
+		pol->now[i].past = past;
+		clamp_guest(pol, in, &pol->now[i]);
+	}
+	pol->past = pol->past_next;
+	pol->past_next = swap;
+	pol->n_past = pol->n_now = n;
+}
+
+/* Everything known of the guests; returns what their balloons freed since the last tick. */
+static uint64_t sense_guests(struct pol *pol)
+{
+	uint64_t returned = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		struct guest_past *past = guest->past;
+
+		if (!guest->usable) {
+			/* Left alone; its balloon's clock stands still meanwhile. */
+			past->progress_us = pol->tick.now_us;
+			past->actual = guest->actual;
+			continue;
+		}
+		if (!past->met)
+			balloon_adopt(&pol->tick, guest);
+		guest_sense(&pol->config, &pol->tick, guest);
+		returned = add_sat(returned, balloon_follow(&pol->config, &pol->tick, guest));
+		guest_conclude(&pol->tick, guest);
+	}
+	return returned;
+}
+
+static void bound_liars(struct pol *pol)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (guest->liar && pol->tick.state >= POL_STATE_HARD)
+			guest->floor = clamp_u64(guest->entitled, guest->min, guest->actual);
+	}
+}
+
+static void fill_views(struct pol *pol)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+		const struct guest_past *past = guest->past;
+
+		pol->plan.views[i] = (struct pol_view){
+			.guest = guest->in->id,
+			.floor_bytes = guest->floor,
+			.working_set_bytes = guest->trust == POL_TRUST_OK ? past->ws : POL_ABSENT,
+			.entitled_bytes = guest->entitled,
+			.target_bytes = guest->usable ? past->target : guest->actual,
+			.trouble = guest->usable && pol->tick.now_us < past->trouble_us,
+			.stuck = guest->usable && past->stuck,
+			.stats_trusted = guest->trust == POL_TRUST_OK,
+			.trust = guest->trust,
+		};
+	}
+	pol->plan.n_views = pol->n_now;
+}
+
+static void decide_balloons(struct pol *pol)
+{
+	struct now_host *tick = &pol->tick;
+	uint64_t extra, other, need;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].usable)
+			tick->coming = add_sat(tick->coming, balloon_coming(&pol->now[i]));
+	share_entitle(pol);
+	bound_liars(pol);
+	extra = give_decide(pol, &other);
+	need = sub_sat(add_sat(tick->need, extra), tick->coming);
+	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0);
+	give_back_decide(pol);
+	give_plan(pol);
+}
+
+int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
+	     const struct pol_plan **ret_plan)
+{
+	int r = check(host);
+
+	if (r < 0)
+		return r;
+	pol->plan.n_actions = 0;
+	begin_tick(pol, host, now_us);
+	match_guests(pol, host);
+	host_sense(pol, sense_guests(pol));
+	ksm_decide(pol, host);
+	decide_balloons(pol);
+	fill_views(pol);
+
+	pol->plan.state = pol->tick.state;
+	pol->plan.need_bytes = pol->tick.need;
+	pol->plan.high_bytes = pol->tick.marks.high;
+	pol->plan.soft_bytes = pol->tick.marks.soft;
+	pol->plan.hard_bytes = pol->tick.marks.hard;
+	pol->plan.low_bytes = pol->tick.marks.low;
+	pol->plan.fall_bytes_per_s = pol->host.fall;
+	*ret_plan = &pol->plan;
+	return 0;
+}
