@@ -12,9 +12,26 @@
 
 #include "vmm/ram.h"
 
+/*
+ * Selectors of the descriptor table that boot_load writes to LAYOUT_GDT, BOOT_GDT_BYTES long. All
+ * segments are flat (base 0, limit 4 GiB) and ring 0. CS and DS are those that boot.rst demands.
+ */
+#define BOOT_CS64      0x10 /* code, long mode */
+#define BOOT_DS	       0x18 /* data */
+#define BOOT_CS32      0x20 /* code, 32-bit */
+#define BOOT_TSS       0x28 /* busy TSS at address 0, limit 0x67; 16 bytes as in long mode */
+#define BOOT_GDT_BYTES 0x38
+
 enum boot_mode {
-	BOOT_LONG, /* 64-bit, paging on with the identity map at LAYOUT_PAGE_TABLES, RSI = info */
-	BOOT_PROTECTED, /* 32-bit flat, paging off, EBX = info (PVH) */
+	/*
+	 * 64-bit: CR0 PE|PG, CR4 PAE, EFER LME|LMA, CR3 = LAYOUT_PAGE_TABLES (the first 4 GiB
+	 * mapped to themselves by 2 MiB pages), CS = BOOT_CS64, others BOOT_DS, IF clear, RSI =
+	 * info.
+	 */
+	BOOT_LONG,
+	/* PVH: 32-bit, CR0 PE, CS = BOOT_CS32, others BOOT_DS, TR = BOOT_TSS, IF clear, EBX = info.
+	 */
+	BOOT_PROTECTED,
 };
 
 struct boot_entry {
@@ -26,7 +43,8 @@ struct boot_entry {
 /*
  * Load everything; also called again at each guest reset. append may be NULL. rsdp is the guest
  * address of the ACPI RSDP. Errors are logged with file name and reason: -ENOENT..., -ENOEXEC (not
- * a kernel we can start), -EFBIG (does not fit into RAM), -E2BIG (command line too long).
+ * a kernel we can start), -EFBIG (does not fit into RAM), -E2BIG (command line too long). All
+ * numbers in the files are untrusted.
  */
 int boot_load(struct ram *ram, const char *kernel, const char *initrd, const char *append,
 	      uint64_t rsdp, struct boot_entry *ret_entry);
