@@ -11,9 +11,21 @@
 
 #include "vmm/ram.h"
 
+/*
+ * Events of the generic event device, ACPI0013: bits of the 4-byte register at LAYOUT_GED_MMIO.
+ * Reading it gives the pending events and clears them; the guest reads it once for each edge on
+ * LAYOUT_GSI_GED.
+ */
+#define ACPI_GED_POWER_BUTTON 0x2
+
+/*
+ * Guest node of a CPU (its number and its APIC id): CPUs are dealt to the nodes in equal runs. With
+ * fewer CPUs than nodes some nodes have none.
+ */
+unsigned int acpi_cpu_node(unsigned int cpu, unsigned int n_cpus, unsigned int n_nodes);
+
 struct acpi_config {
 	unsigned int n_cpus;
-	/* guest node of each CPU: CPUs are dealt to the nodes in equal runs */
 	const struct ram *ram; /* for the memory ranges of the SRAT */
 	unsigned int
 		n_virtio; /* LNRO0005 devices: windows and interrupts as in layout.h, in order */
