@@ -54,7 +54,7 @@ image_sources() {
 	EOF
 }
 
-# Downloads and unpacks the cloud kernel of SUITE to DIR/{vmlinuz,release,modules}.
+# Downloads and unpacks the cloud kernel of SUITE to DIR/{vmlinuz,vmlinux,release,modules}.
 image_kernel() {
 	local suite=$1 dir=$2 apt=$2.apt package release
 	mkdir -p "$dir" "$apt"/{lists/partial,cache/archives/partial,state}
@@ -80,6 +80,7 @@ image_kernel() {
 	release=${package#linux-image-}
 	echo "$release" >"$dir/release"
 	cp "$apt/root/boot/vmlinuz-$release" "$dir/vmlinuz"
+	image_unpack_kernel "$dir/vmlinuz" >"$dir/vmlinux"
 	if [[ -d $apt/root/usr/lib/modules/$release ]]; then
 		mv "$apt/root/usr/lib/modules/$release" "$dir/modules"
 	else
@@ -88,6 +89,26 @@ image_kernel() {
 	# Compressed modules cost the emulated CPUs more than the disk saves.
 	find "$dir/modules" -name '*.ko.xz' -exec xz -d {} +
 	rm -rf "$apt"
+}
+
+# Prints the ELF kernel that is packed in the bzImage FILE. Booted through its PVH note it spares
+# an emulated CPU the unpacking: 1.5 s for the emulated host, some 4 s for a guest in it.
+image_unpack_kernel() {
+	local file=$1 sectors offset length magic
+	# Fields of the setup header: setup_sects, payload_offset, payload_length
+	# (Documentation/arch/x86/boot.rst); the last 4 bytes of the payload are its unpacked size.
+	sectors=$(od -An -tu1 -j $((0x1f1)) -N 1 "$file")
+	offset=$(((sectors + 1) * 512 + $(od -An -tu4 -j $((0x248)) -N 4 "$file")))
+	length=$(od -An -tu4 -j $((0x24c)) -N 4 "$file")
+	magic=$(od -An -tx1 -j $offset -N 4 "$file")
+	case $magic in
+	' 28 b5 2f fd') set -- zstd -dcq ;;
+	' 02 21 4c 18') set -- lz4 -dcq ;;
+	' fd 37 7a 58') set -- xz -dcq ;;
+	*) lab_die "$file: packed in a way unknown here ($magic)" ;;
+	esac
+	dd if="$file" iflag=skip_bytes,count_bytes,fullblock skip=$offset count=$((length - 4)) \
+		bs=1M status=none | "$@"
 }
 
 # A Debian root of SUITE with PACKAGES in DIR, without documentation.
@@ -150,7 +171,11 @@ image_build_base() {
 	image_debootstrap "$IMAGE_SUITE" "$IMAGE_GUEST_PACKAGES" "$tmp/guest" &
 	jobs+=($!)
 	for job in "${jobs[@]}"; do
-		wait "$job" || return 1
+		if ! wait "$job"; then
+			kill "${jobs[@]}" 2>/dev/null || true
+			wait
+			return 1
+		fi
 	done
 	for version in 6.12 6.1; do
 		kernel=$tmp/$version
@@ -231,6 +256,7 @@ image_build_lab() {
 		suffix=-$version
 		[[ $version != 6.12 ]] || suffix=
 		cp "$base/$version/vmlinuz" "$lab/vmlinuz$suffix"
+		cp "$base/$version/vmlinux" "$lab/vmlinux$suffix"
 		image_initrd "$base/$version" "$guest" "$LAB_DIR/guest-init" "$lab/initrd$suffix" \
 			$IMAGE_GUEST_MODULES
 		image_initrd "$base/$version" "$guest" "$LAB_DIR/host-initrd" "$tmp/initrd-$version" \
@@ -295,11 +321,13 @@ image_ensure() {
 	lab_need mke2fs e2fsprogs
 	lab_need cpio cpio
 	lab_need xz xz-utils
+	lab_need zstd zstd
+	lab_need lz4 lz4
 	lab_need qemu-system-x86_64 qemu-system-x86
 	lab_need gcc gcc
 	mkdir -p "$LAB_CACHE"
 	recipe=$(declare -f image_build_base image_kernel image_debootstrap image_drop image_ext4 \
-			image_module_order
+			image_module_order image_unpack_kernel
 		declare -p IMAGE_SUITE IMAGE_SUITE_OLD IMAGE_KERNEL IMAGE_HOST_PACKAGES \
 			IMAGE_GUEST_PACKAGES IMAGE_DROP_HOST IMAGE_DROP_GUEST)
 	IMAGE_BASE=$LAB_CACHE/base-$(image_key "$recipe")

@@ -83,7 +83,7 @@ run_qemu() {
 			-numa "node,nodeid=$node,memdev=m$node$cpus")
 	done
 	# shellcheck disable=SC2054 # the commas are QEMU's
-	RUN_QEMU+=(-kernel "$IMAGE/base/$RUN_KERNEL/vmlinuz" -initrd "$IMAGE/initrd-$RUN_KERNEL"
+	RUN_QEMU+=(-kernel "$IMAGE/base/$RUN_KERNEL/vmlinux" -initrd "$IMAGE/initrd-$RUN_KERNEL"
 		-append "${append[*]}"
 		-serial "file:$dir/console"
 		-qmp "unix:$dir/qmp,server=on,wait=off"
