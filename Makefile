@@ -117,7 +117,7 @@ $(O)/tests/tiny.elf: $(TINY) tests/guest/tiny.ld $(wildcard tests/guest/*.h)
 	$(call say,GUEST,$@)
 	$(Q)gcc -std=gnu17 -I. -O2 -g0 -m64 -mno-red-zone -mno-sse -mno-mmx -mgeneral-regs-only -ffreestanding \
 		-fno-stack-protector -fno-pie -no-pie -fno-asynchronous-unwind-tables -fcf-protection=none \
-		-nostdlib -static -Wall -Wextra -Wl,--build-id=none -Wl,-T,tests/guest/tiny.ld -o $@ $(TINY)
+		-nostdlib -static -Wall -Wextra -Wno-unused-parameter -Wl,--build-id=none -Wl,-T,tests/guest/tiny.ld -o $@ $(TINY)
 $(O)/tests/memhog: tests/guest/memhog.c
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
