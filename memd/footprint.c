@@ -27,6 +27,8 @@
  * thread's stack is 8 MiB of it, and a process has many.
  */
 #define UNFLAGGED_MIN_BYTES (16 * MIB)
+/* QEMU marks firmware and video memory mergeable too: so much is not the guest's RAM yet. */
+#define MERGEABLE_MIN_BYTES (32 * MIB)
 
 static int gone(int r)
 {
@@ -166,7 +168,7 @@ int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint)
 /* One mapping of smaps, as far as it matters. */
 struct region {
 	uint64_t size_bytes;
-	bool shared, writable, file, named, ram_file, device, hugetlb, mergeable;
+	bool shared, writable, exec, file, named, ram_file, device, hugetlb, mergeable;
 };
 
 /* What the regions of a process add up to, by the way KSM sees them. */
@@ -189,6 +191,7 @@ static bool region_begin(const char *line, struct region *region)
 	*region = (struct region){.size_bytes = end - start,
 				  .shared = perms[3] == 's',
 				  .writable = perms[1] == 'w',
+				  .exec = perms[2] == 'x',
 				  .file = inode != 0,
 				  .named = line[name_at] == '['};
 	/* A private mapping of these is guest RAM too (share=off): written pages are anonymous. */
@@ -215,7 +218,9 @@ static void region_flags(const char *flags, struct region *region)
 
 static void region_end(const struct region *region, struct regions *sum)
 {
-	if (region->size_bytes < FOOTPRINT_RAM_MIN_BYTES || region->named || region->device)
+	/* executable: TCG's code buffer, up to 1 GiB */
+	if (region->size_bytes < FOOTPRINT_RAM_MIN_BYTES || region->named || region->device ||
+	    region->exec)
 		return;
 	if (region->hugetlb)
 		sum->hugetlb_bytes += region->size_bytes;
@@ -303,7 +308,7 @@ static int numa_read(int rootfd, pid_t pid, struct footprint *out)
 	return 0;
 }
 
-/* Why KSM does not touch part of the guest's memory. what: that part, in words. */
+/* Why KSM does not touch the largest part of what it leaves alone. */
 static void reason_part(const struct regions *sum, char *buf, size_t n)
 {
 	if (sum->shared_bytes >= sum->hugetlb_bytes && sum->shared_bytes >= sum->unflagged_bytes)
@@ -324,19 +329,21 @@ static void reason_fill(int rootfd, const struct regions *sum, struct footprint 
 	uint64_t others = sum->shared_bytes + sum->hugetlb_bytes + sum->unflagged_bytes, run;
 	size_t n = sizeof(out->mergeable_reason);
 	int r = kfile_read_u64(rootfd, "sys/kernel/mm/ksm/run", &run);
+	bool some = sum->mergeable_bytes >= MERGEABLE_MIN_BYTES ||
+		    (sum->mergeable_bytes > 0 && sum->mergeable_bytes >= others / 8);
 
-	out->mergeable = sum->mergeable_bytes > 0 && r != -ENOENT;
+	out->mergeable = some && r != -ENOENT;
 	if (r == -ENOENT)
 		snprintf(out->mergeable_reason, n, "this kernel has no KSM");
 	else if (!sum->mergeable_bytes && !others)
 		snprintf(out->mergeable_reason, n, "no mapping large enough to be guest memory");
-	else if (!sum->mergeable_bytes)
+	else if (!some)
 		reason_part(sum, out->mergeable_reason, n);
 	else if (r == 0 && run != 1)
 		snprintf(out->mergeable_reason, n,
 			 "KSM does not run now (/sys/kernel/mm/ksm/run is %llu)",
 			 (unsigned long long)run);
-	else if (others > sum->mergeable_bytes / 16)
+	else if (others > sum->mergeable_bytes / 4)
 		reason_part(sum, out->mergeable_reason, n);
 }
 

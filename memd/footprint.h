@@ -38,8 +38,10 @@ struct footprint {
 	uint64_t mergeable_bytes; /* of these, private anonymous with the mg flag */
 	uint64_t node_bytes[POL_NODES_MAX]; /* resident on node i, hugetlb included; POL_ABSENT in
 					       all: kernel without NUMA */
-	bool mergeable;			    /* KSM can merge (part of) it, should it run */
-	char mergeable_reason[192]; /* why KSM cannot act, or only in part; "" when it can */
+	/* KSM can merge the guest's memory or a good part of it, should it run. Firmware and video
+	 * memory that QEMU marks beside RAM that is shared or hugetlb do not count. */
+	bool mergeable;
+	char mergeable_reason[192]; /* why KSM cannot act, does not now, or only in part; "" */
 };
 
 /*

@@ -94,7 +94,7 @@ static void clear_life(struct guest *guest)
 	memset(&guest->stats, 0xff, sizeof(guest->stats));
 	guest->stats.last_update_s = 0;
 	guest->stats_seen_us = 0;
-	guest->stats_rejected = guest->driver_seen = guest->renew = false;
+	guest->stats_rejected = guest->driver_seen = guest->renew = guest->balloon_active = false;
 	guest->has_view = false;
 }
 
@@ -103,7 +103,7 @@ void guest_forget(struct guest *guest)
 	name_from_path(guest);
 	clear_life(guest);
 	guest->note[0] = guest->version[0] = guest->balloon_path[0] = guest->merge_reason[0] = '\0';
-	guest->known = guest->ours = guest->balloon_active = guest->balloon_refused = false;
+	guest->known = guest->ours = guest->balloon_refused = false;
 	guest->deflate_on_oom = guest->reporting = guest->merge_asked = false;
 	guest->release = guest->late = guest->poll_interval_set = guest->foot_valid = false;
 	guest->running = true;

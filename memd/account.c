@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The ring of decisions and the measuring of their gains; see account.h. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/wire.h"
+#include "memd/account.h"
+
+const char *account_outcome_name(enum account_outcome outcome)
+{
+	static const char *const names[] = {
+		[ACCOUNT_PENDING] = "pending",	 [ACCOUNT_DONE] = "done",
+		[ACCOUNT_FAILED] = "failed",	 [ACCOUNT_DRY_RUN] = "dry-run",
+		[ACCOUNT_UNNEEDED] = "unneeded",
+	};
+
+	return names[outcome];
+}
+
+void account_init(struct account *account)
+{
+	memset(account, 0, sizeof(*account));
+	account->next = 1;
+}
+
+static struct account_entry *slot(struct account *account, uint64_t number)
+{
+	struct account_entry *entry = &account->ring[number % ACCOUNT_MAX];
+
+	return number && entry->number == number ? entry : NULL;
+}
+
+static bool is_balloon(const struct pol_action *action)
+{
+	return action->kind == POL_BALLOON;
+}
+
+/* Two decisions whose gains cannot be told apart while both are open. */
+static bool is_same_thing(const struct pol_action *a, const struct pol_action *b)
+{
+	return is_balloon(a) == is_balloon(b) && a->guest == b->guest;
+}
+
+static void close_entry(struct account_entry *entry, uint64_t bytes_now)
+{
+	uint64_t base = entry->baseline_bytes;
+
+	entry->open = false;
+	if (!pol_has(bytes_now) || !pol_has(base))
+		return;
+	/* A balloon lowers what is held, KSM raises what is saved; a loss is no gain, not a
+	 * negative one. */
+	if (is_balloon(&entry->action))
+		entry->measured_bytes = base > bytes_now ? base - bytes_now : 0;
+	else
+		entry->measured_bytes = bytes_now > base ? bytes_now - base : 0;
+}
+
+uint64_t account_add(struct account *account, const struct pol_action *action, const char *guest,
+		     uint64_t baseline_bytes, uint64_t wall_us, uint64_t now_us, uint64_t tick,
+		     enum account_outcome outcome)
+{
+	struct account_entry *entry;
+
+	if (outcome != ACCOUNT_DRY_RUN)
+		for (size_t i = 0; i < ACCOUNT_MAX; i++)
+			if (account->ring[i].open &&
+			    is_same_thing(&account->ring[i].action, action))
+				close_entry(&account->ring[i], baseline_bytes);
+	entry = &account->ring[account->next % ACCOUNT_MAX];
+	*entry = (struct account_entry){
+		.number = account->next++,
+		.wall_us = wall_us,
+		.now_us = now_us,
+		.tick = tick,
+		.action = *action,
+		.outcome = outcome,
+		.baseline_bytes = baseline_bytes,
+		.measured_bytes = POL_ABSENT,
+	};
+	snprintf(entry->guest, sizeof(entry->guest), "%s", guest ? guest : "");
+	entry->open = pol_has(baseline_bytes) && action->gain_bytes > 0 &&
+		      (outcome == ACCOUNT_PENDING || outcome == ACCOUNT_DONE);
+	return entry->number;
+}
+
+void account_settle(struct account *account, uint64_t number, enum account_outcome outcome,
+		    const char *error)
+{
+	struct account_entry *entry = slot(account, number);
+
+	if (!entry)
+		return;
+	entry->outcome = outcome;
+	if (outcome == ACCOUNT_FAILED || outcome == ACCOUNT_UNNEEDED)
+		entry->open = false;
+	snprintf(entry->error, sizeof(entry->error), "%s", error ? error : "");
+}
+
+void account_set_text(struct account *account, uint64_t number, const char *text)
+{
+	struct account_entry *entry = slot(account, number);
+
+	if (entry)
+		entry->text = text;
+}
+
+void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_bytes,
+		     uint64_t (*held)(void *ctx, uint64_t guest), void *ctx)
+{
+	for (size_t i = 0; i < ACCOUNT_MAX; i++) {
+		struct account_entry *entry = &account->ring[i];
+
+		if (!entry->open)
+			continue;
+		if (is_balloon(&entry->action)) {
+			if (now_us - entry->now_us >= ACCOUNT_BALLOON_US)
+				close_entry(entry, held(ctx, entry->action.guest));
+		} else if (now_us - entry->now_us >= ACCOUNT_KSM_US) {
+			close_entry(entry, ksm_bytes);
+		}
+	}
+}
+
+const struct account_entry *account_last(const struct account *account, enum pol_action_kind kind,
+					 uint64_t guest)
+{
+	for (uint64_t number = account->next; number-- > 1;) {
+		const struct account_entry *entry = &account->ring[number % ACCOUNT_MAX];
+
+		if (entry->number != number)
+			break;
+		if (entry->action.kind == kind && entry->action.guest == guest)
+			return entry;
+	}
+	return NULL;
+}
+
+static json_object *inputs_json(const struct pol_action *a)
+{
+	json_object *inputs = json_object_new_object();
+
+	json_add_str(inputs, "state", pol_state_name(a->state));
+	json_add_u64(inputs, "available_bytes", a->available_bytes);
+	json_add_u64(inputs, "need_bytes", a->need_bytes);
+	if (is_balloon(a)) {
+		json_add_u64(inputs, "floor_bytes", a->floor_bytes);
+		json_add_u64(inputs, "working_set_bytes", a->working_set_bytes);
+		json_add_u64(inputs, "entitled_bytes", a->entitled_bytes);
+	}
+	if (a->kind == POL_KSM_RATE)
+		json_add_u64(inputs, "sleep_millisecs", a->to2);
+	if (a->other)
+		json_add_u64(inputs, "for_guest_id", a->other);
+	return inputs;
+}
+
+static json_object *rejected_json(const struct pol_action *a)
+{
+	json_object *rejected = json_object_new_array();
+
+	for (unsigned int rung = POL_RUNG_NONE; rung < POL_RUNG_COUNT; rung++) {
+		json_object *one;
+
+		if (!(a->rejected & (1U << rung)))
+			continue;
+		one = json_object_new_object();
+		json_add_str(one, "rung", pol_rung_name(rung));
+		json_add_str(one, "why", pol_reason_text(a->rejected_why[rung]));
+		json_object_array_add(rejected, one);
+	}
+	return rejected;
+}
+
+/* RFC 3339 in UTC with milliseconds. */
+static void add_time(json_object *obj, const char *key, uint64_t wall_us)
+{
+	time_t seconds = (time_t)(wall_us / USEC_PER_SEC);
+	char date[40], text[48];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(text, sizeof(text), "%s.%03uZ", date,
+		 (unsigned int)(wall_us % USEC_PER_SEC / 1000));
+	json_add_str(obj, key, text);
+}
+
+/* For scripts; people get reason_text. */
+static const char *reason_name(enum pol_reason reason)
+{
+	static const char *const names[] = {
+		[POL_WHY_NONE] = "none",
+		[POL_WHY_TROUBLE] = "trouble",
+		[POL_WHY_GUEST_NEEDS] = "guest-needs",
+		[POL_WHY_HOST_SHORT] = "host-short",
+		[POL_WHY_FOR_OTHER] = "for-other",
+		[POL_WHY_HOST_PLENTY] = "host-plenty",
+		[POL_WHY_KSM_GAIN] = "ksm-gain",
+		[POL_WHY_KSM_PRESSURE] = "ksm-pressure",
+		[POL_WHY_KSM_NO_GAIN] = "ksm-no-gain",
+		[POL_WHY_KSM_NOTHING] = "ksm-nothing",
+		[POL_WHY_RELEASE] = "release",
+	};
+
+	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
+}
+
+static const char *unit(enum pol_action_kind kind)
+{
+	switch (kind) {
+	case POL_BALLOON:
+		return "bytes";
+	case POL_KSM_RATE:
+		return "pages_to_scan";
+	default:
+		return "run";
+	}
+}
+
+static json_object *entry_json(const struct account_entry *entry)
+{
+	const struct pol_action *a = &entry->action;
+	json_object *one = json_object_new_object();
+
+	add_time(one, "time", entry->wall_us);
+	json_add_u64(one, "tick", entry->tick);
+	json_add_str(one, "guest", entry->guest[0] ? entry->guest : NULL);
+	json_add_str(one, "action", pol_action_name(a->kind));
+	json_add_u64(one, "from", a->from);
+	json_add_u64(one, "to", a->to);
+	json_add_str(one, "unit", unit(a->kind));
+	json_add_str(one, "rung", pol_rung_name(a->rung));
+	json_add_str(one, "reason", reason_name(a->reason));
+	json_add_str(one, "reason_text", entry->text ? entry->text : pol_reason_text(a->reason));
+	json_object_object_add(one, "inputs", inputs_json(a));
+	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
+	json_add_u64(one, "measured_gain_bytes", entry->measured_bytes);
+	json_add_u64(one, "cost_us", a->cost_us);
+	json_add_str(one, "outcome", account_outcome_name(entry->outcome));
+	json_add_str(one, "error", entry->error[0] ? entry->error : NULL);
+	json_object_object_add(one, "rejected", rejected_json(a));
+	return one;
+}
+
+json_object *account_json(const struct account *account, const char *guest, size_t limit)
+{
+	json_object *decisions = json_object_new_array();
+	uint64_t oldest = account->next > ACCOUNT_MAX ? account->next - ACCOUNT_MAX : 1;
+	uint64_t first = account->next;
+	size_t found = 0;
+
+	/* Back from the newest until there are enough, then out in order. */
+	while (first > oldest && found < limit) {
+		const struct account_entry *entry = &account->ring[--first % ACCOUNT_MAX];
+
+		if (!guest || strcmp(entry->guest, guest) == 0)
+			found++;
+	}
+	for (uint64_t number = first; number < account->next; number++) {
+		const struct account_entry *entry = &account->ring[number % ACCOUNT_MAX];
+
+		if (!guest || strcmp(entry->guest, guest) == 0)
+			json_object_array_add(decisions, entry_json(entry));
+	}
+	return decisions;
+}

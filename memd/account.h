@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The account of decisions: what each was expected to bring and what it did bring, in a ring of
+ * fixed size for `memctl explain`. Nothing is allocated after account_init().
+ */
+#ifndef MEMD_ACCOUNT_H
+#define MEMD_ACCOUNT_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+#define ACCOUNT_MAX 512
+/* When the gain is measured, unless the next decision on the same thing comes first. */
+#define ACCOUNT_BALLOON_US 5000000ULL
+#define ACCOUNT_KSM_US	   30000000ULL
+
+enum account_outcome {
+	ACCOUNT_PENDING,
+	ACCOUNT_DONE,
+	ACCOUNT_FAILED,
+	ACCOUNT_DRY_RUN,
+	ACCOUNT_UNNEEDED
+};
+const char *account_outcome_name(enum account_outcome outcome);
+
+struct account_entry {
+	uint64_t number; /* from 1, 0: free */
+	uint64_t wall_us, now_us, tick;
+	char guest[POL_NAME_MAX]; /* "" for the host */
+	struct pol_action action;
+	const char *text; /* static: instead of the reason's text, or NULL */
+	enum account_outcome outcome;
+	char error[128];	 /* why it failed */
+	bool open;		 /* gain still to be measured */
+	uint64_t baseline_bytes; /* held by the guest, or saved by KSM, when decided */
+	uint64_t measured_bytes; /* POL_ABSENT: not (yet) */
+};
+
+struct account {
+	struct account_entry ring[ACCOUNT_MAX];
+	uint64_t next; /* number of the next entry */
+};
+
+void account_init(struct account *account);
+
+/*
+ * Add a decision. baseline_bytes: for a balloon what the host holds for the guest now (resident and
+ * swapped), for KSM what it saves now; POL_ABSENT: not known, so nothing will be measured. An
+ * earlier open decision on the same thing is measured with it and closed, so that no byte is
+ * counted for two. Returns its number.
+ */
+uint64_t account_add(struct account *account, const struct pol_action *action, const char *guest,
+		     uint64_t baseline_bytes, uint64_t wall_us, uint64_t now_us, uint64_t tick,
+		     enum account_outcome outcome);
+
+/* How it ended. error may be NULL. An entry that has left the ring is no error. */
+void account_settle(struct account *account, uint64_t number, enum account_outcome outcome,
+		    const char *error);
+
+/* Explain the entry in other words than its reason's. text is static. */
+void account_set_text(struct account *account, uint64_t number, const char *text);
+
+/*
+ * Measure what is due. held(ctx, guest id) says what the host holds for a guest now, POL_ABSENT
+ * when it is gone; ksm_bytes is what KSM saves now.
+ */
+void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_bytes,
+		     uint64_t (*held)(void *ctx, uint64_t guest), void *ctx);
+
+/* The newest decision of that kind on that guest, NULL: none in the ring. */
+const struct account_entry *account_last(const struct account *account, enum pol_action_kind kind,
+					 uint64_t guest);
+
+/*
+ * The "decisions" array of query-explain, newest last. guest (may be NULL): only that name's;
+ * limit: at most so many of the newest. The caller puts it.
+ */
+json_object *account_json(const struct account *account, const char *guest, size_t limit);
+
+#endif

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Standing aside: one owner per knob. When another program sets KSM or balloons, memd puts back
+ * what it has changed there and leaves it alone until that program is gone.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "memd/daemon.h"
+
+static const struct manager *find_manager(const struct daemon *daemon, unsigned int field)
+{
+	for (int i = 0; i < daemon->n_managers; i++)
+		if (daemon->managers[i].fields & field)
+			return &daemon->managers[i];
+	return NULL;
+}
+
+static const char *describe(const struct manager *m, char *buf, size_t n)
+{
+	snprintf(buf, n, "%s (pid %d) sets it%s%s", m->name, (int)m->pid, m->advice ? "; " : "",
+		 m->advice ? m->advice : "");
+	return buf;
+}
+
+const char *daemon_ksm_aside(const struct daemon *daemon, char *buf, size_t n)
+{
+	const struct manager *m = find_manager(daemon, MANAGER_KSM);
+
+	if (!daemon->config->policy.ksm_manage)
+		return "ksm=off in the configuration";
+	if (m)
+		return describe(m, buf, n);
+	return ksm_reason(host_ksm(daemon->host));
+}
+
+const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t n)
+{
+	const struct manager *m = find_manager(daemon, MANAGER_BALLOON);
+
+	if (!daemon->config->policy.balloon_manage)
+		return "balloon=off in the configuration";
+	return m ? describe(m, buf, n) : NULL;
+}
+
+/* Tell of a change of mind, and of the first time. */
+static void tell(const char *what, bool before, bool after, const char *why)
+{
+	if (after && !before)
+		log_warn("standing aside from %s: %s", what, why ? why : "not ours");
+	else if (before && !after)
+		log_info("taking over %s again: nobody else sets it", what);
+}
+
+void daemon_look_around(struct daemon *daemon, uint64_t now_us)
+{
+	bool ksm_was = daemon->ksm_aside, balloon_was = daemon->balloon_aside;
+	char why[256];
+	int n = manager_scan(host_rootfd(daemon->host), daemon->managers, MANAGERS_MAX);
+
+	daemon->n_managers = n < 0 ? 0 : n > MANAGERS_MAX ? MANAGERS_MAX : n;
+	daemon->managers_us = now_us;
+	daemon->ksm_aside = find_manager(daemon, MANAGER_KSM) != NULL;
+	daemon->balloon_aside = find_manager(daemon, MANAGER_BALLOON) != NULL;
+	tell("KSM", ksm_was, daemon->ksm_aside, daemon_ksm_aside(daemon, why, sizeof(why)));
+	tell("balloons", balloon_was, daemon->balloon_aside,
+	     daemon_balloon_aside(daemon, why, sizeof(why)));
+	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
+		act_restore(&daemon->act, NULL);
+
+	daemon->policy = daemon->config->policy;
+	daemon->policy.ksm_manage &= !daemon->ksm_aside;
+	daemon->policy.balloon_manage &= !daemon->balloon_aside;
+	pol_configure(daemon->pol, &daemon->policy);
+	if (daemon->record)
+		record_config(daemon->record, &daemon->policy);
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The tick: ask the guests, and when all have answered, or a little later without those that have
+ * not, sense the host, decide, act, account and record. Nothing in here waits for anybody.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <systemd/sd-daemon.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/size.h"
+#include "memd/control.h"
+#include "memd/daemon.h"
+#include "memd/guest_qmp.h"
+
+/* How long a tick waits for answers before it goes on with what it has. */
+#define GRACE_US 200000ULL
+/* Pressure wakes the loop, but not more often than this. */
+#define PSI_GAP_US	  250000ULL
+#define SURVEY_EVERY_US	  (60 * USEC_PER_SEC)
+#define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
+#define STATUS_EVERY	  10 /* ticks */
+
+void daemon_error(struct daemon *daemon, const char *fmt, ...)
+{
+	char *slot = daemon->errors[daemon->n_errors % DAEMON_ERRORS_MAX];
+	const char *last =
+		daemon->errors[(daemon->n_errors + DAEMON_ERRORS_MAX - 1) % DAEMON_ERRORS_MAX];
+	char line[DAEMON_ERROR_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (daemon->n_errors > 0 && strcmp(last, line) == 0)
+		return;
+	log_err("%s", line);
+	memcpy(slot, line, sizeof(line));
+	daemon->n_errors++;
+}
+
+static uint64_t wall_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static uint64_t held_by(void *ctx, uint64_t id)
+{
+	const struct daemon *daemon = ctx;
+	const struct guest *guest = guests_find(&daemon->guests, id);
+
+	if (!guest || !guest->foot_valid || !pol_has(guest->foot.resident_bytes))
+		return POL_ABSENT;
+	return guest->foot.resident_bytes +
+	       (pol_has(guest->foot.swapped_bytes) ? guest->foot.swapped_bytes : 0);
+}
+
+static void keep_views(struct daemon *daemon, const struct pol_plan *plan)
+{
+	for (size_t i = 0; i < plan->n_views; i++) {
+		struct guest *guest = guests_find(&daemon->guests, plan->views[i].guest);
+
+		if (!guest)
+			continue;
+		guest->view = plan->views[i];
+		guest->has_view = true;
+	}
+}
+
+static bool sense(struct daemon *daemon, uint64_t now_us)
+{
+	struct pol_host *host = &daemon->snapshot;
+	int r = host_sense(daemon->host, host);
+
+	if (r < 0) {
+		daemon_error(daemon, "the host cannot be read: %s", strerror(-r));
+		return false;
+	}
+	guests_look(&daemon->guests);
+	savings_count(&daemon->guests, &host->ksm, host_page_bytes(), &daemon->savings);
+	host->guests = daemon->snapshot_guests;
+	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,
+					 GUESTS_MAX, &host->ksm.mergeable_any);
+	if (daemon->ksm_aside)
+		host->ksm.present = false;
+	daemon->sensed = true;
+	return true;
+}
+
+static void decide_and_act(struct daemon *daemon, uint64_t now_us)
+{
+	const struct pol_plan *plan = NULL;
+	enum pol_state before = daemon->state;
+	int r = pol_step(daemon->pol, &daemon->snapshot, now_us, &plan);
+
+	if (r < 0) {
+		daemon_error(daemon, "the policy refuses this snapshot: %s", strerror(-r));
+		return;
+	}
+	daemon->state = plan->state;
+	daemon->need_bytes = plan->need_bytes;
+	daemon->high_bytes = plan->high_bytes;
+	if (before != plan->state)
+		log_info("host memory is %s: %s available, wanted free and missing %s",
+			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),
+			 SIZE_TEXT(plan->need_bytes));
+	keep_views(daemon, plan);
+	daemon->act.ksm_bytes = daemon->savings.ksm_bytes;
+	daemon->act.tick = daemon->ticks;
+	act_plan(&daemon->act, plan, now_us);
+	act_release(&daemon->act, now_us);
+	account_measure(&daemon->account, now_us, daemon->savings.ksm_bytes, held_by, daemon);
+	if (daemon->record) {
+		r = record_tick(daemon->record, &daemon->snapshot, plan, wall_now_us(), now_us);
+		if (r < 0)
+			daemon_error(daemon, "%s: the trace cannot be written: %s",
+				     record_path(daemon->record), strerror(-r));
+	}
+}
+
+/* The guest whose last look is oldest and due, NULL: none. */
+static struct guest *next_to_survey(struct daemon *daemon, uint64_t now_us)
+{
+	struct guest *oldest = NULL;
+
+	for (size_t i = 0; i < daemon->guests.n; i++) {
+		struct guest *guest = daemon->guests.v[i];
+
+		if (!guest->known || guest->pid <= 0 ||
+		    (guest->survey_us && now_us - guest->survey_us < SURVEY_EVERY_US))
+			continue;
+		if (!oldest || guest->survey_us < oldest->survey_us)
+			oldest = guest;
+	}
+	return oldest;
+}
+
+static void survey_next(struct daemon *daemon)
+{
+	struct guest *guest = next_to_survey(daemon, clock_now_us());
+
+	if (guest)
+		survey_start(daemon->survey, guest->id, guest->pid);
+}
+
+static int on_survey(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct survey_result result;
+	struct guest *guest;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	if (survey_take(daemon->survey, &result) < 0)
+		return 0;
+	guest = guests_find(&daemon->guests, result.guest);
+	if (guest) {
+		guest->survey_us = clock_now_us();
+		if (result.error == 0)
+			guest->survey = result.footprint;
+		else
+			log_debug("guest %s: pid %d cannot be looked into: %s", guest->name,
+				  (int)guest->pid, strerror(-result.error));
+	}
+	survey_next(daemon);
+	return 0;
+}
+
+static void tell_systemd(struct daemon *daemon)
+{
+	size_t answering = 0, known = 0;
+	const struct pol_host *host = &daemon->snapshot;
+
+	sd_notify(0, "WATCHDOG=1");
+	if (daemon->ticks % STATUS_EVERY != 1 || host->memory_bytes == 0)
+		return;
+	for (size_t i = 0; i < daemon->guests.n; i++) {
+		known += daemon->guests.v[i]->known;
+		answering += guest_is_answering(daemon->guests.v[i]);
+	}
+	sd_notifyf(0,
+		   "STATUS=%zu guests (%zu answering), %" PRIu64 "%% of the host's memory "
+		   "available, state %s, %s saved%s",
+		   known, answering, host->available_bytes * 100 / host->memory_bytes,
+		   pol_state_name(daemon->state), SIZE_TEXT(daemon->savings.total_bytes),
+		   daemon->act.stopped	      ? ", stopped by reset"
+		   : daemon->options->dry_run ? ", dry run"
+					      : "");
+}
+
+static void finish_tick(struct daemon *daemon)
+{
+	uint64_t now_us = clock_now_us();
+
+	if (!daemon->in_tick)
+		return;
+	daemon->in_tick = false;
+	sd_event_source_set_enabled(daemon->grace, SD_EVENT_OFF);
+	if (now_us - daemon->managers_us >= MANAGERS_EVERY_US)
+		daemon_look_around(daemon, now_us);
+	if (sense(daemon, now_us))
+		decide_and_act(daemon, now_us);
+	survey_next(daemon);
+	daemon->ticks++;
+	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
+	if (daemon->tick_last_us > daemon->tick_max_us)
+		daemon->tick_max_us = daemon->tick_last_us;
+	tell_systemd(daemon);
+}
+
+static void begin_tick(struct daemon *daemon)
+{
+	uint64_t now_us = clock_now_us(), grace = daemon->config->tick_us / 2;
+
+	if (daemon->in_tick) /* answers of the last one never came and its grace is not over */
+		finish_tick(daemon);
+	daemon->in_tick = true;
+	daemon->tick_start_us = now_us;
+	sd_event_source_set_time(daemon->grace, now_us + (grace < GRACE_US ? grace : GRACE_US));
+	sd_event_source_set_enabled(daemon->grace, SD_EVENT_ONESHOT);
+	guests_scan(&daemon->guests, now_us);
+	guests_poll(&daemon->guests, now_us);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	uint64_t now_us = clock_now_us();
+
+	(void)usec;
+	begin_tick(daemon);
+	/* On a fixed grid, but after a stall (or a suspend) there is nothing to catch up on. */
+	daemon->next_tick_us += daemon->config->tick_us;
+	if (daemon->next_tick_us <= now_us)
+		daemon->next_tick_us = now_us + daemon->config->tick_us;
+	sd_event_source_set_time(source, daemon->next_tick_us);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+static int on_grace(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source;
+	(void)usec;
+	finish_tick(userdata);
+	return 0;
+}
+
+static int on_psi(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)fd;
+	if (revents & EPOLLERR) { /* the trigger was taken away: ticks alone then */
+		sd_event_source_set_enabled(source, SD_EVENT_OFF);
+		return 0;
+	}
+	if (!daemon->in_tick && clock_now_us() - daemon->tick_start_us >= PSI_GAP_US)
+		begin_tick(daemon);
+	return 0;
+}
+
+static void on_polled(void *ctx)
+{
+	finish_tick(ctx);
+}
+
+static void on_target_done(void *ctx, struct guest *guest, uint64_t cookie, int error,
+			   const char *desc)
+{
+	struct daemon *daemon = ctx;
+
+	act_target_done(&daemon->act, guest, cookie, error, desc);
+}
+
+static void on_changed(void *ctx, struct guest *guest, const char *what)
+{
+	(void)ctx;
+	if (strcmp(what, "found") == 0)
+		log_info("guest %s found: %s %s, pid %d, %s%s", guest->name,
+			 guest->ours ? "vmm" : "QEMU", guest->version, (int)guest->pid,
+			 SIZE_TEXT(guest->memory_bytes),
+			 guest->balloon_path[0] ? "" : ", no balloon");
+	else if (strcmp(what, "reset") == 0)
+		log_info("guest %s was reset: it starts afresh", guest->name);
+	else
+		log_info("guest %s is %s", guest->name, what);
+}
+
+const struct guests_hooks daemon_guests_hooks = {
+	.target_done = on_target_done,
+	.polled = on_polled,
+	.changed = on_changed,
+};
+
+/* Paths that are open or that others know cannot move under a running daemon. */
+static void keep_places(struct config *new, const struct config *old)
+{
+	if (strcmp(new->socket, old->socket) != 0 ||
+	    strcmp(new->runtime_dir, old->runtime_dir) != 0 ||
+	    strcmp(new->state_dir, old->state_dir) != 0)
+		log_warn("socket, runtime-dir and state-dir change at the next start only");
+	memcpy(new->socket, old->socket, sizeof(new->socket));
+	memcpy(new->runtime_dir, old->runtime_dir, sizeof(new->runtime_dir));
+	memcpy(new->state_dir, old->state_dir, sizeof(new->state_dir));
+}
+
+static void say_config(void *ctx, bool error, const char *text)
+{
+	if (error)
+		daemon_error(ctx, "%s", text);
+	else
+		log_warn("%s", text);
+}
+
+static void reopen_record(struct daemon *daemon, const struct config *old)
+{
+	const struct config *new = daemon->config;
+	int r;
+
+	if (strcmp(new->trace, old->trace) == 0 && new->trace_bytes == old->trace_bytes)
+		return;
+	record_close(daemon->record);
+	daemon->record = NULL;
+	if (!new->trace[0])
+		return;
+	r = record_open(new->trace, new->trace_bytes, daemon->options->dry_run, &daemon->record);
+	if (r < 0)
+		daemon_error(daemon, "%s: no trace is written: %s", new->trace, strerror(-r));
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct config *new, *old = daemon->config;
+	uint64_t now_us = clock_now_us();
+
+	(void)source;
+	(void)si;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now_us);
+	if (config_load(&daemon->options->source, say_config, daemon, &new) < 0) {
+		log_err("configuration not reloaded; the one in force stays");
+	} else {
+		keep_places(new, old);
+		daemon->config = new;
+		daemon->guests.config = new;
+		log_init("memd", new->log_level);
+		reopen_record(daemon, old);
+		daemon_look_around(daemon, now_us); /* applies the policy's part, too */
+		daemon->next_tick_us = now_us + new->tick_us;
+		sd_event_source_set_time(daemon->timer, daemon->next_tick_us);
+		config_free(old);
+		log_info("configuration reloaded");
+	}
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)source;
+	log_info("stopping (%s)", strsignal((int)si->ssi_signo));
+	return sd_event_exit(daemon->event, 0);
+}
+
+static int add_sources(struct daemon *daemon)
+{
+	uint64_t now_us = clock_now_us();
+	sd_event *event = daemon->event;
+	int r;
+
+	daemon->next_tick_us = now_us;
+	r = sd_event_add_time(event, &daemon->timer, CLOCK_MONOTONIC, now_us, 1000, on_timer,
+			      daemon);
+	if (r >= 0)
+		r = sd_event_add_time(event, &daemon->grace, CLOCK_MONOTONIC, 0, 1000, on_grace,
+				      daemon);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(daemon->grace, SD_EVENT_OFF);
+	/* Before guests and clients: a flood of theirs must not hold up a tick. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(daemon->timer, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r >= 0)
+		r = sd_event_source_set_priority(daemon->grace, SD_EVENT_PRIORITY_IMPORTANT);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGTERM, on_stop, daemon);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGINT, on_stop, daemon);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, daemon);
+	if (r >= 0)
+		r = sd_event_add_io(event, NULL, survey_fd(daemon->survey), EPOLLIN, on_survey,
+				    daemon);
+	if (r >= 0 && daemon->psi_fd >= 0)
+		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
+	return r;
+}
+
+int daemon_run(struct daemon *daemon)
+{
+	int r = add_sources(daemon);
+
+	if (r < 0) {
+		log_err("the event loop cannot be set up: %s", strerror(-r));
+		return r;
+	}
+	sd_notify(0, "READY=1\nSTATUS=looking for guests");
+	r = sd_event_loop(daemon->event);
+	if (r < 0)
+		log_err("the event loop failed: %s", strerror(-r));
+	return r;
+}
+
+json_object *daemon_reset(struct daemon *daemon)
+{
+	json_object *answer = json_object_new_object(), *restored = json_object_new_array();
+
+	if (!daemon->act.stopped)
+		log_info("reset: the host gets its settings back, and memd stands still until it "
+			 "is started again");
+	daemon->act.stopped = true;
+	daemon->stopped_us = clock_now_us();
+	act_restore(&daemon->act, restored);
+	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE)
+		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
+	json_object_object_add(answer, "restored", restored);
+	return answer;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon put together: the loop that senses, decides, acts and accounts once a tick, and what
+ * all its parts share. main.c starts it, control.c and report.c show it.
+ */
+#ifndef MEMD_DAEMON_H
+#define MEMD_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "common/undo.h"
+#include "common/wire.h"
+#include "memd/account.h"
+#include "memd/act.h"
+#include "memd/config.h"
+#include "memd/guest.h"
+#include "memd/host.h"
+#include "memd/manager.h"
+#include "memd/record.h"
+#include "memd/savings.h"
+#include "memd/survey.h"
+#include "policy/policy.h"
+
+#define DAEMON_ERRORS_MAX 16
+#define DAEMON_ERROR_MAX  256
+
+struct daemon_options {
+	struct config_source source;
+	const char *sysroot; /* "/" for the live host */
+	bool dry_run;
+};
+
+struct daemon {
+	const struct daemon_options *options;
+	struct config *config;
+	struct pol_config policy; /* the configuration's, less what memd stands aside from */
+	sd_event *event;
+	int lock_fd;
+
+	struct host *host;
+	struct undo *undo;
+	json_object *probe; /* the query-probe document */
+	struct guests guests;
+	struct survey *survey;
+	struct pol *pol;
+	struct act act;
+	struct account account;
+	struct record *record; /* NULL: switched off */
+	struct wire_server *server;
+
+	/* this tick */
+	struct pol_host snapshot;
+	struct pol_guest *snapshot_guests; /* GUESTS_MAX */
+	struct savings savings;
+	enum pol_state state;
+	uint64_t need_bytes, high_bytes;
+	bool sensed; /* at least once */
+
+	sd_event_source *timer, *grace, *psi;
+	int psi_fd;
+	bool in_tick;
+	uint64_t next_tick_us, tick_start_us;
+	uint64_t ticks, tick_last_us, tick_max_us;
+	uint64_t start_us, stopped_us;
+
+	/* who else is at work */
+	struct manager managers[MANAGERS_MAX];
+	int n_managers;
+	uint64_t managers_us;
+	bool ksm_aside, balloon_aside;
+
+	/* ring of what went wrong, newest at (n_errors - 1) % MAX */
+	char errors[DAEMON_ERRORS_MAX][DAEMON_ERROR_MAX];
+	uint64_t n_errors;
+};
+
+/* Set everything up short of the loop; says itself what is wrong. 0 or -errno. */
+int daemon_open(struct daemon *daemon, const struct daemon_options *options, struct config *config);
+
+/* Run until a signal or `quit`. 0 or -errno of the loop. */
+int daemon_run(struct daemon *daemon);
+
+/* Restore the host and let go of everything. Fine on a half-opened daemon. */
+void daemon_close(struct daemon *daemon);
+
+/* What the registry tells the daemon; ctx is to be set to the daemon. */
+extern const struct guests_hooks daemon_guests_hooks;
+
+/* Log an error and keep it for query-status. The same twice in a row is kept once. */
+void daemon_error(struct daemon *daemon, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Undo everything and change nothing more until the next start; the query's answer. */
+json_object *daemon_reset(struct daemon *daemon);
+
+/* Find out who else manages memory and stand aside from what is theirs. */
+void daemon_look_around(struct daemon *daemon, uint64_t now_us);
+
+/* Why memd keeps off KSM (NULL: it does not), and the same for balloons. */
+const char *daemon_ksm_aside(const struct daemon *daemon, char *buf, size_t n);
+const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t n);
+
+#endif

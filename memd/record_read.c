@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Reading a trace back. A trace may come from another host or be damaged, so every number is
+ * bounded before it is used; a frame counts only when its checksum fits.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "memd/record_fields.h"
+
+struct record_reader {
+	FILE *file;
+	uint64_t offset;
+	uint8_t *payload;
+	bool started;
+	uint64_t start_wall_us, start_now_us;
+	size_t n_fields[RECORD_TABLES]; /* in the file */
+	struct record_base base;
+	struct pol_host host;
+	struct pol_guest *guests;
+	struct pol_action *actions;
+};
+
+int record_reader_open(const char *path, struct record_reader **ret_reader)
+{
+	AUTO_FILE FILE *file = fopen(path, "re");
+	struct record_reader *reader;
+
+	if (!file)
+		return -errno;
+	reader = calloc(1, sizeof(*reader));
+	if (!reader)
+		return -ENOMEM;
+	reader->payload = malloc(RECORD_FRAME_MAX);
+	reader->guests = calloc(RECORD_GUESTS_MAX, sizeof(*reader->guests));
+	reader->actions = calloc(RECORD_ACTIONS_MAX, sizeof(*reader->actions));
+	if (!reader->payload || !reader->guests || !reader->actions ||
+	    record_base_init(&reader->base) < 0) {
+		record_reader_close(reader);
+		return -ENOMEM;
+	}
+	reader->file = TAKE_PTR(file);
+	*ret_reader = reader;
+	return 0;
+}
+
+void record_reader_close(struct record_reader *reader)
+{
+	if (!reader)
+		return;
+	cleanup_file(&reader->file);
+	record_base_fini(&reader->base);
+	free(reader->payload);
+	free(reader->guests);
+	free(reader->actions);
+	free(reader);
+}
+
+uint64_t record_reader_offset(const struct record_reader *reader)
+{
+	return reader->offset;
+}
+
+static int get_start(struct record_reader *reader, struct record_bytes *b,
+		     struct record_entry *entry)
+{
+	static const enum record_table counted[] = {RECORD_HOST, RECORD_KSM, RECORD_GUEST,
+						    RECORD_ACTION, RECORD_POLICY};
+	char magic[4] = "";
+
+	record_get_bytes(b, magic, sizeof(magic));
+	if (memcmp(magic, "memd", sizeof(magic)) != 0)
+		return -EBADMSG;
+	if (record_get_u8(b) != RECORD_VERSION)
+		return -EPROTO;
+	entry->dry_run = record_get_u8(b) & 1;
+	reader->start_wall_us = record_get_varint(b);
+	reader->start_now_us = record_get_varint(b);
+	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
+		uint64_t n = record_get_varint(b);
+
+		if (n > RECORD_FIELDS_MAX)
+			return -EBADMSG;
+		reader->n_fields[counted[i]] = (size_t)n;
+	}
+	record_fields(RECORD_NODE, &reader->n_fields[RECORD_NODE]);
+	record_base_clear(&reader->base);
+	reader->base.now_us = reader->start_now_us;
+	reader->started = true;
+	entry->kind = RECORD_START;
+	entry->now_us = reader->start_now_us;
+	return b->bad ? -EBADMSG : 0;
+}
+
+/* Fields that the file does not have are absent; those we do not know are skipped. */
+static void get_plain(struct record_reader *reader, struct record_bytes *b, enum record_table table,
+		      void *to)
+{
+	size_t n, in_file = reader->n_fields[table];
+	const struct record_field *fields = record_fields(table, &n);
+
+	for (size_t i = 0; i < n || i < in_file; i++) {
+		uint64_t value = i < in_file ? record_get_varint(b) : POL_ABSENT;
+
+		if (i < n)
+			record_field_set(to, fields[i], value);
+	}
+}
+
+static void get_group(struct record_reader *reader, struct record_bytes *b, enum record_table table,
+		      uint64_t *row, void *to)
+{
+	size_t n, in_file = reader->n_fields[table];
+	const struct record_field *fields = record_fields(table, &n);
+	uint64_t changed = record_get_varint(b);
+
+	for (size_t i = 0; i < n || i < in_file; i++) {
+		if (i < in_file && changed & 1ULL << i)
+			row[i] = record_get_delta(b, row[i]);
+		if (i < n)
+			record_field_set(to, fields[i], i < in_file ? row[i] : POL_ABSENT);
+	}
+	if (in_file < 64 && changed >> in_file)
+		b->bad = true;
+}
+
+static int get_guests(struct record_reader *reader, struct record_bytes *b)
+{
+	struct record_base *base = &reader->base;
+	struct record_track *before = base->guests;
+	uint64_t n = record_get_varint(b);
+	size_t old = 0;
+
+	if (n > RECORD_GUESTS_MAX)
+		return -EBADMSG;
+	for (size_t i = 0; i < n && !b->bad; i++) {
+		struct record_track *track = &base->next[i];
+		struct pol_guest *guest = &reader->guests[i];
+		uint64_t id = record_get_varint(b), len;
+
+		while (old < base->n_guests && before[old].id < id)
+			old++;
+		if (old < base->n_guests && before[old].id == id)
+			*track = before[old];
+		else
+			*track = (struct record_track){.id = id};
+		if (record_get_u8(b) & 1) {
+			len = record_get_varint(b);
+			if (len >= sizeof(track->name))
+				return -EBADMSG;
+			memset(track->name, 0, sizeof(track->name));
+			record_get_bytes(b, track->name, (size_t)len);
+		}
+		*guest = (struct pol_guest){.id = id};
+		memcpy(guest->name, track->name, sizeof(guest->name));
+		get_group(reader, b, RECORD_GUEST, track->row, guest);
+	}
+	base->n_guests = (size_t)n;
+	base->guests = base->next;
+	base->next = before;
+	reader->host.guests = reader->guests;
+	reader->host.n_guests = (size_t)n;
+	return b->bad ? -EBADMSG : 0;
+}
+
+/* Enums that index tables of names. */
+static bool is_sane(const struct pol_action *a)
+{
+	bool sane = a->kind <= POL_KSM_RATE && a->rung < POL_RUNG_COUNT &&
+		    a->reason < POL_WHY_COUNT && a->state <= POL_STATE_LOW;
+
+	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
+		sane = sane && a->rejected_why[i] < POL_WHY_COUNT;
+	return sane;
+}
+
+static int get_tick(struct record_reader *reader, struct record_bytes *b,
+		    struct record_entry *entry)
+{
+	struct record_base *base = &reader->base;
+	struct pol_host *host = &reader->host;
+	uint64_t n;
+
+	if (!reader->started)
+		return -EBADMSG;
+	base->now_us = record_get_delta(b, base->now_us);
+	get_group(reader, b, RECORD_HOST, base->host, host);
+	get_group(reader, b, RECORD_KSM, base->ksm, &host->ksm);
+	n = record_get_varint(b);
+	if (n > POL_NODES_MAX)
+		return -EBADMSG;
+	host->n_nodes = (size_t)n;
+	for (size_t i = 0; i < n; i++)
+		get_group(reader, b, RECORD_NODE, base->nodes[i], &host->nodes[i]);
+	if (get_guests(reader, b) < 0)
+		return -EBADMSG;
+	n = record_get_varint(b);
+	if (n > POL_STATE_LOW)
+		return -EBADMSG;
+	entry->state = (enum pol_state)n;
+	entry->need_bytes = record_get_varint(b);
+	n = record_get_varint(b);
+	if (n > RECORD_ACTIONS_MAX)
+		return -EBADMSG;
+	for (size_t i = 0; i < n && !b->bad; i++) {
+		get_plain(reader, b, RECORD_ACTION, &reader->actions[i]);
+		if (!is_sane(&reader->actions[i]))
+			return -EBADMSG;
+	}
+	entry->kind = RECORD_TICK;
+	entry->now_us = base->now_us;
+	entry->host = *host;
+	entry->actions = reader->actions;
+	entry->n_actions = (size_t)n;
+	return b->bad ? -EBADMSG : 0;
+}
+
+static int get_config(struct record_reader *reader, struct record_bytes *b,
+		      struct record_entry *entry)
+{
+	if (!reader->started)
+		return -EBADMSG;
+	entry->kind = RECORD_CONFIG;
+	entry->now_us = reader->base.now_us;
+	get_plain(reader, b, RECORD_POLICY, &entry->config);
+	return b->bad ? -EBADMSG : 0;
+}
+
+/* Type and payload of the next frame. 1; 0: not all of it is there; -EBADMSG. */
+static int get_frame(struct record_reader *reader, uint8_t *ret_type, size_t *ret_len)
+{
+	uint64_t len = 0, head = 1;
+	uint32_t sum = 0;
+	int c = getc(reader->file), byte;
+
+	if (c == EOF)
+		return 0;
+	for (unsigned int shift = 0;; shift += 7, head++) {
+		byte = getc(reader->file);
+		if (byte == EOF)
+			return 0;
+		len |= (uint64_t)(byte & 0x7f) << shift;
+		if (!(byte & 0x80)) {
+			head++;
+			break;
+		}
+		if (shift > 21)
+			return -EBADMSG;
+	}
+	if (len > RECORD_FRAME_MAX)
+		return -EBADMSG;
+	if (fread(reader->payload, 1, (size_t)len, reader->file) != len)
+		return 0;
+	for (unsigned int i = 0; i < 4; i++) {
+		byte = getc(reader->file);
+		if (byte == EOF)
+			return 0;
+		sum |= (uint32_t)byte << 8 * i;
+	}
+	if (sum != record_checksum((uint8_t)c, reader->payload, (size_t)len))
+		return -EBADMSG;
+	reader->offset += head + len + 4;
+	*ret_type = (uint8_t)c;
+	*ret_len = (size_t)len;
+	return 1;
+}
+
+int record_next(struct record_reader *reader, struct record_entry *ret_entry)
+{
+	struct record_bytes b = {.data = reader->payload};
+	struct record_entry *entry = ret_entry;
+	uint64_t before = reader->offset;
+	uint8_t type = 0;
+	int r = get_frame(reader, &type, &b.len);
+
+	if (r <= 0)
+		return r;
+	*entry = (struct record_entry){0};
+	switch (type) {
+	case 'M':
+		r = get_start(reader, &b, entry);
+		break;
+	case 'C':
+		r = get_config(reader, &b, entry);
+		break;
+	case 'T':
+		r = get_tick(reader, &b, entry);
+		break;
+	default:
+		r = -EBADMSG;
+		break;
+	}
+	if (r < 0) {
+		reader->offset = before;
+		return r;
+	}
+	entry->wall_us = reader->start_wall_us + (entry->now_us - reader->start_now_us);
+	return 1;
+}
