@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,6 +20,8 @@ struct kvm {
 	int vm_fd;
 	size_t run_bytes;
 	struct kvm_cpuid2 *cpuid;
+	bool clock_stopped;
+	uint64_t clock_ns;
 };
 
 static int kvm_open_device(int *ret_fd)
@@ -213,6 +216,7 @@ void kvm_drop(struct kvm *kvm)
 {
 	cleanup_fd(&kvm->vm_fd);
 	kvm->vm_fd = -1;
+	kvm->clock_stopped = false;
 }
 
 int kvm_add_irqfd(struct kvm *kvm, int fd, unsigned int gsi)
@@ -237,4 +241,24 @@ int kvm_add_ioeventfd(struct kvm *kvm, int fd, uint64_t addr, uint32_t value)
 	if (ioctl(kvm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0)
 		return kvm_fail("KVM_IOEVENTFD");
 	return 0;
+}
+
+void kvm_clock_stop(struct kvm *kvm)
+{
+	struct kvm_clock_data clock = {0};
+
+	kvm->clock_stopped = kvm_capability(kvm, KVM_CAP_ADJUST_CLOCK) > 0 &&
+			     ioctl(kvm->vm_fd, KVM_GET_CLOCK, &clock) == 0;
+	kvm->clock_ns = clock.clock;
+}
+
+void kvm_clock_start(struct kvm *kvm)
+{
+	struct kvm_clock_data clock = {.clock = kvm->clock_ns};
+
+	if (!kvm->clock_stopped)
+		return;
+	if (ioctl(kvm->vm_fd, KVM_SET_CLOCK, &clock) < 0)
+		log_warn("kvm: the guest's clock jumps by the time it was stopped: %m");
+	kvm->clock_stopped = false;
 }

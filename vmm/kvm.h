@@ -40,4 +40,11 @@ int kvm_add_irqfd(struct kvm *kvm, int fd, unsigned int gsi);
 /* A guest write of value (4 bytes) at this address signals the eventfd and nothing else. */
 int kvm_add_ioeventfd(struct kvm *kvm, int fd, uint64_t addr, uint32_t value);
 
+/*
+ * The guest's clock stands still between the two, so that a stopped guest does not see time jump.
+ * KVMs that cannot do it let it run on.
+ */
+void kvm_clock_stop(struct kvm *kvm);
+void kvm_clock_start(struct kvm *kvm);
+
 #endif

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/acpi.h"
 #include "vmm/layout.h"
 
-#define POWER_GED_BUTTON    0x01
 #define POWER_I8042_COMMAND 4 /* port 0x64 from 0x60 */
 #define POWER_I8042_RESET   0xfe
 
@@ -43,7 +43,7 @@ void power_button(struct power *power)
 {
 	uint64_t one = 1;
 
-	power->events |= POWER_GED_BUTTON;
+	power->events |= ACPI_GED_POWER_BUTTON;
 	while (write(power->irq_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 }

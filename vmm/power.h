@@ -22,7 +22,7 @@ struct power *power_new(int irq_fd, const struct power_events *events, void *ctx
 void power_free(struct power *power); /* NULL is fine */
 void power_reset(struct power *power);
 
-/* Press the power button: bit 0 of the event register, and its interrupt. */
+/* Press the power button: ACPI_GED_POWER_BUTTON in the event register, and its interrupt. */
 void power_button(struct power *power);
 
 /* ctx of all: struct power. */

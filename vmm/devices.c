@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The table of devices and what is done with it: see devices.h. Virtio devices get the windows and
+ * pins of layout.h in the order of the table, which is also the order of their nodes in the DSDT
+ * and so of their names in the guest.
+ */
+#include "vmm/devices.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "vmm/chardev.h"
+#include "vmm/console.h"
+#include "vmm/layout.h"
+#include "vmm/rng.h"
+#include "vmm/serial.h"
+#include "vmm/virtio_mmio.h"
+
+#define DEVICE_WINDOWS_MAX 3
+#define DEVICES_MAX	   (LAYOUT_VIRTIO_MAX + 4)
+
+struct device {
+	const struct device_type *type;
+	int irq_fd; /* -1: none */
+	unsigned int gsi;
+	void *state; /* ctx of its windows */
+	uint64_t virtio_base;
+};
+
+struct devices {
+	struct devices_config config;
+	struct chardev *serial_end, *console_end;
+	struct virtio_device *balloon;
+	struct power *power;
+	unsigned int n, n_virtio;
+	struct device list[DEVICES_MAX];
+};
+
+struct device_window {
+	enum bus_space space;
+	uint64_t base, len; /* len 0: no more windows */
+	const struct bus_ops *ops;
+};
+
+struct device_type {
+	const char *name;
+	bool (*is_wanted)(const struct options *options); /* NULL: always there */
+	/* A virtio device: window and pin are given out in order. */
+	struct virtio_device *(*new_virtio)(struct devices *devices);
+	/* Any other: its state, NULL when there is no memory. */
+	void *(*new_state)(struct devices *devices, int irq_fd);
+	void (*reset)(void *state);
+	void (*free)(void *state);
+	unsigned int gsi;
+	struct device_window windows[DEVICE_WINDOWS_MAX];
+};
+
+/* ---- each device ---- */
+
+static void *new_serial(struct devices *devices, int irq_fd)
+{
+	return serial_new(devices->serial_end, irq_fd);
+}
+
+static void reset_serial(void *state)
+{
+	serial_reset(state);
+}
+
+static void free_serial(void *state)
+{
+	serial_free(state);
+}
+
+static void *new_power(struct devices *devices, int irq_fd)
+{
+	devices->power = power_new(irq_fd, devices->config.power, devices->config.ctx);
+	return devices->power;
+}
+
+static void reset_power(void *state)
+{
+	power_reset(state);
+}
+
+static void free_power(void *state)
+{
+	power_free(state);
+}
+
+static bool wants_console(const struct options *options)
+{
+	return options->console && strcmp(options->console, "none") != 0;
+}
+
+static struct virtio_device *new_console(struct devices *devices)
+{
+	return console_new(devices->config.ram, devices->console_end);
+}
+
+static bool wants_balloon(const struct options *options)
+{
+	return options->balloon;
+}
+
+static struct virtio_device *new_balloon(struct devices *devices)
+{
+	const struct devices_config *config = &devices->config;
+	const struct balloon_config balloon = {
+		.deflate_on_oom = config->options->balloon_deflate_on_oom,
+		.reporting = config->options->balloon_reporting,
+	};
+
+	devices->balloon = balloon_new(config->ram, config->loop, &balloon, config->balloon_changed,
+				       config->ctx);
+	return devices->balloon;
+}
+
+static bool wants_rng(const struct options *options)
+{
+	return options->rng;
+}
+
+static struct virtio_device *new_rng(struct devices *devices)
+{
+	return rng_new(devices->config.ram);
+}
+
+static const struct device_type device_types[] = {
+	{
+		.name = "power",
+		.new_state = new_power,
+		.reset = reset_power,
+		.free = free_power,
+		.gsi = LAYOUT_GSI_GED,
+		.windows = {{BUS_PIO, LAYOUT_ACPI_POWER, 2, &power_port_ops},
+			    {BUS_PIO, LAYOUT_I8042, 5, &power_i8042_ops},
+			    {BUS_MMIO, LAYOUT_GED_MMIO, 4, &power_events_ops}},
+	},
+	{
+		.name = "serial",
+		.new_state = new_serial,
+		.reset = reset_serial,
+		.free = free_serial,
+		.gsi = LAYOUT_GSI_COM1,
+		.windows = {{BUS_PIO, LAYOUT_COM1, SERIAL_PORTS, &serial_bus_ops}},
+	},
+	{.name = "console", .is_wanted = wants_console, .new_virtio = new_console},
+	{.name = "balloon", .is_wanted = wants_balloon, .new_virtio = new_balloon},
+	{.name = "rng", .is_wanted = wants_rng, .new_virtio = new_rng},
+};
+
+/* ---- all of them ---- */
+
+static int device_make_virtio(struct devices *devices, struct device *device)
+{
+	struct virtio_device *virtio = device->type->new_virtio(devices);
+	struct virtio_mmio *mmio;
+	int r;
+
+	if (!virtio)
+		return -ENOMEM;
+	r = virtio_mmio_new(virtio, devices->config.loop, device->irq_fd, &mmio);
+	if (r)
+		return r;
+	device->state = mmio;
+	return bus_add(devices->config.bus, BUS_MMIO, device->virtio_base, LAYOUT_VIRTIO_STRIDE,
+		       &virtio_mmio_bus_ops, mmio);
+}
+
+static int device_make_platform(struct devices *devices, struct device *device)
+{
+	const struct device_window *window = device->type->windows;
+	int r = 0;
+
+	device->state = device->type->new_state(devices, device->irq_fd);
+	if (!device->state)
+		return -ENOMEM;
+	for (unsigned int i = 0; i < DEVICE_WINDOWS_MAX && window[i].len && !r; i++)
+		r = bus_add(devices->config.bus, window[i].space, window[i].base, window[i].len,
+			    window[i].ops, device->state);
+	return r;
+}
+
+static int device_make(struct devices *devices, const struct device_type *type)
+{
+	struct device *device = &devices->list[devices->n];
+
+	*device = (struct device){.type = type, .gsi = type->gsi};
+	device->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (device->irq_fd < 0)
+		return -errno;
+	devices->n++;
+	if (!type->new_virtio)
+		return device_make_platform(devices, device);
+	if (devices->n_virtio == LAYOUT_VIRTIO_MAX)
+		return -ENOSPC;
+	device->virtio_base = LAYOUT_VIRTIO_MMIO + devices->n_virtio * LAYOUT_VIRTIO_STRIDE;
+	device->gsi = LAYOUT_GSI_VIRTIO + devices->n_virtio++;
+	return device_make_virtio(devices, device);
+}
+
+static int devices_open_ends(struct devices *devices)
+{
+	const struct devices_config *config = &devices->config;
+	const struct options *options = config->options;
+	int r;
+
+	r = chardev_new(config->loop, "serial", options->serial, config->quit, config->ctx,
+			&devices->serial_end);
+	if (!r && wants_console(options))
+		r = chardev_new(config->loop, "console", options->console, config->quit,
+				config->ctx, &devices->console_end);
+	return r;
+}
+
+int devices_new(const struct devices_config *config, struct devices **ret_devices)
+{
+	struct devices *devices = calloc(1, sizeof(*devices));
+	int r;
+
+	if (!devices)
+		return -ENOMEM;
+	devices->config = *config;
+	r = devices_open_ends(devices);
+	if (r) {
+		devices_free(devices);
+		return r;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
+		const struct device_type *type = &device_types[i];
+
+		if (type->is_wanted && !type->is_wanted(config->options))
+			continue;
+		r = device_make(devices, type);
+		if (r) {
+			log_err("cannot make the %s device: %s", type->name, strerror(-r));
+			devices_free(devices);
+			return r;
+		}
+	}
+	*ret_devices = devices;
+	return 0;
+}
+
+void devices_free(struct devices *devices)
+{
+	if (!devices)
+		return;
+	for (unsigned int i = 0; i < devices->n; i++) {
+		struct device *device = &devices->list[i];
+
+		if (device->state && device->type->new_virtio)
+			virtio_mmio_free(device->state);
+		else if (device->state)
+			device->type->free(device->state);
+		cleanup_fd(&device->irq_fd);
+	}
+	chardev_free(devices->serial_end);
+	chardev_free(devices->console_end);
+	free(devices);
+}
+
+int devices_wire(struct devices *devices, struct kvm *kvm)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < devices->n && !r; i++) {
+		const struct device *device = &devices->list[i];
+
+		r = kvm_add_irqfd(kvm, device->irq_fd, device->gsi);
+		if (!device->type->new_virtio)
+			continue;
+		for (unsigned int queue = 0; !r && queue < virtio_mmio_queue_count(device->state);
+		     queue++)
+			r = kvm_add_ioeventfd(kvm, virtio_mmio_notify_fd(device->state, queue),
+					      device->virtio_base + VIRTIO_MMIO_QUEUE_NOTIFY,
+					      queue);
+	}
+	return r;
+}
+
+void devices_reset(struct devices *devices)
+{
+	for (unsigned int i = 0; i < devices->n; i++) {
+		struct device *device = &devices->list[i];
+		uint64_t count;
+
+		if (device->type->new_virtio)
+			virtio_mmio_reset(device->state);
+		else
+			device->type->reset(device->state);
+		/* An interrupt of the old machine must not reach the new one. */
+		while (read(device->irq_fd, &count, sizeof(count)) < 0 && errno == EINTR)
+			;
+	}
+}
+
+unsigned int devices_virtio_count(const struct devices *devices)
+{
+	return devices->n_virtio;
+}
+
+struct virtio_device *devices_balloon(const struct devices *devices)
+{
+	return devices->balloon;
+}
+
+void devices_press_power(struct devices *devices)
+{
+	power_button(devices->power);
+}

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The machine: see vm.h. Whatever ends, restarts or breaks it is a request: one bit, set from any
+ * thread, that shuts the vCPUs' gate and calls the loop. The loop waits for all vCPUs, then serves
+ * the gravest request first, so that a reset, a power-off and a quit at one time make sense.
+ */
+#include "vmm/vm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/wire.h"
+#include "vmm/acpi.h"
+#include "vmm/boot.h"
+#include "vmm/devices.h"
+#include "vmm/kvm.h"
+#include "vmm/layout.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm_events.h"
+
+enum vm_request {
+	REQUEST_SIGNAL = 1 << 0,
+	REQUEST_QUIT = 1 << 1,
+	REQUEST_SHUTDOWN = 1 << 2, /* by the guest */
+	REQUEST_FAILURE = 1 << 3,
+	REQUEST_GUEST_RESET = 1 << 4,
+	REQUEST_HOST_RESET = 1 << 5,
+};
+
+struct vm {
+	struct options options;
+	struct bus *bus;
+	struct loop *loop;
+	struct ram *ram;
+	struct kvm *kvm;
+	struct devices *devices;
+	struct vcpus *vcpus;
+	struct vm_events *events;
+	enum vm_state state;
+	unsigned int requests; /* enum vm_request bits, atomic */
+	int signal_fd;
+	struct loop_source *signal_source;
+};
+
+static void vm_serve_requests(void *ctx);
+
+static void vm_request(struct vm *vm, enum vm_request request)
+{
+	__atomic_fetch_or(&vm->requests, request, __ATOMIC_SEQ_CST);
+	vcpus_stop_soon(vm->vcpus);
+	loop_call(vm->loop, vm_serve_requests, vm);
+}
+
+void vm_guest_shutdown(struct vm *vm)
+{
+	vm_request(vm, REQUEST_SHUTDOWN);
+}
+
+void vm_guest_reset(struct vm *vm)
+{
+	vm_request(vm, REQUEST_GUEST_RESET);
+}
+
+void vm_reset(struct vm *vm, bool by_guest)
+{
+	vm_request(vm, by_guest ? REQUEST_GUEST_RESET : REQUEST_HOST_RESET);
+}
+
+void vm_quit(struct vm *vm)
+{
+	vm_request(vm, REQUEST_QUIT);
+}
+
+void vm_powerdown(struct vm *vm)
+{
+	vm_events_send(vm->events, "POWERDOWN");
+	devices_press_power(vm->devices);
+}
+
+/* ---- callbacks of devices, vCPUs and signals ---- */
+
+static void vm_on_guest_shutdown(void *ctx)
+{
+	vm_guest_shutdown(ctx);
+}
+
+static void vm_on_guest_reset(void *ctx)
+{
+	vm_guest_reset(ctx);
+}
+
+static void vm_on_failure(void *ctx)
+{
+	vm_request(ctx, REQUEST_FAILURE);
+}
+
+static void vm_on_quit_typed(void *ctx)
+{
+	vm_quit(ctx);
+}
+
+static void vm_on_balloon_change(void *ctx, uint64_t actual_bytes)
+{
+	struct vm *vm = ctx;
+
+	vm_events_balloon(vm->events, actual_bytes);
+}
+
+static void vm_on_signal(void *ctx, uint32_t events)
+{
+	struct vm *vm = ctx;
+	struct signalfd_siginfo info;
+
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	log_info("%s: ends by signal %s from pid %u", vm->options.name,
+		 sigabbrev_np((int)info.ssi_signo), info.ssi_pid);
+	vm_request(vm, REQUEST_SIGNAL);
+}
+
+/* ---- building the machine ---- */
+
+static int vm_write_acpi(struct vm *vm)
+{
+	const struct acpi_config config = {
+		.n_cpus = vm->options.cpus,
+		.ram = vm->ram,
+		.n_virtio = devices_virtio_count(vm->devices),
+	};
+	size_t size = LAYOUT_ACPI_END - LAYOUT_ACPI, len;
+	uint8_t *tables = ram_ptr(vm->ram, LAYOUT_ACPI, size);
+	int r;
+
+	if (!tables)
+		return -EFBIG;
+	memset(tables, 0, size);
+	r = acpi_build(&config, LAYOUT_ACPI, tables, size, &len);
+	if (r)
+		log_err("cannot build the ACPI tables: %s", strerror(-r));
+	return r;
+}
+
+/* Content of RAM, then the KVM side of it. */
+static int vm_build(struct vm *vm)
+{
+	const struct options *options = &vm->options;
+	struct boot_entry entry;
+	int r;
+
+	r = boot_load(vm->ram, options->kernel, options->initrd, options->append, LAYOUT_ACPI,
+		      &entry);
+	if (!r)
+		r = vm_write_acpi(vm);
+	if (!r)
+		r = kvm_build(vm->kvm, vm->ram);
+	if (!r)
+		r = devices_wire(vm->devices, vm->kvm);
+	if (!r)
+		r = vcpus_build(vm->vcpus, vm->kvm, (unsigned int)ram_node_count(vm->ram));
+	if (!r)
+		r = vcpus_set_entry(vm->vcpus, &entry);
+	return r;
+}
+
+/* The main thread alone takes these, by the loop. */
+static int vm_watch_signals(struct vm *vm)
+{
+	sigset_t signals;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	/* Losing the terminal ends what was started on one; a service has none to lose. */
+	if (isatty(STDIN_FILENO))
+		sigaddset(&signals, SIGHUP);
+	else
+		signal(SIGHUP, SIG_IGN);
+	if (pthread_sigmask(SIG_BLOCK, &signals, NULL))
+		return -EINVAL;
+	vm->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->signal_fd < 0)
+		return -errno;
+	vm->signal_source = loop_add(vm->loop, vm->signal_fd, EPOLLIN, vm_on_signal, vm);
+	return vm->signal_source ? 0 : -errno;
+}
+
+static int vm_make_devices(struct vm *vm)
+{
+	static const struct power_events power_events = {
+		.shutdown = vm_on_guest_shutdown,
+		.reset = vm_on_guest_reset,
+	};
+	const struct devices_config config = {
+		.options = &vm->options,
+		.bus = vm->bus,
+		.loop = vm->loop,
+		.ram = vm->ram,
+		.power = &power_events,
+		.balloon_changed = vm_on_balloon_change,
+		.quit = vm_on_quit_typed,
+		.ctx = vm,
+	};
+
+	return devices_new(&config, &vm->devices);
+}
+
+static int vm_make(struct vm *vm)
+{
+	static const struct vcpu_events vcpu_events = {
+		.reset = vm_on_guest_reset,
+		.failed = vm_on_failure,
+	};
+	const struct options *options = &vm->options;
+	int r = kvm_open(&vm->kvm);
+
+	if (!r)
+		r = ram_new(options->memory, options->n_memory, &vm->ram);
+	if (r)
+		return r;
+	vm->bus = bus_new();
+	vm->loop = vm->bus ? loop_new(vm->bus) : NULL;
+	vm->events = vm->loop ? vm_events_new(vm->loop) : NULL;
+	if (!vm->events) {
+		log_err("cannot start the event loop: %m");
+		return -ENOMEM;
+	}
+	r = vm_watch_signals(vm);
+	if (r) {
+		log_err("cannot watch for signals: %s", strerror(-r));
+		return r;
+	}
+	r = vm_make_devices(vm);
+	if (!r)
+		r = vcpus_new(options->cpus, vm->bus, &vcpu_events, vm, &vm->vcpus);
+	if (!r)
+		r = vm_build(vm);
+	return r;
+}
+
+int vm_new(const struct options *options, struct vm **ret_vm)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int r;
+
+	if (!vm)
+		return -ENOMEM;
+	vm->options = *options;
+	vm->state = VM_PRELAUNCH;
+	vm->signal_fd = -1;
+	r = vm_make(vm);
+	if (r) {
+		vm_free(vm);
+		return r;
+	}
+	*ret_vm = vm;
+	return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	vcpus_free(vm->vcpus);
+	kvm_close(vm->kvm);
+	devices_free(vm->devices);
+	if (vm->loop)
+		loop_remove(vm->signal_source);
+	cleanup_fd(&vm->signal_fd);
+	vm_events_free(vm->events);
+	loop_free(vm->loop);
+	bus_free(vm->bus);
+	ram_free(vm->ram);
+	free(vm);
+}
+
+/* ---- running it ---- */
+
+int vm_stop(struct vm *vm)
+{
+	if (vm->state != VM_RUNNING)
+		return 0;
+	vcpus_stop(vm->vcpus);
+	kvm_clock_stop(vm->kvm);
+	vm->state = VM_PAUSED;
+	vm_events_send(vm->events, "STOP");
+	return 0;
+}
+
+int vm_cont(struct vm *vm)
+{
+	if (vm->state == VM_RUNNING)
+		return 0;
+	if (vm->state == VM_SHUTDOWN || vm->state == VM_INTERNAL_ERROR)
+		return -EPERM;
+	kvm_clock_start(vm->kvm);
+	if (vm->state == VM_PAUSED)
+		vcpus_tell_stopped(vm->vcpus);
+	vm->state = VM_RUNNING;
+	vm_events_send(vm->events, "RESUME");
+	vcpus_start(vm->vcpus);
+	return 0;
+}
+
+static void vm_end(struct vm *vm, bool by_guest, const char *reason)
+{
+	vm->state = VM_SHUTDOWN;
+	vm_events_power(vm->events, "SHUTDOWN", by_guest, reason);
+	loop_exit(vm->loop, 0);
+}
+
+static void vm_fail(struct vm *vm)
+{
+	vm->state = VM_INTERNAL_ERROR;
+	log_err("%s: the guest is stopped; reset it (QMP system_reset) or end it (quit)",
+		vm->options.name);
+	vm_events_send(vm->events, "STOP");
+}
+
+/* All vCPUs are at the gate. */
+static void vm_do_reset(struct vm *vm, bool by_guest)
+{
+	bool was_running = vm->state == VM_RUNNING;
+	int r;
+
+	vcpus_drop(vm->vcpus);
+	kvm_drop(vm->kvm);
+	devices_reset(vm->devices);
+	ram_discard_all(vm->ram);
+	r = vm_build(vm);
+	if (r) {
+		log_err("%s: cannot reset the guest: %s", vm->options.name, strerror(-r));
+		vm_fail(vm);
+		return;
+	}
+	vm_events_power(vm->events, "RESET", by_guest,
+			by_guest ? "guest-reset" : "host-qmp-system-reset");
+	if (vm->state == VM_INTERNAL_ERROR || vm->state == VM_SHUTDOWN)
+		vm->state = VM_PRELAUNCH;
+	if (was_running)
+		vcpus_start(vm->vcpus);
+}
+
+static void vm_serve_requests(void *ctx)
+{
+	struct vm *vm = ctx;
+	unsigned int requests;
+
+	if (!__atomic_load_n(&vm->requests, __ATOMIC_SEQ_CST) || vm->state == VM_SHUTDOWN)
+		return;
+	/* Nobody makes further requests once the vCPUs stand. */
+	vcpus_stop(vm->vcpus);
+	requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
+	if (requests & REQUEST_SIGNAL)
+		vm_end(vm, false, "host-signal");
+	else if (requests & REQUEST_QUIT)
+		vm_end(vm, false, "host-qmp-quit");
+	else if (requests & REQUEST_SHUTDOWN)
+		vm_end(vm, true, "guest-shutdown");
+	else if (requests & (REQUEST_GUEST_RESET | REQUEST_HOST_RESET)) {
+		bool by_guest = requests & REQUEST_GUEST_RESET;
+
+		if (vm->options.no_reboot)
+			vm_end(vm, by_guest, by_guest ? "guest-reset" : "host-qmp-system-reset");
+		else
+			vm_do_reset(vm, by_guest);
+	} else if (requests & REQUEST_FAILURE) {
+		vm_fail(vm);
+	}
+}
+
+int vm_run(struct vm *vm)
+{
+	if (!vm->options.paused) {
+		bus_lock(vm->bus);
+		vm_cont(vm);
+		bus_unlock(vm->bus);
+	}
+	return loop_run(vm->loop) < 0 ? 1 : 0;
+}
+
+/* ---- what others ask ---- */
+
+const struct options *vm_options(const struct vm *vm)
+{
+	return &vm->options;
+}
+
+struct ram *vm_ram(const struct vm *vm)
+{
+	return vm->ram;
+}
+
+struct loop *vm_loop(const struct vm *vm)
+{
+	return vm->loop;
+}
+
+struct bus *vm_bus(const struct vm *vm)
+{
+	return vm->bus;
+}
+
+struct virtio_device *vm_balloon(const struct vm *vm)
+{
+	return devices_balloon(vm->devices);
+}
+
+enum vm_state vm_state(const struct vm *vm)
+{
+	return vm->state;
+}
+
+const char *vm_state_name(enum vm_state state)
+{
+	static const char *const names[] = {
+		[VM_PRELAUNCH] = "prelaunch",
+		[VM_RUNNING] = "running",
+		[VM_PAUSED] = "paused",
+		[VM_SHUTDOWN] = "shutdown",
+		[VM_INTERNAL_ERROR] = "internal-error",
+	};
+
+	return names[state];
+}
+
+unsigned int vm_cpu_count(const struct vm *vm)
+{
+	return vcpus_count(vm->vcpus);
+}
+
+int vm_cpu_thread(const struct vm *vm, unsigned int cpu, int *ret_tid, unsigned int *ret_node)
+{
+	unsigned int n = vcpus_count(vm->vcpus);
+
+	if (cpu >= n)
+		return -EINVAL;
+	*ret_tid = vcpus_tid(vm->vcpus, cpu);
+	*ret_node = acpi_cpu_node(cpu, n, (unsigned int)ram_node_count(vm->ram));
+	return 0;
+}
+
+int vm_stats_fd(struct vm *vm, int cpu)
+{
+	int fd;
+
+	if (cpu >= 0 && (unsigned int)cpu >= vcpus_count(vm->vcpus))
+		return -EINVAL;
+	fd = cpu < 0 ? kvm_vm_fd(vm->kvm) : vcpus_fd(vm->vcpus, (unsigned int)cpu);
+	fd = ioctl(fd, KVM_GET_STATS_FD, NULL);
+	return fd < 0 ? -errno : fd;
+}
+
+void vm_set_events(struct vm *vm, struct wire_server *server)
+{
+	vm_events_set_server(vm->events, server);
+}
