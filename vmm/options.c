@@ -39,7 +39,7 @@ enum {
 	OPT_VERSION,
 };
 
-/* In the order of --help; a line break in help starts a new indented line. */
+/* In the order of --help. A line break in help starts a new line of its column. */
 static const struct option_entry {
 	const char *name;
 	int id;
@@ -52,7 +52,7 @@ static const struct option_entry {
 	{"uuid", OPT_UUID, "UUID", false, "UUID of the guest in QMP"},
 	{"cpus", OPT_CPUS, "N", false, "virtual CPUs, 1 to 64 (default: 1)"},
 	{"memory", OPT_MEMORY, "KEY=VALUE,...", true,
-	 "guest RAM (default: size=512M); repeat it for one guest NUMA node each:\n"
+	 "guest RAM (default: size=512M); repeat it for more guest nodes:\n"
 	 "  size=SIZE                        2M at least, for instance 512M or 1.5G\n"
 	 "  pages=thp|small|2M|1G            transparent huge pages (default), 4 KiB pages,\n"
 	 "                                   or pages of the host's 2 MiB or 1 GiB pool\n"
@@ -66,7 +66,7 @@ static const struct option_entry {
 	{"initrd", OPT_INITRD, "FILE", false, "initial RAM disk"},
 	{"append", OPT_APPEND, "STRING", false, "kernel command line"},
 	{"serial", OPT_SERIAL, "WHERE", false,
-	 "COM1: stdio (default), none, unix:PATH (a socket vmm listens on) or file:PATH"},
+	 "COM1: stdio (default), none, unix:PATH (vmm listens) or file:PATH"},
 	{"console", OPT_CONSOLE, "WHERE", false,
 	 "add a virtio console; WHERE as above (default: none)"},
 	{"rng", OPT_RNG, "on|off", false, "virtio random number source (default: on)"},
@@ -113,7 +113,8 @@ static void print_help(void)
 			if (!line[len])
 				break;
 			line += len + 1;
-			printf("  %21s ", "");
+			/* What is indented further starts at the left: it is long. */
+			printf("%*s", *line == ' ' ? 2 : 24, "");
 		}
 	}
 	printf("\nExit status: 0 the guest powered off or was told to quit, 1 failure, 2 usage.\n"
