@@ -68,7 +68,10 @@ uint64_t account_add(struct account *account, const struct pol_action *action, c
 		for (size_t i = 0; i < ACCOUNT_MAX; i++)
 			if (account->ring[i].open &&
 			    is_same_thing(&account->ring[i].action, action))
-				close_entry(&account->ring[i], baseline_bytes);
+				/* Of two in one tick the last is measured for both. */
+				close_entry(&account->ring[i], account->ring[i].now_us == now_us
+								       ? POL_ABSENT
+								       : baseline_bytes);
 	entry = &account->ring[account->next % ACCOUNT_MAX];
 	*entry = (struct account_entry){
 		.number = account->next++,
@@ -203,6 +206,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_KSM_NO_GAIN] = "ksm-no-gain",
 		[POL_WHY_KSM_NOTHING] = "ksm-nothing",
 		[POL_WHY_RELEASE] = "release",
+		[POL_WHY_COLLECT] = "collect",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";

@@ -6,7 +6,7 @@
  */
 #include "policy/parts.h"
 
-#define SPEED_FIRST	 (64 * MIB) /* bytes/s before anything was measured */
+#define SPEED_FIRST	 (32 * MIB) /* bytes/s before anything was measured */
 #define SPEED_LEAST	 MIB
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
@@ -184,16 +184,25 @@ uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
 	return sub_sat(freed_at(guest, to), freed_at(guest, from));
 }
 
-uint64_t balloon_coming(const struct now_guest *guest)
+uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us)
 {
 	const struct guest_past *past = guest->past;
 	uint64_t reach;
 
 	if (past->stuck || past->target >= guest->actual)
 		return 0;
-	reach = mul_div(past->speed, LEAD_US, SEC);
+	reach = mul_div(past->speed, lead_us, SEC);
 	return balloon_gain(guest, guest->actual,
 			    max_u64(past->target, sub_sat(guest->actual, reach)));
+}
+
+uint64_t balloon_yield(const struct now_guest *guest)
+{
+	uint64_t speed = guest->past->speed, size = sub_sat(guest->actual, speed);
+
+	if (guest->past->stuck || guest->trust != POL_TRUST_OK || size < guest->floor)
+		return 0;
+	return balloon_gain(guest, guest->actual, size);
 }
 
 uint64_t balloon_least(const struct now_guest *guest)

@@ -9,8 +9,8 @@
 #include "policy/parts.h"
 
 #define GIVE_LEAD_US   (4 * SEC)  /* until the next grant can have arrived */
-#define GROWTH_LEAST   (4 * MIB)  /* bytes/s below which it is noise */
 #define HOLD_AFTER_US  (10 * SEC) /* nothing is taken from who was just given */
+#define CALM_US	       (15 * SEC)
 #define PLENTY_HOLD_US (15 * SEC)
 #define PLENTY_TICKS   32 /* a phase of giving back is spread over so many ticks */
 #define ROUND_BYTES    (2 * MIB)
@@ -56,8 +56,12 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 	/* A quarter below the reserve that taking stops at, so that the two do not chase each
 	 * other. */
 	least = guest->reserve * 3 / 4;
-	if (have >= least && have >= add_sat(guest->reserve / 2, grows))
+	if (have >= least && have >= add_sat(guest->reserve / 2, grows)) {
+		/* Not in need yet, but what is being taken from it had better stay. */
+		if (growth >= 4 * GROWTH_LEAST && target + ARRIVED_BYTES < guest->actual)
+			set_want(guest, guest->actual - target, POL_WHY_GUEST_NEEDS);
 		return;
+	}
 	comfort = add_sat(2 * guest->reserve, grows);
 	if (guest->urgent)
 		comfort = add_sat(comfort, step);
@@ -115,6 +119,29 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 	return min_u64(claims, sub_sat(tick->marks.goal, left));
 }
 
+void give_comfort_decide(struct pol *pol)
+{
+	const struct now_host *tick = &pol->tick;
+	uint64_t budget = sub_sat(tick->available, add_sat(tick->marks.goal, outstanding(pol)));
+
+	if (pol->host.is_short || tick->now_us - pol->host.calm_since_us < CALM_US)
+		return;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t target = guest->past->target, lacks;
+
+		if (!guest->usable || guest->trust != POL_TRUST_OK || guest->want ||
+		    guest->released || guest->take.bytes || guest->past->stuck)
+			continue;
+		lacks = sub_sat(guest_comfort(guest), target);
+		if (lacks < guest->reserve / 4 || lacks < balloon_least(guest) || lacks > budget)
+			continue;
+		guest->grant = lacks;
+		guest->grant_reason = POL_WHY_GUEST_NEEDS;
+		budget -= lacks;
+	}
+}
+
 /* Given back and not yet in use: it may be claimed at any time. */
 static uint64_t unused_gift(const struct now_guest *guest)
 {
@@ -130,7 +157,7 @@ static bool follow_plenty(struct pol *pol)
 	struct host_past *past = &pol->host;
 	const struct now_host *tick = &pol->tick;
 
-	if (tick->need || tick->available < tick->marks.goal) {
+	if (tick->need || tick->available < tick->marks.ease) {
 		past->plenty = false;
 		for (size_t i = 0; i < pol->n_now; i++)
 			if (pol->now[i].past)

@@ -15,29 +15,46 @@ static bool pressed(const struct pol *pol)
 	return pol->tick.state >= POL_STATE_HARD;
 }
 
+/*
+ * A hold is absolute while the host is well. Once it is in need, a hold leaves the guest twice its
+ * reserve, not all it has: claiming trouble for ever must not pay, and one guest's past trouble
+ * must not become another's.
+ */
+static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest)
+{
+	bool young = pol->tick.now_us < guest->past->young_us;
+
+	if (!guest->past->adopted || pol->tick.state < POL_STATE_SOFT || (young && !pressed(pol)))
+		return guest->actual;
+	return min_u64(guest->floor + guest->reserve, guest->memory);
+}
+
 /* The size below which nothing is taken now; the guest's size when nothing is to be taken. */
-static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest)
+static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, bool gently)
 {
 	if (!guest->usable || guest->past->stuck || guest->released || guest->want || guest->grant)
 		return guest->actual;
-	/* The host hard pressed, a hold only protects what a guest is entitled to: claiming
-	 * trouble for ever must not pay. */
 	if (guest->held_back && !guest->liar)
-		return pressed(pol) && guest->past->adopted ? max_u64(guest->floor, guest->entitled)
-							    : guest->actual;
-	return guest->floor;
+		return gently ? guest->actual : held_bottom(pol, guest);
+	/* Its own growth will want it in a moment. */
+	if (guest->past->growth >= GROWTH_LEAST && !pressed(pol))
+		return guest->actual;
+	return gently ? guest_comfort(guest) : guest->floor;
 }
 
-static void prepare(const struct pol *pol, struct now_guest *guest)
+static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 {
 	struct take *take = &guest->take;
-	uint64_t bottom = bottom_of(pol, guest), out, room, free_end;
+	uint64_t bottom = bottom_of(pol, guest, gently), out, room, free_end;
 
 	*take = (struct take){0};
 	if (!guest->usable)
 		return;
 	take->base = min_u64(guest->past->target, guest->actual);
-	take->least = balloon_least(guest);
+	/* Without haste a few large orders, not many small ones. */
+	take->least = max_u64(balloon_least(guest), guest->memory / (gently ? 32 : 128));
+	if (pressed(pol))
+		take->least = balloon_least(guest);
 	/* A balloon with much still to do is not given more to do. */
 	out = guest->actual - take->base;
 	room = out <= pol->config.step_bytes / 2 ? pol->config.step_bytes - out : 0;
@@ -63,7 +80,7 @@ static struct share_claim claim_of(const struct now_guest *guest, uint64_t taken
 {
 	return (struct share_claim){
 		.held = sub_sat(guest->held, taken),
-		.working_set = guest->trust == POL_TRUST_OK ? guest->past->ws : guest->held,
+		.working_set = guest->trust == POL_TRUST_OK ? guest->past->ws_late : guest->held,
 		.shares = guest->shares,
 		.limit = min_u64(limit, sub_sat(guest->held, taken)),
 	};
@@ -170,24 +187,41 @@ static void round_parts(struct pol *pol, bool desperate)
 		}
 		/* Nothing to gain this tick, but further down there is. */
 		if (desperate && take->bytes < take->most &&
-		    balloon_gain(guest, take->base - take->most, bottom_of(pol, guest)) >=
+		    balloon_gain(guest, take->base - take->most, bottom_of(pol, guest, false)) >=
 			    take->least)
 			take->bytes = take->most;
 	}
 }
 
-void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other)
+/* Free memory, like a balloon that reports: guests keep twice their reserve. */
+static void ease_decide(struct pol *pol, uint64_t ease)
+{
+	if (!ease)
+		return;
+	for (size_t i = 0; i < pol->n_now; i++)
+		prepare(pol, &pol->now[i], true);
+	spread_free(pol, ease);
+	round_parts(pol, false);
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].take.bytes)
+			add_take(pol, &pol->now[i], POL_WHY_COLLECT, 0);
+}
+
+void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other, uint64_t ease)
 {
 	uint64_t missing, taken = 0;
 
-	if (!need)
+	if (!need) {
+		ease_decide(pol, ease);
 		return;
+	}
 	for (size_t i = 0; i < pol->n_now; i++)
-		prepare(pol, &pol->now[i]);
+		prepare(pol, &pol->now[i], false);
 	missing = spread_free(pol, need);
 	if (missing)
 		missing = spread_cache(pol, missing);
-	round_parts(pol, missing >= 4 * MIB);
+	/* What brings nothing at once is only taken when the host is short already. */
+	round_parts(pol, missing >= 4 * MIB && pol->tick.available < pol->tick.marks.high);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 

@@ -13,7 +13,7 @@
  */
 #include "policy/parts.h"
 
-#define WS_FAST_US (4 * SEC)
+#define WS_FAST_US (8 * SEC)
 #define WS_SLOW_US (60 * SEC)
 /* Kernels round and sample at different instants: not every small contradiction is a lie. */
 #define SLACK_BYTES (16 * MIB)
@@ -130,7 +130,12 @@ static bool is_new_sample(struct guest_past *past, const struct pol_guest *in)
 	return changed;
 }
 
-/* The most of the latest sample, a fast and a slow average (ESX): rises at once, falls slowly. */
+/*
+ * The most of the latest sample and of a fast average: rises at once, falls over some seconds. The
+ * slow average on top of that (ESX takes the most of all) tells what was in use of late: it is not
+ * taxed as idle and not collected in good times, but when the host is short, memory that a guest
+ * freed half a minute ago is the best there is.
+ */
 static void follow_working_set(const struct now_host *tick, struct now_guest *guest, bool fresh,
 			       uint64_t since_us)
 {
@@ -138,19 +143,28 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	uint64_t used = guest->actual_then - guest->available;
 
 	if (!past->sampled) {
-		past->ws_fast = past->ws_slow = past->ws = past->used = used;
+		past->ws_fast = past->ws_slow = past->ws = past->ws_late = past->used = used;
+		past->used_then = guest->actual_then;
 		past->growth = 0;
 		return;
 	}
 	past->ws_fast = ewma(past->ws_fast, used, tick->dt_us, WS_FAST_US);
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
-	past->ws = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
+	past->ws = max_u64(used, past->ws_fast);
+	past->ws_late = max_u64(past->ws, past->ws_slow);
 	if (fresh) {
-		uint64_t rate =
-			mul_div(sub_sat(used, past->used), SEC, max_u64(since_us, 500 * MSEC));
+		/* A moving balloon blurs what is available (cache that goes was only partly counted
+		 * as such): that is not the guest's growth. */
+		uint64_t blur = (guest->actual_then > past->used_then
+					 ? guest->actual_then - past->used_then
+					 : past->used_then - guest->actual_then) /
+				4;
+		uint64_t rate = mul_div(sub_sat(used, past->used + blur), SEC,
+					max_u64(since_us, 500 * MSEC));
 
 		past->growth = max_u64(rate, past->growth / 2);
 		past->used = used;
+		past->used_then = guest->actual_then;
 	} else if (since_us > 4 * SEC) {
 		past->growth = 0;
 	}
@@ -236,6 +250,11 @@ void guest_sense(const struct pol_config *config, const struct now_host *tick,
 		}
 	}
 	guest->liar = past->lies_since_us && tick->now_us - past->lies_since_us >= LIAR_US;
+}
+
+uint64_t guest_comfort(const struct now_guest *guest)
+{
+	return clamp_u64(guest->past->ws_late + 2 * guest->reserve, guest->floor, guest->memory);
 }
 
 void guest_conclude(const struct now_host *tick, struct now_guest *guest)

@@ -4,11 +4,12 @@
  * entered below the threshold of their name at once and left only past the hysteresis; whatever
  * the state, memory is wanted from below `high` until clear above it. A balloon frees some tens
  * of MiB a second on a slow host and a guest can allocate more, so the policy acts on what will be
- * available LEAD_US from now: waiting for the threshold would mean swap.
+ * available when the balloons can have helped: waiting for the threshold would mean swap.
  */
 #include "policy/parts.h"
 
-void host_marks(const struct pol_config *config, uint64_t memory_bytes, struct marks *ret_marks)
+void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
+		      struct marks *ret_marks)
 {
 	uint64_t memory = min_u64(memory_bytes, BYTES_MAX);
 	uint64_t plain = max_u64(ppm_of(memory, config->high_ppm), 1);
@@ -28,11 +29,12 @@ void host_marks(const struct pol_config *config, uint64_t memory_bytes, struct m
 	m.low = min_u64(m.low, m.hard);
 	m.hysteresis = min_u64(m.hysteresis, m.high);
 	m.goal = m.high + m.hysteresis + m.hysteresis / 2;
-	m.plenty = m.goal + m.hysteresis;
+	m.ease = max_u64(m.goal, add_sat(m.high, m.high));
+	m.plenty = m.ease + m.hysteresis;
 	*ret_marks = m;
 }
 
-enum pol_state host_next_state(const struct marks *marks, enum pol_state before,
+enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
 			       uint64_t available_bytes)
 {
 	const uint64_t above = marks->hysteresis;
@@ -71,7 +73,41 @@ static void follow_fall(struct host_past *past, const struct now_host *tick, uin
 	past->fall = ewma(past->fall, rate, tick->dt_us, tau);
 }
 
-void host_sense(struct pol *pol, uint64_t returned_bytes)
+/* Balloons that free much in little time let the host wait longer. */
+static uint64_t lead_of(const struct pol *pol)
+{
+	uint64_t yield = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].usable)
+			yield = add_sat(yield, balloon_yield(&pol->now[i]));
+	if (!yield)
+		return LEAD_MOST_US;
+	return clamp_u64(SEC + mul_div(pol->tick.marks.goal, SEC, yield), LEAD_LEAST_US,
+			 LEAD_MOST_US);
+}
+
+/* What will be gone by then. A guest cannot take up more than its size. */
+static uint64_t fall_ahead(const struct pol *pol)
+{
+	uint64_t lead_us = pol->tick.lead_us, fall = pol->host.fall, known = 0, ahead = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+		uint64_t size = guest->actual;
+
+		if (!guest->usable || !guest->held_known)
+			continue;
+		size = max_u64(size, guest->past->target);
+		known = add_sat(known, guest->past->intake);
+		ahead = add_sat(ahead, min_u64(mul_div(guest->past->intake, lead_us, SEC),
+					       sub_sat(size, guest->held)));
+	}
+	ahead = add_sat(ahead, mul_div(sub_sat(fall, known), lead_us, SEC));
+	return min_u64(ahead, mul_div(fall, lead_us, SEC));
+}
+
+void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 {
 	struct now_host *tick = &pol->tick;
 	struct host_past *past = &pol->host;
@@ -80,10 +116,11 @@ void host_sense(struct pol *pol, uint64_t returned_bytes)
 
 	follow_fall(past, tick, returned_bytes);
 	tick->state =
-		host_next_state(m, past->seen ? past->state : POL_STATE_HIGH, tick->available);
+		host_state_next(m, past->seen ? past->state : POL_STATE_HIGH, tick->available);
 
 	/* A small or a distant fall is not worth anybody's memory. */
-	ahead = mul_div(past->fall, LEAD_US, SEC);
+	tick->lead_us = lead_of(pol);
+	ahead = fall_ahead(pol);
 	if (ahead < m->hysteresis || tick->available > 4 * m->high)
 		ahead = 0;
 	tick->predicted = sub_sat(tick->available, ahead);
@@ -91,7 +128,12 @@ void host_sense(struct pol *pol, uint64_t returned_bytes)
 		past->is_short = true;
 	else if (tick->predicted >= m->high + m->hysteresis)
 		past->is_short = false;
+	if (past->is_short || !past->seen)
+		past->calm_since_us = tick->now_us;
 	tick->need = past->is_short ? sub_sat(m->goal, tick->predicted) : 0;
+	tick->ease = sub_sat(m->ease, tick->predicted);
+	if (tick->ease < m->hysteresis)
+		tick->ease = 0;
 
 	past->seen = true;
 	past->state = tick->state;

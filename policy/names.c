@@ -53,6 +53,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_NOT_HELD] = "the host holds little of it: taking it would free next to nothing",
 	[POL_WHY_NOT_ENOUGH] = "it brings less than is needed",
 	[POL_WHY_TOO_SLOW] = "it works over minutes, the need is now",
+	[POL_WHY_COLLECT] = "collected before the host is short: the guest has it free and does "
+			    "not miss it, but the host holds it",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -21,8 +21,11 @@
 #define BYTES_MAX (1ull << 50)
 #define PPM	  1000000ull
 
-/* How far ahead the policy looks: a stock balloon needs about this long to matter. */
-#define LEAD_US (8 * SEC)
+/* How far ahead the policy looks at most: a slow balloon needs about this long to matter. */
+#define LEAD_MOST_US  (10 * SEC)
+#define LEAD_LEAST_US (3 * SEC)
+/* A guest whose own use grows slower than this, bytes/s, counts as steady. */
+#define GROWTH_LEAST (4 * MIB)
 /* Balloons closer to their target than this have arrived. */
 #define ARRIVED_BYTES MIB
 
@@ -100,7 +103,8 @@ static inline uint64_t ewma(uint64_t old, uint64_t new, uint64_t dt_us, uint64_t
 struct marks {
 	uint64_t high, soft, hard, low, hysteresis;
 	uint64_t goal;	 /* what taking aims at: clear above `high` */
-	uint64_t plenty; /* giving back starts above this; between the two nothing moves */
+	uint64_t ease;	 /* free memory that guests do not miss is collected up to this */
+	uint64_t plenty; /* giving back starts above this; in between nothing moves */
 };
 
 struct now_host {
@@ -108,8 +112,10 @@ struct now_host {
 	uint64_t memory, available;
 	struct marks marks;
 	enum pol_state state;
-	uint64_t predicted; /* available after LEAD_US at the present rate of fall */
+	uint64_t lead_us;   /* how long the balloons need to matter: looked so far ahead */
+	uint64_t predicted; /* available then, at the present rate of fall */
 	uint64_t need;	    /* to reach the goal */
+	uint64_t ease;	    /* more, if guests have it free and the host holds it */
 	uint64_t coming;    /* from balloons on their way */
 };
 
@@ -175,6 +181,8 @@ struct guest_past {
 	uint64_t gap;		       /* least distance to the target yet */
 	uint64_t progress_us;	       /* when it last shrank */
 	uint64_t speed;		       /* bytes/s, learned */
+	uint64_t held;		       /* last tick, 0: not known */
+	uint64_t intake;	       /* bytes/s of host memory that it takes up */
 	uint64_t mark_us, mark_actual; /* where the speed is measured from; 0: not moving */
 	bool stuck;
 	uint64_t retry_us, backoff_us;
@@ -187,8 +195,11 @@ struct guest_past {
 	uint64_t sample_us;
 	uint64_t stat[5]; /* total, free, available, cache, and a digest of the counters */
 	uint64_t swap_in, swap_out, faults, ooms, stalls;
-	uint64_t used, ws_fast, ws_slow, ws;
-	uint64_t growth; /* bytes/s by which its own available memory falls */
+	uint64_t used, used_then; /* latest sample, and the guest's size then */
+	uint64_t ws_fast, ws_slow;
+	uint64_t ws;	  /* the working set, for the floor */
+	uint64_t ws_late; /* in use of late: not idle */
+	uint64_t growth;  /* bytes/s by which its own available memory falls */
 	uint64_t ring_us[ACTUAL_RING], ring_actual[ACTUAL_RING];
 	unsigned int ring_n, ring_at;
 
@@ -202,8 +213,9 @@ struct host_past {
 	bool seen;
 	uint64_t now_us, available;
 	enum pol_state state;
-	bool is_short; /* fell below `high`, and is not clear above it again */
-	uint64_t fall; /* bytes/s */
+	bool is_short;		/* fell below `high`, and is not clear above it again */
+	uint64_t fall;		/* bytes/s */
+	uint64_t calm_since_us; /* not short since */
 	bool plenty;
 	uint64_t plenty_since_us;
 	uint64_t plenty_step; /* bytes a tick in this phase of giving back, 0: not yet known */
@@ -245,14 +257,16 @@ struct pol {
 /* ---- host_state.c ---- */
 
 /* The thresholds in bytes for a host of memory_bytes. */
-void host_marks(const struct pol_config *config, uint64_t memory_bytes, struct marks *ret_marks);
+void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
+		      struct marks *ret_marks);
 
 /* The state after `before`: downward at once, upward only past the hysteresis. */
-enum pol_state host_next_state(const struct marks *marks, enum pol_state before,
+enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
 			       uint64_t available_bytes);
 
-/* Fills state, fall, predicted and need of pol->tick; returned: bytes balloons freed this tick. */
-void host_sense(struct pol *pol, uint64_t returned_bytes);
+/* Fills state, predicted, need and ease of pol->tick; returned: host bytes that balloons freed
+ * since the last tick. */
+void host_state_sense(struct pol *pol, uint64_t returned_bytes);
 
 /* ---- guest_floor.c ---- */
 
@@ -262,6 +276,9 @@ void guest_sense(const struct pol_config *config, const struct now_host *tick,
 
 /* After balloon_follow(): trouble, urgency, and whether anything may be taken. */
 void guest_conclude(const struct now_host *tick, struct now_guest *guest);
+
+/* The size that leaves the guest at ease: what it used of late and twice its reserve. */
+uint64_t guest_comfort(const struct now_guest *guest);
 
 /* ---- balloon.c ---- */
 
@@ -273,8 +290,11 @@ uint64_t balloon_follow(const struct pol_config *config, const struct now_host *
 /* Host bytes freed when the guest's size goes from `from` to `to`. */
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to);
 
-/* Host bytes still to come from a balloon on its way, within LEAD_US at its learned speed. */
-uint64_t balloon_coming(const struct now_guest *guest);
+/* Host bytes still to come from a balloon on its way, within lead_us at its learned speed. */
+uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us);
+
+/* Host bytes a second that the balloon can free at best. */
+uint64_t balloon_yield(const struct now_guest *guest);
 
 /* First sight: what the guest has is its target. */
 void balloon_adopt(const struct now_host *tick, struct now_guest *guest);
@@ -308,6 +328,9 @@ uint64_t share_spread(const struct pol_config *config, struct share_claim *claim
  * host's need, and for whom. */
 uint64_t give_decide(struct pol *pol, uint64_t *ret_other);
 
+/* Once the host is well again: puts squeezed guests at ease. */
+void give_comfort_decide(struct pol *pol);
+
 /* Decides what is given back because the host has had plenty for a while. */
 void give_back_decide(struct pol *pol);
 
@@ -317,8 +340,9 @@ void give_plan(struct pol *pol);
 /* ---- balloon_take.c ---- */
 
 /* Shares out the taking of `need` host bytes and adds it to the plan: for the host up to
- * host_need, for the guest `other` beyond. */
-void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other);
+ * host_need, for the guest `other` beyond. When that is nothing, collects up to `ease` of what
+ * guests have free and do not miss. */
+void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other, uint64_t ease);
 
 /* ---- ksm.c ---- */
 

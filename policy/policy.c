@@ -108,7 +108,7 @@ static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t no
 	}
 	pol->host.now_us = tick->now_us;
 	tick->available = min_u64(available, tick->memory);
-	host_marks(&pol->config, tick->memory, &tick->marks);
+	host_state_marks(&pol->config, tick->memory, &tick->marks);
 }
 
 static void clamp_guest(const struct pol *pol, const struct pol_guest *in, struct now_guest *guest)
@@ -156,6 +156,22 @@ static void match_guests(struct pol *pol, const struct pol_host *host)
 	pol->n_past = pol->n_now = n;
 }
 
+/* Host memory the guest takes up, what its balloon returned meanwhile not set off. */
+static void follow_intake(const struct now_host *tick, struct now_guest *guest, uint64_t freed)
+{
+	struct guest_past *past = guest->past;
+	uint64_t rate = 0;
+
+	if (tick->dt_us >= 100 * MSEC) {
+		if (past->held)
+			rate = mul_div(sub_sat(add_sat(guest->held, freed), past->held), SEC,
+				       tick->dt_us);
+		past->intake = ewma(past->intake, rate, tick->dt_us,
+				    rate > past->intake ? 3 * SEC / 2 : 4 * SEC);
+	}
+	past->held = guest->held_known ? guest->held : 0;
+}
+
 /* Everything known of the guests; returns what their balloons freed since the last tick. */
 static uint64_t sense_guests(struct pol *pol)
 {
@@ -164,17 +180,21 @@ static uint64_t sense_guests(struct pol *pol)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 		struct guest_past *past = guest->past;
+		uint64_t freed;
 
 		if (!guest->usable) {
 			/* Left alone; its balloon's clock stands still meanwhile. */
 			past->progress_us = pol->tick.now_us;
 			past->actual = guest->actual;
+			past->held = past->intake = 0;
 			continue;
 		}
 		if (!past->met)
 			balloon_adopt(&pol->tick, guest);
 		guest_sense(&pol->config, &pol->tick, guest);
-		returned = add_sat(returned, balloon_follow(&pol->config, &pol->tick, guest));
+		freed = balloon_follow(&pol->config, &pol->tick, guest);
+		follow_intake(&pol->tick, guest, freed);
+		returned = add_sat(returned, freed);
 		guest_conclude(&pol->tick, guest);
 	}
 	return returned;
@@ -218,12 +238,15 @@ static void decide_balloons(struct pol *pol)
 
 	for (size_t i = 0; i < pol->n_now; i++)
 		if (pol->now[i].usable)
-			tick->coming = add_sat(tick->coming, balloon_coming(&pol->now[i]));
+			tick->coming =
+				add_sat(tick->coming, balloon_coming(&pol->now[i], tick->lead_us));
 	share_entitle(pol);
 	bound_liars(pol);
 	extra = give_decide(pol, &other);
 	need = sub_sat(add_sat(tick->need, extra), tick->coming);
-	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0);
+	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0,
+		    sub_sat(tick->ease, tick->coming));
+	give_comfort_decide(pol);
 	give_back_decide(pol);
 	give_plan(pol);
 }
@@ -238,7 +261,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	pol->plan.n_actions = 0;
 	begin_tick(pol, host, now_us);
 	match_guests(pol, host);
-	host_sense(pol, sense_guests(pol));
+	host_state_sense(pol, sense_guests(pol));
 	ksm_decide(pol, host);
 	decide_balloons(pol);
 	fill_views(pol);

@@ -172,6 +172,9 @@ enum pol_reason {
 	POL_WHY_NOT_HELD,    /* the host holds little of it: taking it would free nothing */
 	POL_WHY_NOT_ENOUGH,  /* brings less than is needed */
 	POL_WHY_TOO_SLOW,    /* works over minutes; the need is now */
+	/* A balloon again: */
+	POL_WHY_COLLECT, /* before the host is short: free in the guest, not missed, held by the
+			    host */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */

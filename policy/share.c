@@ -36,7 +36,7 @@ static uint64_t top_level(uint64_t most_bytes)
 static uint64_t entitled_at(const struct pol *pol, const struct now_guest *guest, uint64_t level)
 {
 	/* A guest whose numbers are not trusted counts as using all it has: no tax, no favour. */
-	uint64_t working_set = guest->trust == POL_TRUST_OK ? guest->past->ws : guest->memory;
+	uint64_t working_set = guest->trust == POL_TRUST_OK ? guest->past->ws_late : guest->memory;
 
 	return clamp_u64(size_at(&pol->config, level, guest->shares, working_set), guest->min,
 			 guest->memory);
