@@ -238,8 +238,8 @@ static int journal_load(struct undo *undo)
 			error = broken_add(undo, (unsigned int)undo->n_lines + 1);
 		if (error < 0)
 			return error;
-		if (!newline && write(undo->fd, "\n", 1) != 1) /* part it from the next line */
-			return -EIO;
+		if (!newline && ftruncate(undo->fd, p - text) < 0) /* the next line goes there */
+			return -errno;
 		p += n + 1;
 	}
 	return 0;

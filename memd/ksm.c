@@ -101,7 +101,7 @@ static int ksmd_open(int rootfd)
 
 		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
 			continue;
-		snprintf(path, sizeof(path), "proc/%s/stat", entry->d_name);
+		snprintf(path, sizeof(path), "proc/%d/stat", (int)strtol(entry->d_name, NULL, 10));
 		if (kfile_read(rootfd, path, stat, sizeof(stat)) < 0 || !strstr(stat, "(ksmd)"))
 			continue;
 		rest = stat_after_comm(stat);

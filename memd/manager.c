@@ -39,11 +39,11 @@ static const struct known {
 	{"earlyoom", "earlyoom", MANAGER_OOM, "nothing to do: it acts after memd has"},
 };
 
-static const struct known *known_find(int rootfd, const char *pid)
+static const struct known *known_find(int rootfd, pid_t pid)
 {
 	char path[64], comm[32];
 
-	snprintf(path, sizeof(path), "proc/%s/comm", pid);
+	snprintf(path, sizeof(path), "proc/%d/comm", (int)pid);
 	if (kfile_read(rootfd, path, comm, sizeof(comm)) < 0)
 		return NULL;
 	comm[strcspn(comm, "\n")] = '\0';
@@ -53,13 +53,13 @@ static const struct known *known_find(int rootfd, const char *pid)
 	return NULL;
 }
 
-static bool runs_as_root(int rootfd, const char *pid)
+static bool runs_as_root(int rootfd, pid_t pid)
 {
 	char path[64], status[4096];
 	const char *line;
 	int r;
 
-	snprintf(path, sizeof(path), "proc/%s/status", pid);
+	snprintf(path, sizeof(path), "proc/%d/status", (int)pid);
 	r = kfile_read(rootfd, path, status, sizeof(status));
 	if (r < 0 && r != -E2BIG)
 		return false;
@@ -83,17 +83,17 @@ int manager_scan(int rootfd, struct manager *ret_managers, size_t max)
 	TAKE_FD(fd);
 	while (n < max && (entry = readdir(dir))) {
 		const struct known *k;
+		pid_t pid;
 
 		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
 			continue;
-		k = known_find(rootfd, entry->d_name);
-		if (!k || seen[k - known] || !runs_as_root(rootfd, entry->d_name))
+		pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		k = known_find(rootfd, pid);
+		if (!k || seen[k - known] || !runs_as_root(rootfd, pid))
 			continue;
 		seen[k - known] = 1;
-		ret_managers[n++] = (struct manager){.pid = (pid_t)strtol(entry->d_name, NULL, 10),
-						     .name = k->name,
-						     .fields = k->fields,
-						     .advice = k->advice};
+		ret_managers[n++] = (struct manager){
+			.pid = pid, .name = k->name, .fields = k->fields, .advice = k->advice};
 	}
 	return (int)n;
 }
