@@ -182,6 +182,15 @@ static int scan_close(struct wire_conn *conn, bool array)
 	return --scan->depth == 0;
 }
 
+/* json-c also takes NaN and Infinity, which no other reader would understand if we repeated them.
+ */
+static int scan_literal(struct wire_conn *conn, char c)
+{
+	if (strchr(":,-+.0123456789eEtrufalsn", c) && (c != 'a' || conn->scan.before == 'f'))
+		return 0;
+	return refuse(conn, -EBADMSG, "JSON parse error, invalid keyword");
+}
+
 static void scan_string(struct scan *scan, char c)
 {
 	if (scan->escaped)
@@ -234,6 +243,7 @@ static int scan_byte(struct wire_conn *conn, char c)
 		r = scan_close(conn, c == ']');
 		break;
 	default:
+		r = scan_literal(conn, c);
 		break;
 	}
 	if (r == 0)
@@ -241,28 +251,69 @@ static int scan_byte(struct wire_conn *conn, char c)
 	return r;
 }
 
+/*
+ * Unicode 15 table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF. json-c's own
+ * check lets those through, and strings come back out of us in answers.
+ */
+static bool is_utf8(const char *text, size_t n)
+{
+	const unsigned char *p = (const void *)text;
+	const unsigned char *end = p + n;
+
+	while (p < end) {
+		unsigned char lowest = 0x80, highest = 0xbf;
+		unsigned int more = 0;
+
+		if (*p >= 0xc2 && *p <= 0xdf)
+			more = 1;
+		else if (*p >= 0xe0 && *p <= 0xef)
+			more = 2;
+		else if (*p >= 0xf0 && *p <= 0xf4)
+			more = 3;
+		else if (*p >= 0x80)
+			return false;
+		if (*p == 0xe0)
+			lowest = 0xa0;
+		else if (*p == 0xed)
+			highest = 0x9f;
+		else if (*p == 0xf0)
+			lowest = 0x90;
+		else if (*p == 0xf4)
+			highest = 0x8f;
+		for (p++; more; more--, p++) {
+			if (p == end || *p < lowest || *p > highest)
+				return false;
+			lowest = 0x80;
+			highest = 0xbf;
+		}
+	}
+	return true;
+}
+
 /* The complete object in[in_start, in_scanned). */
 static int parse_object(struct wire_conn *conn, json_object **ret_message)
 {
+	const char *text = conn->in + conn->in_start;
+	const size_t len = conn->in_scanned - conn->in_start;
 	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX + 1);
-	json_object *message;
-	int flags = JSON_TOKENER_VALIDATE_UTF8;
-	enum json_tokener_error error;
+	json_object *message = NULL;
+	const char *why = NULL;
 
 	if (!tokener)
 		return -ENOMEM;
-	if (!conn->scan.single_quotes)
-		flags |= JSON_TOKENER_STRICT;
-	json_tokener_set_flags(tokener, flags);
-	message = json_tokener_parse_ex(tokener, conn->in + conn->in_start,
-					(int)(conn->in_scanned - conn->in_start));
-	error = json_tokener_get_error(tokener);
+	json_tokener_set_flags(tokener, conn->scan.single_quotes ? 0 : JSON_TOKENER_STRICT);
+	if (!is_utf8(text, len)) {
+		why = "invalid UTF-8";
+	} else {
+		message = json_tokener_parse_ex(tokener, text, (int)len);
+		if (!json_object_is_type(message, json_type_object))
+			why = json_tokener_error_desc(json_tokener_get_error(tokener));
+	}
 	json_tokener_free(tokener);
 	consume(conn);
-	if (error != json_tokener_success || !json_object_is_type(message, json_type_object)) {
+	if (why) {
 		json_object_put(message);
-		snprintf(conn->why, sizeof(conn->why), "JSON parse error, %s",
-			 json_tokener_error_desc(error));
+		snprintf(conn->why, sizeof(conn->why), "JSON parse error, %s", why);
 		return -EBADMSG;
 	}
 	*ret_message = message;
