@@ -285,7 +285,7 @@ image_layer() {
 	local dir=$1 tmp=$1.tmp.$$
 	shift
 	[[ ! -d $dir ]] || return 0
-	rm -rf "$dir".tmp.*
+	rm -rf --one-file-system "$dir".tmp.*
 	mkdir -p "$tmp"
 	# A function tested by || runs without errexit, so it gets a shell of its own.
 	(
@@ -293,7 +293,7 @@ image_layer() {
 		"$@" "$tmp"
 	) &
 	if ! wait $!; then
-		rm -rf "$tmp"
+		rm -rf --one-file-system "$tmp"
 		lab_die "building ${dir##*/} failed"
 	fi
 	mv -T "$tmp" "$dir"

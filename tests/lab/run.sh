@@ -122,7 +122,10 @@ run_directory() {
 }
 
 run_kill() {
-	[[ -z ${RUN_PID:-} ]] || kill -KILL "$RUN_PID" 2>/dev/null || true
+	[[ -n ${RUN_PID:-} ]] || return 0
+	kill -KILL "$RUN_PID" 2>/dev/null || true
+	wait "$RUN_PID" 2>/dev/null || true
+	RUN_PID=
 }
 
 run_cleanup() {
@@ -130,10 +133,9 @@ run_cleanup() {
 	[[ -z ${RUN_DIR:-} ]] || rm -rf "$RUN_DIR"
 }
 
-# The last line of the control file with WORD first, or nothing.
+# What the last line of the control file that begins with WORD says after it.
 run_control() {
-	awk -v word="$1" '$1 == word { last = $2 } END { if (last != "") print last }' \
-		"$RUN_DIR/control" 2>/dev/null
+	sed -n "s/^$1 //p" "$RUN_DIR/control" | tail -n 1
 }
 
 run_console_end() {
@@ -141,7 +143,7 @@ run_console_end() {
 	tr -d '\r' <"$RUN_DIR/console" | tail -n "${1:-40}" | sed 's/^/  | /' >&2
 }
 
-# Waits for the emulator's end and sets RUN_VERDICT to ended, fault, timeout or off.
+# Waits for the emulator's end and sets RUN_VERDICT to ended, fault, timeout, failed (set-up) or off (by COMMAND).
 run_watch() {
 	local start=$SECONDS heard=$SECONDS size=0 now_size limit
 	limit=$((RUN_TIMEOUT_S + RUN_BOOT_S))
@@ -162,13 +164,13 @@ run_watch() {
 		fi
 	done
 	run_kill
-	wait "$RUN_PID" 2>/dev/null || true
-	RUN_PID=
 	RUN_STATUS=$(run_control exit)
 	[[ -z $RUN_VERDICT ]] || return 0
 	if [[ -n $RUN_STATUS ]]; then
 		RUN_VERDICT=ended
 		! grep -qx timeout "$RUN_DIR/control" || RUN_VERDICT=timeout
+	elif RUN_REASON=$(run_control fail) && [[ -n $RUN_REASON ]]; then
+		RUN_VERDICT=failed
 	elif RUN_REASON=$(grep -aEom1 "$RUN_FAULT_PATTERN" "$RUN_DIR/console"); then
 		RUN_VERDICT=fault RUN_REASON=${RUN_REASON%$'\r'}
 	elif grep -aqE 'reboot: (Power down|Restarting|System halted)' "$RUN_DIR/console"; then
@@ -176,6 +178,12 @@ run_watch() {
 	else
 		RUN_VERDICT=fault RUN_REASON="the emulator stopped without a word"
 	fi
+}
+
+# Follows FILE of this run until the emulator has ended. A reader that has gone stops it silently.
+run_relay() {
+	exec setpriv --pdeathsig KILL \
+		tail -qs 0.2 --pid="$RUN_PID" -c +1 -f "$RUN_DIR/$1" 2>/dev/null
 }
 
 # One boot of the emulated host.
@@ -190,9 +198,9 @@ run_once() {
 	# The emulator dies with us even if we are killed; the relays end with the emulator.
 	TMPDIR=$RUN_DIR setpriv --pdeathsig KILL "${RUN_QEMU[@]}" </dev/null >"$RUN_DIR/qemu" 2>&1 &
 	RUN_PID=$!
-	tail -qs 0.2 --pid="$RUN_PID" -c +1 -f "$RUN_DIR/stdout" 2>/dev/null &
+	run_relay stdout &
 	relays+=($!)
-	tail -qs 0.2 --pid="$RUN_PID" -c +1 -f "$RUN_DIR/stderr" >&2 2>/dev/null &
+	run_relay stderr >&2 &
 	relays+=($!)
 	run_watch
 	for relay in "${relays[@]}"; do
@@ -246,6 +254,11 @@ run_main() {
 		lab_say "COMMAND was stopped at its time limit of $RUN_TIMEOUT_S s"
 		run_console_end 15
 		exit "$LAB_EXIT_TIMEOUT"
+		;;
+	failed)
+		lab_say "the emulated host could not be set up: $RUN_REASON"
+		run_console_end
+		exit "$LAB_EXIT_LAB"
 		;;
 	off)
 		lab_say "COMMAND turned the emulated host off"

@@ -9,7 +9,7 @@
 # Prints the libraries, as paths, that the programs given need.
 stage_libraries() {
 	# ldd runs the loader only; a static or foreign file makes it fail, which is fine.
-	ldd "$@" 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u
+	{ ldd "$@" 2>/dev/null || true; } | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u
 }
 
 # Fills DIR with bin/, tests/, lib/ and the file `command` that runs COMMAND.
@@ -36,8 +36,8 @@ stage_fill() {
 			grep -qxF "$name" "$IMAGE/base/host.libs" || cp -L "$library" "$dir/lib/$name"
 		done
 	fi
-	cp "$LAB_DIR/host-init" "$dir/host-init"
-	chmod 755 "$dir/host-init"
+	install -m 755 "$LAB_DIR/host-init" "$dir/host-init"
+	install -m 755 "$LAB_DIR/qemu-debian" "$dir/bin/qemu-debian"
 	{
 		echo '#!/bin/bash'
 		printf '%q ' "$@"
