@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Processes captured in the lab (QEMU with each kind of memory), broken ones, and live ones. */
+#include "tests/unit/tree.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "common/cleanup.h"
+#include "common/size.h"
+#include "memd/footprint.h"
+
+#define KVM_PRIVATE 217 /* -accel kvm, memory-backend-ram */
+#define KVM_SHARED  218 /* memory-backend-memfd share=on */
+#define KVM_HUGETLB 219 /* hugetlb=on */
+#define TCG_PRIVATE 220 /* -accel tcg, a code buffer of 1 GiB beside the RAM */
+#define STAT_BEGIN  "(x) S 1 1 1 0 -1 0 0 0 0 0 "
+
+static struct footprint full(int rootfd, pid_t pid)
+{
+	struct footprint f;
+
+	assert_int_equal(footprint_full(rootfd, pid, &f), 0);
+	assert_true(f.full);
+	return f;
+}
+
+static void quick_numbers(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f;
+
+	assert_int_equal(footprint_quick(rootfd, KVM_HUGETLB, &f), 0);
+	assert_int_equal(f.starttime, 985);
+	assert_int_equal(f.cpu_us, (68 + 145) * (1000000 / sysconf(_SC_CLK_TCK)));
+	assert_int_equal(f.hugetlb_bytes, 131072 * KIB);
+	assert_int_equal(f.resident_bytes, (49500 + 131072) * KIB);
+	assert_int_equal(f.swapped_bytes, 0);
+	assert_int_equal(f.shared_bytes, 0);
+	assert_int_equal(f.ksm_merging_bytes, 28 * 4096);
+	assert_int_equal(f.ksm_zero_bytes, 22 * 4096);
+	assert_int_equal(f.ksm_rmap_bytes, 28 * 64);
+	assert_false(f.full);
+	assert_false(pol_has(f.anon_huge_bytes));
+	assert_false(pol_has(f.mergeable_bytes));
+	assert_false(pol_has(f.node_bytes[0]));
+	assert_int_equal(footprint_quick(rootfd, KVM_SHARED, &f), 0);
+	assert_int_equal(f.shared_bytes, 262144 * KIB);
+}
+
+static void private_memory(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = full(rootfd, KVM_PRIVATE);
+
+	assert_int_equal(f.mergeable_bytes, 264192 * KIB);
+	assert_int_equal(f.anon_huge_bytes, 10240 * KIB);
+	assert_true(f.mergeable);
+	assert_string_equal(f.mergeable_reason, "");
+	tree_set(&tree, "sys/kernel/mm/ksm/run", "0\n");
+	f = full(rootfd, KVM_PRIVATE);
+	assert_true(f.mergeable); /* it could, should KSM run */
+	assert_contains(f.mergeable_reason, "run is 0");
+	tree_remove(&tree, "sys/kernel/mm/ksm");
+	f = full(rootfd, KVM_PRIVATE);
+	assert_false(f.mergeable);
+	assert_contains(f.mergeable_reason, "no KSM");
+}
+
+static void shared_memory(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = full(rootfd, KVM_SHARED);
+
+	assert_int_equal(f.mergeable_bytes, 2048 * KIB); /* QEMU's own odds and ends */
+	assert_int_equal(f.ram_bytes, (262144 + 2048) * KIB);
+	assert_false(f.mergeable);
+	assert_contains(f.mergeable_reason, "256 MiB is shared memory");
+}
+
+static void hugetlb_memory(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = full(rootfd, KVM_HUGETLB);
+
+	assert_false(f.mergeable);
+	assert_contains(f.mergeable_reason, "128 MiB is hugetlb");
+	/* 64 huge pages count in full on their node */
+	assert_true(f.node_bytes[0] > 131072 * KIB && f.node_bytes[0] < f.resident_bytes);
+	assert_int_equal(f.node_bytes[1], 0);
+	assert_int_equal(f.node_bytes[POL_NODES_MAX - 1], 0);
+}
+
+/* The code buffer is neither guest memory nor a reason. */
+static void tcg_memory(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = full(rootfd, TCG_PRIVATE);
+
+	assert_int_equal(f.mergeable_bytes, 264192 * KIB);
+	assert_true(f.ram_bytes < 512 * MIB);
+	assert_true(f.mergeable);
+	assert_string_equal(f.mergeable_reason, "");
+	assert_int_equal(footprint_is_kvm(rootfd, TCG_PRIVATE), 0);
+	assert_int_equal(footprint_is_kvm(rootfd, KVM_PRIVATE), 1);
+	assert_int_equal(footprint_is_kvm(rootfd, 4242), -ESRCH);
+}
+
+static void old_kernel(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.1");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = full(rootfd, 177);
+
+	/* ksm_stat has the rmap items only; the merging pages have a file of their own */
+	assert_int_equal(f.ksm_rmap_bytes, 66097 * 64);
+	assert_int_equal(f.ksm_merging_bytes, 66069ULL * 4096);
+	assert_false(pol_has(f.ksm_zero_bytes));
+	/* merged pages stay resident, and on the node they were bound to */
+	assert_int_equal(f.resident_bytes, 309876 * KIB);
+	assert_int_equal(f.node_bytes[1], 268431360);
+	assert_int_equal(f.node_bytes[0], 41476096);
+	assert_string_equal(f.mergeable_reason, "");
+
+	f = full(rootfd, 178); /* mem-merge=off */
+	assert_int_equal(f.mergeable_bytes, 0);
+	assert_false(f.mergeable);
+	assert_contains(f.mergeable_reason, "not marked mergeable");
+}
+
+static void gone_or_going(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f = {.resident_bytes = 42};
+
+	assert_int_equal(footprint_quick(rootfd, 4242, &f), -ESRCH);
+	assert_int_equal(footprint_full(rootfd, 4242, &f), -ESRCH);
+	tree_set(&tree, "proc/4242/stat",
+		 "4242 (x) Z 1 1 1 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 9 0 0\n");
+	assert_int_equal(footprint_quick(rootfd, 4242, &f), -ESRCH);
+	/* exiting: the memory is gone, the process not yet */
+	tree_set(&tree, "proc/4242/stat",
+		 "4242 (x) S 1 1 1 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 9 0 0\n");
+	tree_set(&tree, "proc/4242/status", "Name:\tx\nState:\tS (sleeping)\nThreads:\t1\n");
+	assert_int_equal(footprint_quick(rootfd, 4242, &f), -ESRCH);
+	/* it went between status and smaps, or exits now */
+	tree_set(&tree, "proc/4242/status", "Name:\tx\nState:\tS (sleeping)\nVmRSS:\t7 kB\n");
+	assert_int_equal(footprint_full(rootfd, 4242, &f), -ESRCH);
+	tree_set(&tree, "proc/4242/smaps", "");
+	assert_int_equal(footprint_full(rootfd, 4242, &f), -ESRCH);
+	assert_int_equal(f.resident_bytes, 42);
+	assert_int_equal(footprint_quick(rootfd, 4242, &f), 0);
+	assert_int_equal(f.resident_bytes, 7 * KIB);
+	assert_false(pol_has(f.swapped_bytes));
+	assert_false(pol_has(f.ksm_merging_bytes));
+}
+
+/* A process chooses its own name. */
+static void odd_names(void **state)
+{
+	static const char *const comms[] = {"a b", ")", "(((", "a) Z 1 1 1", ") R (", "x\n) Z 1"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(comms); i++) {
+		AUTO_TREE struct tree tree = tree_new(NULL);
+		AUTO_FD int rootfd = tree_rootfd(&tree);
+		struct footprint f;
+		char stat[256];
+
+		snprintf(stat, sizeof(stat),
+			 "7 (%s) S 1 1 1 0 -1 0 0 0 0 0 3 4 0 0 20 0 1 0 99 0 0\n", comms[i]);
+		tree_set(&tree, "proc/7/stat", stat);
+		tree_set(&tree, "proc/7/status", "Name:\tx\nState:\tS\nVmRSS:\t7 kB\n");
+		assert_int_equal(footprint_quick(rootfd, 7, &f), 0);
+		assert_int_equal(f.starttime, 99);
+		assert_int_equal(f.cpu_us, 7 * (1000000 / sysconf(_SC_CLK_TCK)));
+	}
+}
+
+static void garbage(void **state)
+{
+	static const char *const stats[] = {"",
+					    "7",
+					    "7 (x",
+					    "7 (x)",
+					    "7 (x) S",
+					    "7 " STAT_BEGIN "x y",
+					    "7 " STAT_BEGIN "1 2 0 0 20 0 1 0"};
+	static const char *const statuses[] = {"", "VmRSS", "Name:\tx\nState:\tS\nVmRSS:\tmuch\n",
+					       "Name:\tx\nState:\tS\nVmRSS:\t-4 kB\n"};
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	char smaps[200 * 1024];
+	struct footprint f;
+
+	for (size_t i = 0; i < ARRAY_SIZE(stats); i++) {
+		tree_set(&tree, "proc/217/stat", stats[i]);
+		assert_int_equal(footprint_quick(rootfd, KVM_PRIVATE, &f), -EIO);
+	}
+	tree_set(&tree, "proc/217/stat", "7 " STAT_BEGIN "1 2 0 0 20 0 1 0 5 0 0\n");
+	for (size_t i = 0; i < ARRAY_SIZE(statuses); i++) {
+		tree_set(&tree, "proc/217/status", statuses[i]);
+		assert_int_equal(footprint_quick(rootfd, KVM_PRIVATE, &f), -EIO);
+	}
+	tree_set(&tree, "proc/217/status", "Name:\tx\nState:\tS\nVmRSS:\t7 kB\nVmSwap:\tx kB\n");
+	tree_set(&tree, "proc/217/ksm_stat",
+		 "ksm_rmap_items -1\nksm_merging_pages 99999999999999999999\nksm_zero_pages x\n");
+	tree_remove(&tree, "proc/217/ksm_merging_pages");
+	assert_int_equal(footprint_quick(rootfd, KVM_PRIVATE, &f), 0);
+	assert_false(pol_has(f.swapped_bytes));
+	assert_false(pol_has(f.ksm_rmap_bytes));
+	assert_false(pol_has(f.ksm_merging_bytes));
+	assert_false(pol_has(f.ksm_zero_bytes));
+
+	memset(smaps, 'A', sizeof(smaps));
+	tree_set_bytes(&tree, "proc/217/smaps", smaps, sizeof(smaps));
+	assert_int_equal(footprint_full(rootfd, KVM_PRIVATE, &f), -EIO);
+	/* a mapping that ends before it begins, a flag line before any mapping, one without flags
+	 */
+	tree_set(&tree, "proc/217/smaps",
+		 "VmFlags: mg ht\nAnonHugePages: 4 kB\n9000-1000 rw-p 0 00:00 0\nVmFlags: mg\n"
+		 "100000-4100000 rw-p 00000000 00:00 0\n");
+	tree_set(&tree, "proc/217/numa_maps",
+		 "1000 default N0=5 N99=7 N1=x N=3 kernelpagesize_kB=4\n\n2000 default N1=1\n");
+	f = full(rootfd, KVM_PRIVATE);
+	assert_int_equal(f.mergeable_bytes, 0);
+	assert_int_equal(f.anon_huge_bytes, 0);
+	assert_int_equal(f.ram_bytes, 64 * MIB);
+	assert_int_equal(f.node_bytes[0], 5 * 4096);
+	assert_int_equal(f.node_bytes[1], 0);	  /* pages of unknown size */
+	tree_remove(&tree, "proc/217/numa_maps"); /* no CONFIG_NUMA */
+	assert_false(pol_has(full(rootfd, KVM_PRIVATE).node_bytes[0]));
+}
+
+/* ---- live ---- */
+
+/* A child that holds memory as told, ready when this returns. */
+static pid_t holder(size_t private_bytes, size_t merge_bytes, size_t shared_bytes)
+{
+	int ready[2];
+	char c;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		size_t total = private_bytes + merge_bytes;
+		char *p = mmap(NULL, total + MIB, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *s = shared_bytes ? mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE,
+					      MAP_SHARED | MAP_ANONYMOUS, -1, 0)
+				       : NULL;
+
+		madvise(p, total + MIB, MADV_NOHUGEPAGE);
+		if (merge_bytes)
+			madvise(p, merge_bytes, MADV_MERGEABLE);
+		for (size_t i = 0; i < total; i += 4096)
+			p[i] = (char)(i / 4096 + 1);
+		for (size_t i = 0; i < shared_bytes; i += 4096)
+			s[i] = 1;
+		if (write(ready[1], "r", 1) == 1)
+			pause();
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void live_process(void **state)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY);
+	pid_t pid = holder(0, 48 * MIB, 96 * MIB);
+	struct footprint f, q;
+	uint64_t on_nodes = 0;
+	int status;
+
+	assert_int_equal(footprint_quick(rootfd, pid, &q), 0);
+	f = full(rootfd, pid);
+	assert_true(q.resident_bytes >= 144 * MIB && q.resident_bytes < 200 * MIB);
+	assert_int_equal(q.shared_bytes, 96 * MIB);
+	assert_true(f.starttime > 0 && f.starttime == q.starttime);
+	if (access("/sys/kernel/mm/ksm/run", F_OK) == 0) {
+		assert_int_equal(f.mergeable_bytes, 48 * MIB);
+		assert_true(f.mergeable);
+	}
+	assert_true(strlen(f.mergeable_reason) > 0); /* KSM is off, or two thirds are shared */
+	for (size_t i = 0; i < POL_NODES_MAX && pol_has(f.node_bytes[i]); i++)
+		on_nodes += f.node_bytes[i];
+	if (pol_has(f.node_bytes[0]))
+		assert_true(on_nodes >= 144 * MIB && on_nodes <= f.resident_bytes + 4 * MIB);
+	assert_int_equal(footprint_is_kvm(rootfd, pid), 0);
+
+	kill(pid, SIGKILL);
+	siginfo_t info;
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_int_equal(footprint_quick(rootfd, pid, &q), -ESRCH); /* a zombie */
+	assert_int_equal(footprint_full(rootfd, pid, &q), -ESRCH);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(footprint_quick(rootfd, pid, &q), -ESRCH);
+}
+
+static void live_unmarked(void **state)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY);
+	pid_t pid = holder(64 * MIB, 0, 0);
+	struct footprint f = full(rootfd, pid);
+
+	assert_int_equal(f.mergeable_bytes, 0);
+	assert_false(f.mergeable);
+	if (access("/sys/kernel/mm/ksm/run", F_OK) == 0)
+		assert_contains(f.mergeable_reason, "not marked mergeable");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(quick_numbers), cmocka_unit_test(private_memory),
+		cmocka_unit_test(shared_memory), cmocka_unit_test(hugetlb_memory),
+		cmocka_unit_test(tcg_memory),	 cmocka_unit_test(old_kernel),
+		cmocka_unit_test(gone_or_going), cmocka_unit_test(odd_names),
+		cmocka_unit_test(garbage),	 cmocka_unit_test(live_process),
+		cmocka_unit_test(live_unmarked),
+	};
+
+	return cmocka_run_group_tests_name("memd_footprint", tests, NULL, NULL);
+}
