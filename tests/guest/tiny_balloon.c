@@ -123,7 +123,7 @@ void balloon_poll(void)
 	if (!resize(target))
 		return;
 	starved = held != target;
-	print("OK balloon actual=%u target=%u%s\n", held, (uint64_t)target,
+	print("OK target actual=%u target=%u%s\n", held, (uint64_t)target,
 	      starved ? " out of pages" : "");
 }
 
@@ -191,7 +191,7 @@ void balloon_command(const char *what, char *args)
 		virtio_config_set(&balloon, CONFIG_POISON, (uint32_t)n);
 		print("OK poison value=0x%x\n", (uint64_t)virtio_config(&balloon, CONFIG_POISON));
 	} else {
-		print("OK info balloon held=%u target=%u features=0x%x irqs=%u\n", held,
+		print("OK balloon held=%u target=%u features=0x%x irqs=%u\n", held,
 		      (uint64_t)virtio_config(&balloon, CONFIG_NUM_PAGES),
 		      (uint64_t)balloon.features, irq_pins[balloon.pin]);
 	}
