@@ -107,7 +107,21 @@ $(O)/tests/unit/memctl_%: $(O)/obj/tests/unit/memctl_%.o $(O)/libmemctl.a $(O)/l
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(MEMCTL_LIBS)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT))
-tests: $(UNIT_BIN)
+
+# Fuzz targets with the plain compiler and a main() that replays files: $(O)/fuzz-replay/ROOM_NOUN.
+define replay
+$(O)/fuzz-replay/$(1)_%: $(O)/obj/tests/fuzz/$(1)_%.o $(O)/obj/tests/fuzz/replay.o $(addprefix $(O)/lib,$(addsuffix .a,$(2)))
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ $(3)
+endef
+$(eval $(call replay,common,common,$$(JSON_LIBS)))
+$(eval $(call replay,policy,policy common,))
+$(eval $(call replay,vmm,vmm common,$$(VMM_LIBS)))
+$(eval $(call replay,memd,memd policy common,$$(MEMD_LIBS)))
+REPLAY_BIN := $(patsubst tests/fuzz/%.c,$(O)/fuzz-replay/%,$(sort $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c))))
+
+tests: $(UNIT_BIN) $(REPLAY_BIN)
 .SECONDARY:
 
 # What runs inside guests: freestanding (tiny) or static (the rest), never sanitized.
@@ -151,7 +165,7 @@ format:
 
 # Fuzzers run SECONDS each from their corpora; `make check` replays the corpora.
 SECONDS_EACH ?= 60
-FUZZ := $(sort $(wildcard tests/fuzz/*.c))
+FUZZ := $(sort $(filter-out %/replay.c,$(wildcard tests/fuzz/*.c)))
 $(O)/fuzz/%: tests/fuzz/%.c $(COMMON) $(POLICY) $(VMM) $(MEMD)
 	@mkdir -p $(@D)
 	$(call say,FUZZ,$@)
