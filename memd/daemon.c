@@ -96,6 +96,26 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 	return true;
 }
 
+/*
+ * Right after the start guests are still being asked what they are. To decide without them would
+ * be to decide that there are none; one that hangs delays this by its deadline only.
+ */
+static bool is_settled(struct daemon *daemon, uint64_t now_us)
+{
+	if (daemon->settled)
+		return true;
+	daemon->settled = now_us - daemon->start_us >
+			  daemon->config->guest_timeout_us + daemon->config->tick_us;
+	if (!daemon->settled && daemon->ticks > 0) {
+		daemon->settled = true;
+		for (size_t i = 0; i < daemon->guests.n; i++)
+			if (daemon->guests.v[i]->phase == GUEST_GREETING ||
+			    daemon->guests.v[i]->phase == GUEST_SETUP)
+				daemon->settled = false;
+	}
+	return daemon->settled;
+}
+
 static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 {
 	const struct pol_plan *plan = NULL;
@@ -208,7 +228,7 @@ static void finish_tick(struct daemon *daemon)
 	sd_event_source_set_enabled(daemon->grace, SD_EVENT_OFF);
 	if (now_us - daemon->managers_us >= MANAGERS_EVERY_US)
 		daemon_look_around(daemon, now_us);
-	if (sense(daemon, now_us))
+	if (sense(daemon, now_us) && is_settled(daemon, now_us))
 		decide_and_act(daemon, now_us);
 	survey_next(daemon);
 	daemon->ticks++;

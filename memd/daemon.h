@@ -56,7 +56,8 @@ struct daemon {
 	struct savings savings;
 	enum pol_state state;
 	uint64_t need_bytes, high_bytes;
-	bool sensed; /* at least once */
+	bool sensed;  /* at least once */
+	bool settled; /* the guests of the start have said what they are */
 
 	sd_event_source *timer, *grace, *psi;
 	int psi_fd;
