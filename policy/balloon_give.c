@@ -200,7 +200,6 @@ void give_back_decide(struct pol *pol)
 	if (!past->plenty_step)
 		past->plenty_step = max_u64(missing / PLENTY_TICKS, 4 * MIB);
 	budget = sub_sat(pol->tick.available, add_sat(pol->tick.marks.plenty, unused));
-	budget = min_u64(budget, past->plenty_step);
 	for (size_t i = 0; i < pol->n_now && budget; i++) {
 		struct now_guest *guest = &pol->now[i];
 		uint64_t lacks = missing_of(guest), least = balloon_least(guest);
@@ -253,6 +252,6 @@ void give_plan(struct pol *pol)
 		action->from = pol_has(guest->in->target_bytes) ? guest->in->target_bytes
 								: guest->past->target_before;
 		action->to = guest->release;
-		balloon_ask(&pol->tick, guest, guest->release);
+		/* It is the target already, and what made it so stays known. */
 	}
 }

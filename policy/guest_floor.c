@@ -108,9 +108,11 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 	return POL_TRUST_OK;
 }
 
-/* A later sample than the last one used? Ages are coarse (QEMU tells whole seconds), values are
- * not. */
-static bool is_new_sample(struct guest_past *past, const struct pol_guest *in)
+/*
+ * A later sample than the last one used? Ages are coarse (QEMU tells whole seconds), so a change of
+ * values counts too.
+ */
+static bool is_new_sample(struct guest_past *past, const struct pol_guest *in, uint64_t now_us)
 {
 	const uint64_t stat[5] = {
 		[STAT_TOTAL] = in->stat_total_bytes,
@@ -121,12 +123,15 @@ static bool is_new_sample(struct guest_past *past, const struct pol_guest *in)
 				  in->stat_major_faults + in->stat_oom_kills +
 				  in->stat_alloc_stalls,
 	};
-	bool changed = !past->sampled;
+	uint64_t sent_us = sub_sat(now_us, in->stat_age_us);
+	bool changed = !past->sampled || sent_us >= past->sent_us + 900 * MSEC;
 
 	for (unsigned int i = 0; i < 5; i++) {
 		changed |= past->stat[i] != stat[i];
 		past->stat[i] = stat[i];
 	}
+	if (changed)
+		past->sent_us = sent_us;
 	return changed;
 }
 
@@ -202,7 +207,7 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 			  struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
-	bool fresh = is_new_sample(past, guest->in), held = false;
+	bool fresh = is_new_sample(past, guest->in, tick->now_us), held = false;
 	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0;
 
 	follow_working_set(tick, guest, fresh, since_us);

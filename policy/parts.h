@@ -192,8 +192,9 @@ struct guest_past {
 	/* its own numbers */
 	bool sampled;
 	uint64_t lies_since_us; /* 0: not lying */
-	uint64_t sample_us;
-	uint64_t stat[5]; /* total, free, available, cache, and a digest of the counters */
+	uint64_t sample_us;	/* when the latest new sample was seen, */
+	uint64_t sent_us;	/* and when the guest sent it */
+	uint64_t stat[5];	/* total, free, available, cache, and a digest of the counters */
 	uint64_t swap_in, swap_out, faults, ooms, stalls;
 	uint64_t used, used_then; /* latest sample, and the guest's size then */
 	uint64_t ws_fast, ws_slow;

@@ -54,8 +54,9 @@ void share_entitle(struct pol *pol)
 		held = add_sat(held, guest->held);
 		top = max_u64(top, guest->memory);
 	}
-	/* What guests have and what is left, less what the host wants free. */
-	divide = sub_sat(add_sat(held, pol->tick.available), pol->tick.marks.goal);
+	/* All that guests have and that is left. What the host wants free is not set off: a share
+	 * is what a guest may claim when it must, and then the host's comfort comes second. */
+	divide = add_sat(held, pol->tick.available);
 	high = top_level(top);
 	while (high - low > PRECISION) {
 		uint64_t level = low + (high - low) / 2, sum = 0;

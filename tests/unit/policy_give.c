@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Whom memory is given to, how much, in what order, and who pays for it. */
+#include "tests/unit/policy_scene.h"
+
+#define RESERVE (256 * MIB)
+
+/* A guest of 2 GiB squeezed to `actual`, with `available` left. */
+static void squeeze(struct scene *s, uint64_t id, uint64_t actual, uint64_t available)
+{
+	struct pol_guest *g = scene_find(s, id);
+
+	g->actual_bytes = actual;
+	g->resident_bytes = actual;
+	g->stat_total_bytes = actual - 40 * MIB;
+	g->stat_available_bytes = available;
+	g->stat_free_bytes = available / 2;
+	g->stat_cache_bytes = available / 2;
+}
+
+static void open_squeezed(struct scene *s, size_t n, uint64_t host_available)
+{
+	scene_open(s, n);
+	for (size_t i = 0; i < n; i++)
+		squeeze(s, i + 1, GIB, 400 * MIB);
+	s->host.available_bytes = host_available;
+	scene_run(s, 20);
+}
+
+static const struct pol_action *oom(struct scene *s, uint64_t id)
+{
+	scene_find(s, id)->stat_oom_kills++;
+	scene_step(s);
+	return scene_action(s, id);
+}
+
+static void test_trouble_gives_four_steps_at_once(void **state)
+{
+	struct scene s;
+	const struct pol_action *a;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	a = oom(&s, 1);
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_TROUBLE);
+	assert_int_equal(a->to, min_u64(GIB + 4 * s.config.step_bytes, 2 * GIB));
+	assert_int_equal(a->gain_bytes, 0);
+	assert_true(scene_view(&s, 1)->trouble);
+	scene_close(&s);
+}
+
+/* Whatever the state, as long as the host has any. */
+static void test_trouble_is_served_in_every_state(void **state)
+{
+	static const uint64_t available[] = {1200, 500, 300, 150, 90};
+
+	for (size_t i = 0; i < sizeof(available) / sizeof(available[0]); i++) {
+		struct scene s;
+		const struct pol_action *a;
+
+		open_squeezed(&s, 1, available[i] * MIB);
+		a = oom(&s, 1);
+		assert_non_null(a);
+		assert_int_equal(a->reason, POL_WHY_TROUBLE);
+		assert_true(a->to > GIB);
+		assert_true(a->to - a->from <= available[i] * MIB);
+		scene_close(&s);
+	}
+}
+
+static void test_nothing_is_taken_for_a_time_after_trouble(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 1);
+	s.obey = true;
+	s.host.available_bytes = 1300 * MIB;
+	scene_settle(&s);
+	oom(&s, 1);
+	s.host.available_bytes = 600 * MIB;
+	for (uint64_t t = 0; t + 2 * SEC < s.config.trouble_hold_us; t += SEC) {
+		scene_step(&s);
+		assert_null(scene_action(&s, 1));
+	}
+	scene_run(&s, 5);
+	assert_true(s.guests[0].actual_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
+/* A host in need is not hostage to a hold: what is beyond twice the reserve can be had. */
+static void test_hold_leaves_twice_the_reserve_when_the_host_is_in_need(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 1);
+	s.obey = true;
+	s.host.available_bytes = 1300 * MIB;
+	scene_settle(&s);
+	oom(&s, 1);
+	for (int t = 0; t < 60; t++) {
+		s.host.available_bytes = 200 * MIB;
+		scene_step(&s);
+	}
+	assert_in_range(s.guests[0].actual_bytes, 600 * MIB + 2 * RESERVE,
+			600 * MIB + 2 * RESERVE + 16 * MIB);
+	scene_close(&s);
+}
+
+static void test_guest_below_its_reserve_is_given(void **state)
+{
+	struct scene s;
+	const struct pol_action *a;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	squeeze(&s, 1, s.guests[0].actual_bytes, 150 * MIB);
+	scene_step(&s);
+	a = scene_action(&s, 1);
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_GUEST_NEEDS);
+	/* Twice its reserve, and more because it grows. */
+	assert_true(a->to >= GIB + 2 * RESERVE - 150 * MIB);
+	scene_close(&s);
+}
+
+/* The faster it grows, the earlier and the more. */
+static void test_growing_guest_is_given_early(void **state)
+{
+	struct scene s;
+	uint64_t slow;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	squeeze(&s, 1, GIB, 380 * MIB);
+	scene_step(&s);
+	assert_null(scene_action(&s, 1));
+	squeeze(&s, 1, GIB, 280 * MIB);
+	scene_step(&s);
+	assert_non_null(scene_action(&s, 1));
+	slow = scene_action(&s, 1)->to;
+	scene_close(&s);
+
+	open_squeezed(&s, 1, 2 * GIB);
+	squeeze(&s, 1, GIB, 200 * MIB);
+	scene_step(&s);
+	assert_non_null(scene_action(&s, 1));
+	assert_true(scene_action(&s, 1)->to > slow);
+	scene_close(&s);
+}
+
+static void test_what_is_on_its_way_is_not_given_twice(void **state)
+{
+	struct scene s;
+	uint64_t target;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	squeeze(&s, 1, GIB, 150 * MIB);
+	scene_step(&s);
+	target = s.guests[0].target_bytes;
+	assert_true(target > GIB);
+	scene_run(&s, 4);
+	assert_int_equal(s.guests[0].target_bytes, target);
+	scene_close(&s);
+}
+
+static void test_grants_stay_below_what_is_free(void **state)
+{
+	struct scene s;
+	uint64_t given = 0;
+
+	open_squeezed(&s, 6, 900 * MIB);
+	for (uint64_t id = 1; id <= 6; id++)
+		scene_find(&s, id)->stat_oom_kills++;
+	scene_step(&s);
+	for (size_t i = 0; i < s.plan->n_actions; i++)
+		given += sub_sat(s.plan->actions[i].to, s.plan->actions[i].from);
+	assert_in_range(given, 800 * MIB, 900 * MIB);
+	/* and the next tick does not spend the same bytes again */
+	for (uint64_t id = 1; id <= 6; id++)
+		scene_find(&s, id)->stat_oom_kills++;
+	scene_step(&s);
+	for (size_t i = 0; i < s.plan->n_actions; i++)
+		given += sub_sat(s.plan->actions[i].to, s.plan->actions[i].from);
+	assert_true(given <= 900 * MIB);
+	scene_close(&s);
+}
+
+/* Two phases: what a needy guest is entitled to is taken from idle ones, taking first. */
+static void test_others_pay_for_a_guest_in_need(void **state)
+{
+	struct scene s;
+	size_t give = SIZE_MAX, last_take = 0;
+
+	scene_open(&s, 3);
+	squeeze(&s, 1, GIB, 400 * MIB);
+	/* At ease, so nothing is collected, but above their floors. */
+	squeeze(&s, 2, 1150 * MIB, 550 * MIB);
+	squeeze(&s, 3, 1150 * MIB, 550 * MIB);
+	s.host.available_bytes = 850 * MIB;
+	scene_run(&s, 20);
+	assert_int_equal(s.plan->n_actions, 0);
+	squeeze(&s, 1, GIB, 120 * MIB);
+	scene_step(&s);
+	assert_int_equal(s.plan->n_actions, 3);
+	for (size_t i = 0; i < s.plan->n_actions; i++) {
+		const struct pol_action *a = &s.plan->actions[i];
+
+		if (a->to > a->from) {
+			assert_int_equal(a->guest, 1);
+			give = i;
+		} else {
+			assert_int_equal(a->reason, POL_WHY_FOR_OTHER);
+			assert_int_equal(a->other, 1);
+			last_take = i;
+		}
+	}
+	assert_true(give != SIZE_MAX);
+	assert_true(give > last_take);
+	scene_close(&s);
+}
+
+/* Claims of need are honoured up to the share once others would have to pay. */
+static void test_false_need_gains_no_more_than_the_share(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 4);
+	s.obey = true;
+	for (int i = 0; i < 4; i++)
+		squeeze(&s, (uint64_t)i + 1, 1200 * MIB, 500 * MIB);
+	s.host.available_bytes = 300 * MIB;
+	scene_run(&s, 15);
+	for (int t = 0; t < 60; t++) {
+		const struct pol_action *a;
+
+		s.host.available_bytes = 180 * MIB;
+		s.guests[0].stat_available_bytes = s.guests[0].stat_free_bytes = MIB;
+		s.guests[0].stat_oom_kills++;
+		scene_step(&s);
+		assert_true(s.plan->state >= POL_STATE_HARD);
+		a = scene_action(&s, 1);
+		if (a && a->to > a->from)
+			assert_true(a->to <= a->entitled_bytes);
+	}
+	scene_close(&s);
+}
+
+static void test_plenty_is_given_back_slowly_after_a_time(void **state)
+{
+	struct scene s;
+	unsigned int first = 0, last = 0;
+
+	scene_open(&s, 2);
+	s.obey = true;
+	squeeze(&s, 1, 1400 * MIB, 800 * MIB);
+	squeeze(&s, 2, 1400 * MIB, 800 * MIB);
+	s.host.available_bytes = 6 * GIB;
+	for (unsigned int t = 1; t <= 60; t++) {
+		scene_step(&s);
+		for (size_t i = 0; i < s.plan->n_actions; i++) {
+			assert_int_equal(s.plan->actions[i].reason, POL_WHY_HOST_PLENTY);
+			assert_true(s.plan->actions[i].to - s.plan->actions[i].from <= 64 * MIB);
+		}
+		if (s.plan->n_actions && !first)
+			first = t;
+		if (s.plan->n_actions)
+			last = t;
+	}
+	assert_in_range(first, 15, 20);
+	assert_in_range(last, 30, 55);
+	assert_int_equal(s.guests[0].actual_bytes, 2 * GIB);
+	assert_int_equal(s.guests[1].actual_bytes, 2 * GIB);
+	scene_close(&s);
+}
+
+/* What is given back and unused may be claimed at any time: no more than the host can bear. */
+static void test_giving_back_stops_at_what_the_host_can_bear(void **state)
+{
+	struct scene s;
+	uint64_t given = 0;
+
+	scene_open(&s, 3);
+	s.obey = true;
+	for (uint64_t id = 1; id <= 3; id++)
+		squeeze(&s, id, 1400 * MIB, 800 * MIB);
+	s.host.available_bytes = 1600 * MIB;
+	scene_run(&s, 200);
+	for (int i = 0; i < 3; i++)
+		given += s.guests[i].actual_bytes - 1400 * MIB;
+	assert_in_range(given, 100 * MIB, 1600 * MIB - s.plan->high_bytes);
+	assert_int_equal(s.plan->n_actions, 0);
+	scene_close(&s);
+}
+
+static void test_squeezed_guests_are_put_at_ease_when_the_host_is_well(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 1);
+	s.obey = true;
+	squeeze(&s, 1, 880 * MIB, 280 * MIB);
+	s.host.available_bytes = 1250 * MIB;
+	scene_run(&s, 40);
+	assert_in_range(s.guests[0].actual_bytes, 600 * MIB + 2 * RESERVE,
+			600 * MIB + 2 * RESERVE + 16 * MIB);
+	scene_close(&s);
+}
+
+static void test_stuck_on_the_way_up_keeps_its_offer(void **state)
+{
+	struct scene s;
+	uint64_t target;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	oom(&s, 1);
+	target = s.guests[0].target_bytes;
+	scene_run(&s, 10);
+	assert_true(scene_view(&s, 1)->stuck);
+	assert_int_equal(s.guests[0].target_bytes, target);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_trouble_gives_four_steps_at_once),
+		cmocka_unit_test(test_trouble_is_served_in_every_state),
+		cmocka_unit_test(test_nothing_is_taken_for_a_time_after_trouble),
+		cmocka_unit_test(test_hold_leaves_twice_the_reserve_when_the_host_is_in_need),
+		cmocka_unit_test(test_guest_below_its_reserve_is_given),
+		cmocka_unit_test(test_growing_guest_is_given_early),
+		cmocka_unit_test(test_what_is_on_its_way_is_not_given_twice),
+		cmocka_unit_test(test_grants_stay_below_what_is_free),
+		cmocka_unit_test(test_others_pay_for_a_guest_in_need),
+		cmocka_unit_test(test_false_need_gains_no_more_than_the_share),
+		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
+		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
+		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),
+		cmocka_unit_test(test_stuck_on_the_way_up_keeps_its_offer),
+	};
+
+	return cmocka_run_group_tests_name("policy_give", tests, NULL, NULL);
+}
