@@ -216,7 +216,8 @@ int kfile_field_u64(const char *text, const char *key, uint64_t *ret_value)
 
 		if (strncmp(line, key, key_len) != 0 || (*p != ':' && *p != ' ' && *p != '\t')) {
 			line = strchr(line, '\n');
-			line += line != NULL;
+			if (line)
+				line++;
 			continue;
 		}
 		p += *p == ':';
