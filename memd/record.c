@@ -59,7 +59,7 @@ static int trim(const char *path)
 	struct record_reader *reader = NULL;
 	struct record_entry entry;
 	uint64_t good;
-	int r = record_reader_open(path, &reader);
+	int first, r = record_reader_open(path, &reader);
 
 	if (r == -ENOENT)
 		return 0;
@@ -68,8 +68,10 @@ static int trim(const char *path)
 	while ((r = record_next(reader, &entry)) > 0)
 		;
 	good = record_reader_offset(reader);
+	first = record_reader_first(reader);
 	record_reader_close(reader);
-	if (r < 0)
+	/* Not one whole frame: ours only if it at least begins as ours do. */
+	if (r < 0 || (good == 0 && first >= 0 && first != 'M'))
 		return -EPROTO;
 	return truncate(path, (off_t)good) < 0 ? -errno : 0;
 }

@@ -74,6 +74,9 @@ uint64_t record_get_varint(struct record_bytes *b);
 uint64_t record_get_delta(struct record_bytes *b, uint64_t before);
 void record_get_bytes(struct record_bytes *b, void *data, size_t n);
 
+/* The first byte of the file, -1: it is empty. */
+int record_reader_first(const struct record_reader *reader);
+
 uint32_t record_checksum(uint8_t type, const uint8_t *payload, size_t n);
 
 #endif

@@ -14,6 +14,7 @@
 struct record_reader {
 	FILE *file;
 	uint64_t offset;
+	int first; /* byte of the file, -1: none */
 	uint8_t *payload;
 	bool started;
 	uint64_t start_wall_us, start_now_us;
@@ -42,6 +43,9 @@ int record_reader_open(const char *path, struct record_reader **ret_reader)
 		record_reader_close(reader);
 		return -ENOMEM;
 	}
+	reader->first = getc(file);
+	if (reader->first != EOF)
+		ungetc(reader->first, file);
 	reader->file = TAKE_PTR(file);
 	*ret_reader = reader;
 	return 0;
@@ -57,6 +61,11 @@ void record_reader_close(struct record_reader *reader)
 	free(reader->guests);
 	free(reader->actions);
 	free(reader);
+}
+
+int record_reader_first(const struct record_reader *reader)
+{
+	return reader->first;
 }
 
 uint64_t record_reader_offset(const struct record_reader *reader)
