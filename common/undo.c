@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The undo journal. Lines are appended, each by one write and one fsync, so that a crash leaves at
- * worst one broken last line, whose change was then not made. When it has grown it is rewritten
- * beside itself and renamed. The lock is a file of its own because a rename would part the
- * journal from its lock.
+ * The undo journal: opening and locking it, recording before a change, restoring after. The lock
+ * is a file of its own because a rewrite renames the journal, which would part it from its lock.
  */
 #include "common/undo.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,36 +17,10 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "common/undo_journal.h"
 
-#define JOURNAL_NAME "undo"
-#define LOCK_NAME    "undo.lock"
-#define NEW_NAME     "undo.new"
-
-/*
- * So many of our newest values of a file are taken for ours: the last one is written to the
- * journal before the file, so a crash between the two leaves one of the earlier ones there.
- */
-#define OURS_MAX 4
 /* Rewrite when there are so many lines more than files. */
 #define SLACK_LINES 64
-/* Ours stays far below; a larger file is not our journal. */
-#define JOURNAL_MAX_BYTES (1 << 20)
-
-struct entry {
-	char path[UNDO_PATH_MAX];
-	char original[UNDO_VALUE_MAX];
-	char ours[OURS_MAX][UNDO_VALUE_MAX]; /* oldest first */
-	size_t n_ours;
-};
-
-struct undo {
-	int dirfd, lockfd, fd;
-	struct entry *entries;
-	size_t n_entries, room;
-	unsigned int *broken; /* numbers of the lines that made no sense */
-	size_t n_broken;
-	size_t n_lines;
-};
 
 const char *undo_result_name(enum undo_result result)
 {
@@ -60,253 +31,6 @@ const char *undo_result_name(enum undo_result result)
 					    [UNDO_UNREADABLE] = "unreadable"};
 
 	return names[result];
-}
-
-/* Only what memd may ever change, and no way out of it. */
-static bool path_ok(const char *path)
-{
-	if (strlen(path) >= UNDO_PATH_MAX ||
-	    (strncmp(path, "sys/", 4) != 0 && strncmp(path, "proc/sys/", 9) != 0))
-		return false;
-	for (const char *p = path; *p; p++)
-		if ((unsigned char)*p <= ' ' || *p == 0x7f)
-			return false;
-	for (const char *part = path; part; part = strchr(part, '/')) {
-		size_t len;
-
-		part += part != path;
-		len = strcspn(part, "/");
-		if (len == 0 || (len == 1 && part[0] == '.') ||
-		    (len == 2 && part[0] == '.' && part[1] == '.'))
-			return false;
-	}
-	return true;
-}
-
-static bool value_ok(const char *value)
-{
-	size_t len = strlen(value);
-
-	if (len == 0 || len >= UNDO_VALUE_MAX)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)value[i] < ' ' || value[i] == 0x7f)
-			return false;
-	return true;
-}
-
-static struct entry *entry_find(const struct undo *undo, const char *path)
-{
-	for (size_t i = 0; i < undo->n_entries; i++)
-		if (!strcmp(undo->entries[i].path, path))
-			return &undo->entries[i];
-	return NULL;
-}
-
-static bool entry_is_ours(const struct entry *entry, const char *value)
-{
-	for (size_t i = 0; i < entry->n_ours; i++)
-		if (!strcmp(entry->ours[i], value))
-			return true;
-	return false;
-}
-
-/* value becomes the newest of ours. */
-static void entry_add_ours(struct entry *entry, const char *value)
-{
-	size_t i = 0;
-
-	while (i < entry->n_ours && strcmp(entry->ours[i], value) != 0)
-		i++;
-	if (i == OURS_MAX)
-		i = 0; /* drop the oldest */
-	if (i < entry->n_ours) {
-		memmove(entry->ours[i], entry->ours[i + 1],
-			(entry->n_ours - i - 1) * sizeof(entry->ours[0]));
-		entry->n_ours--;
-	}
-	snprintf(entry->ours[entry->n_ours++], UNDO_VALUE_MAX, "%s", value);
-}
-
-/* Find or add; NULL: out of memory. */
-static struct entry *entry_get(struct undo *undo, const char *path, const char *original)
-{
-	struct entry *entry = entry_find(undo, path);
-
-	if (entry)
-		return entry;
-	if (undo->n_entries == undo->room) {
-		size_t room = undo->room ? undo->room * 2 : 16;
-		struct entry *grown = reallocarray(undo->entries, room, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		undo->entries = grown;
-		undo->room = room;
-	}
-	entry = &undo->entries[undo->n_entries++];
-	*entry = (struct entry){0};
-	snprintf(entry->path, sizeof(entry->path), "%s", path);
-	snprintf(entry->original, sizeof(entry->original), "%s", original);
-	return entry;
-}
-
-/* ---- reading ---- */
-
-/* One line without its newline. false: it makes no sense. -ENOMEM through *ret_error. */
-static bool line_load(struct undo *undo, char *line, size_t len, int *ret_error)
-{
-	char *original, *ours;
-	struct entry *entry;
-
-	if (memchr(line, '\0', len))
-		return false;
-	original = strchr(line, '\t');
-	ours = original ? strchr(original + 1, '\t') : NULL;
-	if (!ours)
-		return false;
-	*original++ = '\0';
-	*ours++ = '\0';
-	if (!path_ok(line) || !value_ok(original) || !value_ok(ours))
-		return false;
-	entry = entry_get(undo, line, original);
-	if (!entry)
-		*ret_error = -ENOMEM;
-	else
-		entry_add_ours(entry, ours);
-	return true;
-}
-
-static int broken_add(struct undo *undo, unsigned int line)
-{
-	unsigned int *grown = reallocarray(undo->broken, undo->n_broken + 1, sizeof(*grown));
-
-	if (!grown)
-		return -ENOMEM;
-	undo->broken = grown;
-	undo->broken[undo->n_broken++] = line;
-	return 0;
-}
-
-/* The text of the journal by the descriptor that was checked, not by its name. */
-static int journal_read(int fd, char **ret_text, size_t *ret_len)
-{
-	AUTO_FREE char *text = NULL;
-	struct stat st;
-	size_t len = 0;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size > JOURNAL_MAX_BYTES)
-		return -EFBIG;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	while (len < (size_t)st.st_size) {
-		ssize_t r = pread(fd, text + len, (size_t)st.st_size - len, (off_t)len);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		if (r == 0)
-			break;
-		len += (size_t)r;
-	}
-	text[len] = '\0';
-	*ret_text = TAKE_PTR(text);
-	*ret_len = len;
-	return 0;
-}
-
-static int journal_load(struct undo *undo)
-{
-	AUTO_FREE char *text = NULL;
-	size_t len = 0;
-	int r = journal_read(undo->fd, &text, &len);
-
-	if (r < 0)
-		return r;
-	for (char *p = text, *end = text + len; p < end; undo->n_lines++) {
-		char *newline = memchr(p, '\n', (size_t)(end - p));
-		size_t n = (size_t)((newline ? newline : end) - p);
-		int error = 0;
-
-		p[n] = '\0';
-		/* A line without its end was cut off by a crash: the change never happened. */
-		if ((!newline || !line_load(undo, p, n, &error)) && undo->n_broken < UINT16_MAX)
-			error = broken_add(undo, (unsigned int)undo->n_lines + 1);
-		if (error < 0)
-			return error;
-		if (!newline && ftruncate(undo->fd, p - text) < 0) /* the next line goes there */
-			return -errno;
-		p += n + 1;
-	}
-	return 0;
-}
-
-/* ---- writing ---- */
-
-static int write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t r = write(fd, text, len);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		text += r;
-		len -= (size_t)r;
-	}
-	return 0;
-}
-
-static int line_write(int fd, const char *path, const char *original, const char *ours)
-{
-	char line[UNDO_PATH_MAX + 2 * UNDO_VALUE_MAX + 4];
-	int len = snprintf(line, sizeof(line), "%s\t%s\t%s\n", path, original, ours);
-
-	return write_all(fd, line, (size_t)len);
-}
-
-static int sync_fd(int fd)
-{
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-/* The journal anew from memory, in one step. */
-static int journal_rewrite(struct undo *undo)
-{
-	AUTO_FD int fd =
-		openat(undo->dirfd, NEW_NAME,
-		       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	size_t lines = 0;
-	int r = 0;
-
-	if (fd < 0)
-		return -errno;
-	for (size_t i = 0; i < undo->n_entries && r == 0; i++) {
-		const struct entry *entry = &undo->entries[i];
-
-		for (size_t j = 0; j < entry->n_ours && r == 0; j++, lines++)
-			r = line_write(fd, entry->path, entry->original, entry->ours[j]);
-	}
-	if (r == 0)
-		r = sync_fd(fd);
-	if (r == 0 && renameat(undo->dirfd, NEW_NAME, undo->dirfd, JOURNAL_NAME) < 0)
-		r = -errno;
-	if (r == 0)
-		r = sync_fd(undo->dirfd);
-	if (r < 0) {
-		unlinkat(undo->dirfd, NEW_NAME, 0);
-		return r;
-	}
-	cleanup_fd(&undo->fd);
-	undo->fd = TAKE_FD(fd);
-	undo->n_lines = lines;
-	undo->n_broken = 0;
-	return 0;
 }
 
 /* ---- open and close ---- */
@@ -328,21 +52,22 @@ static int open_in(struct undo *undo)
 {
 	int r;
 
-	undo->lockfd =
-		openat(undo->dirfd, LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	undo->lockfd = openat(undo->dirfd, UNDO_LOCK_NAME,
+			      O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (undo->lockfd < 0)
 		return -errno;
 	if (flock(undo->lockfd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	undo->fd = openat(undo->dirfd, JOURNAL_NAME,
+	undo->fd = openat(undo->dirfd, UNDO_JOURNAL_NAME,
 			  O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (undo->fd < 0)
 		return -errno;
 	r = owner_check(undo->fd);
 	if (r < 0)
 		return r;
-	r = sync_fd(undo->dirfd); /* the journal's name, before the first line in it counts */
-	return r < 0 ? r : journal_load(undo);
+	if (fsync(undo->dirfd) < 0) /* the journal's name, before the first line in it counts */
+		return -errno;
+	return undo_journal_load(undo);
 }
 
 int undo_open(const char *dir, struct undo **ret_undo)
@@ -388,18 +113,17 @@ void undo_close(struct undo *undo)
 
 int undo_record(struct undo *undo, const char *path, const char *original, const char *ours)
 {
-	struct entry *entry;
-	off_t end;
+	struct undo_item *entry;
 	int r;
 
-	if (!path_ok(path) || !value_ok(original) || !value_ok(ours))
+	if (!undo_path_ok(path) || !undo_value_ok(original) || !undo_value_ok(ours))
 		return -EINVAL;
-	entry = entry_find(undo, path);
+	entry = undo_entry_find(undo, path);
 	if (entry && !strcmp(entry->ours[entry->n_ours - 1], ours))
 		return 0;
 	/* Memory first, so that nothing can fail once the line is on disk. */
 	if (!entry && undo->n_entries == undo->room) {
-		entry = entry_get(undo, path, original);
+		entry = undo_entry_get(undo, path, original);
 		if (!entry)
 			return -ENOMEM;
 		undo->n_entries--;
@@ -407,21 +131,13 @@ int undo_record(struct undo *undo, const char *path, const char *original, const
 	}
 	if (entry)
 		original = entry->original;
-	end = lseek(undo->fd, 0, SEEK_END);
-	r = line_write(undo->fd, path, original, ours);
-	if (r == 0)
-		r = sync_fd(undo->fd);
-	if (r < 0) {
-		/* half a line would swallow the next one */
-		if (end >= 0 && ftruncate(undo->fd, end) < 0)
-			return -errno;
+	r = undo_journal_append(undo, path, original, ours);
+	if (r < 0)
 		return r;
-	}
-	undo->n_lines++;
-	entry_add_ours(entry_get(undo, path, original), ours);
+	undo_entry_add_ours(undo_entry_get(undo, path, original), ours);
 	/* A failed rewrite loses nothing: the long journal says the same. */
-	if (undo->n_lines > undo->n_entries * OURS_MAX + SLACK_LINES)
-		journal_rewrite(undo);
+	if (undo->n_lines > undo->n_entries * UNDO_OURS_MAX + SLACK_LINES)
+		undo_journal_rewrite(undo);
 	return 0;
 }
 
@@ -432,7 +148,7 @@ size_t undo_count(const struct undo *undo)
 
 struct undo_entry undo_get(const struct undo *undo, size_t i)
 {
-	const struct entry *entry = &undo->entries[i];
+	const struct undo_item *entry = &undo->entries[i];
 
 	return (struct undo_entry){.path = entry->path,
 				   .original = entry->original,
@@ -441,12 +157,20 @@ struct undo_entry undo_get(const struct undo *undo, size_t i)
 
 const char *undo_original(const struct undo *undo, const char *path)
 {
-	const struct entry *entry = entry_find(undo, path);
+	const struct undo_item *entry = undo_entry_find(undo, path);
 
 	return entry ? entry->original : NULL;
 }
 
 /* ---- restoring ---- */
+
+static bool entry_is_ours(const struct undo_item *entry, const char *value)
+{
+	for (size_t i = 0; i < entry->n_ours; i++)
+		if (!strcmp(entry->ours[i], value))
+			return true;
+	return false;
+}
 
 /* The file's value as undo_record() was told it: the chosen word of a choice, else the line. */
 static int value_read(int rootfd, const char *path, char *buf, size_t n)
@@ -468,7 +192,7 @@ static int value_read(int rootfd, const char *path, char *buf, size_t n)
 	return (size_t)snprintf(buf, n, "%s", open) >= n ? -E2BIG : 0;
 }
 
-static struct undo_report entry_restore(const struct entry *entry, int rootfd, char *current,
+static struct undo_report entry_restore(const struct undo_item *entry, int rootfd, char *current,
 					size_t n)
 {
 	struct undo_report report = {.path = entry->path, .original = entry->original};
@@ -502,7 +226,7 @@ static struct undo_report entry_restore(const struct entry *entry, int rootfd, c
  * While KSM's advisor runs, pages_to_scan is its own and cannot be written; and switching it off
  * was our first change. So it goes last, whatever the order of the journal.
  */
-static bool goes_last(const struct entry *entry)
+static bool goes_last(const struct undo_item *entry)
 {
 	const char *name = strrchr(entry->path, '/');
 
@@ -515,7 +239,7 @@ static int restore_round(struct undo *undo, int rootfd, bool last, undo_report_f
 	int failed = 0;
 
 	for (size_t i = undo->n_entries; i-- > 0;) {
-		struct entry *entry = &undo->entries[i];
+		struct undo_item *entry = &undo->entries[i];
 		char current[UNDO_VALUE_MAX] = "";
 		struct undo_report report;
 
@@ -547,7 +271,7 @@ int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
 		if (undo->entries[i].path[0])
 			undo->entries[kept++] = undo->entries[i];
 	undo->n_entries = kept;
-	r = journal_rewrite(undo);
+	r = undo_journal_rewrite(undo);
 	return r < 0 ? r : failed;
 }
 
@@ -557,7 +281,7 @@ int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 	char path[4096];
 	int r;
 
-	if ((size_t)snprintf(path, sizeof(path), "%s/" JOURNAL_NAME, dir) >= sizeof(path))
+	if ((size_t)snprintf(path, sizeof(path), "%s/" UNDO_JOURNAL_NAME, dir) >= sizeof(path))
 		return -ENAMETOOLONG;
 	if (access(path, F_OK) < 0)
 		return errno == ENOENT ? 0 : -errno;
