@@ -19,7 +19,7 @@
 #include "common/cleanup.h"
 #include "common/wire.h"
 
-#define LISTEN_BACKLOG	16
+#define LISTEN_BACKLOG	128
 #define LOCK_TRIES	100
 #define LOCK_RETRY_USEC 10000
 
