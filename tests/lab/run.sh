@@ -8,7 +8,7 @@
 # cmpxchg16b, 5-level paging, virtual GIF, SMAP and protection keys are off because nested
 # guests run into the emulator's errors with them.
 RUN_CPU=max,+svm,+npt,-cx16,-la57,-vgif,-smap,-pku,-pks
-RUN_RETRIES=2
+RUN_RETRIES=${LAB_RETRIES:-2}
 # The emulated host says "beat" every 5 s at real-time priority.
 RUN_SILENCE_S=90
 RUN_BOOT_S=120
