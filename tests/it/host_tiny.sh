@@ -33,9 +33,9 @@ test_memory() {
 	local mode
 	for mode in small thp; do
 		start_vmm m --memory size=128M,pages="$mode" --kernel "$TINY" \
-			--append "fill 7 64M; verify; poweroff"
+			--append "fill 7 32M; verify; poweroff"
 		expect m '^(OK|FAIL) verify' 60
-		check "verify_$mode" "$LINE" [ "$LINE" = 'OK verify pages=16384' ]
+		check "verify_$mode" "$LINE" [ "$LINE" = 'OK verify pages=8192' ]
 		check "poweroff_$mode" "$(tail -n 3 "$T/m.err")" ends m 0
 	done
 	# Above the 32-bit hole: the top of 5 GiB is at 6 GiB.
@@ -97,15 +97,14 @@ test_reporting() {
 }
 
 test_stats() {
-	start_tiny s "fill 3 32M" --memory size=128M "${balloon[@]}"
+	start_tiny s "fill 3 4M" --memory size=64M "${balloon[@]}"
 	qmp "$T/s.qmp" qom-set '{"path":"/machine/peripheral/balloon0","property":"guest-stats-polling-interval","value":1}' >/dev/null
 	sleep 1
-	tell s "fill 3 64M"
-	expect s '^OK fill' 30
+	ask s 'fill 3 16M'
 	sleep 2.5
 	local free
 	free=$(qmp "$T/s.qmp" qom-get '{"path":"/machine/peripheral/balloon0","property":"guest-stats"}' | number stat-free-memory)
-	check stats_polled "free memory ${free:-unknown}" near "${free:-0}" $((62 * MIB)) 2
+	check stats_polled "free memory ${free:-unknown}" near "${free:-0}" $((46 * MIB)) 2
 	stop_vmm s
 }
 
@@ -164,12 +163,12 @@ test_power() {
 		alive "p$how" || not_ok "$how" "vmm ended"
 		[ $how = crash ] || { qmp "$T/p$how.qmp" system_reset >/dev/null &&
 			check system_reset "no third start" expect "p$how" '^READY' 30; }
-		check "after_$how" "$LINE" ask "p$how" 'fill 1 16M'
+		check "after_$how" "$LINE" ask "p$how" 'fill 1 4M'
 		stop_vmm "p$how"
 	done
 	start_vmm n --memory size=64M --no-reboot --kernel "$TINY" --append reset
 	check no_reboot "$(tail -n 3 "$T/n.err")" ends n 0
-	start_tiny z "fill 1 64M; inflate 16M" --memory size=128M,pages=small "${balloon[@]}"
+	start_tiny z "fill 1 8M; inflate 16M" --memory size=64M,pages=small "${balloon[@]}"
 	qmp "$T/z.qmp" stop >/dev/null && qmp "$T/z.qmp" cont >/dev/null
 	check stop_cont "$LINE" ask z verify
 	qmp "$T/z.qmp" quit >/dev/null
@@ -228,28 +227,28 @@ test_merging() {
 		skip merging "this kernel has no KSM we may control"
 		return
 	}
-	start_tiny k1 "same 64M" --memory size=128M,pages=small,merge=on
-	start_tiny k2 "same 64M" --memory size=128M,pages=small,merge=on
-	start_tiny k3 "same 64M" --memory size=128M,pages=small,merge=off
+	start_tiny k1 "same 32M" --memory size=64M,pages=small,merge=on
+	start_tiny k2 "same 32M" --memory size=64M,pages=small,merge=on
+	start_tiny k3 "same 32M" --memory size=64M,pages=small,merge=off
 	echo 20000 >$ksm/pages_to_scan
 	echo 10 >$ksm/sleep_millisecs
 	echo 1 >$ksm/run
 	wait_for 60 merged
 	a=$(cat "/proc/${PID[k1]}/ksm_merging_pages") b=$(cat "/proc/${PID[k2]}/ksm_merging_pages")
-	check merging "$a and $b pages of 16384 merged, $(cat $ksm/pages_sharing) sharing" merged
+	check merging "$a and $b pages of 8192 merged, $(cat $ksm/pages_sharing) sharing" merged
 	check merging_off "$(cat "/proc/${PID[k3]}/ksm_merging_pages") pages merged in spite of merge=off" \
 		[ "$(cat "/proc/${PID[k3]}/ksm_merging_pages")" = 0 ]
 	check merging_verify1 "$LINE" ask k1 verify
 	# One guest writes: the other's pages stay what they were.
-	check merging_write "$LINE" ask k1 'fill 99 32M'
+	check merging_write "$LINE" ask k1 'fill 99 16M'
 	check merging_verify2 "$LINE" ask k2 verify
 	restore
 	for a in k1 k2 k3; do stop_vmm $a; done
 }
 merged() {
-	[ "$(cat "/proc/${PID[k1]}/ksm_merging_pages")" -ge 16000 ] &&
-		[ "$(cat "/proc/${PID[k2]}/ksm_merging_pages")" -ge 16000 ] &&
-		[ "$(cat $ksm/pages_sharing)" -ge 16000 ]
+	[ "$(cat "/proc/${PID[k1]}/ksm_merging_pages")" -ge 8000 ] &&
+		[ "$(cat "/proc/${PID[k2]}/ksm_merging_pages")" -ge 8000 ] &&
+		[ "$(cat $ksm/pages_sharing)" -ge 8000 ]
 }
 
 # ONLY="hostile power" runs these alone.

@@ -51,6 +51,7 @@ start_vmm() {
 	shift
 	rm -f "$T/$name".*
 	mkfifo "$T/$name.in"
+	: >"$T/$name.err" >"$T/$name.log"
 	exec {fd}<>"$T/$name.in"
 	INPUT[$name]=$fd
 	SEEN[$name]=0
