@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Acting on the host: KSM files on a captured tree, journalled, read back, restored; dry runs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "common/undo.h"
+#include "memd/act.h"
+#include "memd/host.h"
+#include "tests/unit/tree.h"
+
+#define KSM "sys/kernel/mm/ksm/"
+
+static struct {
+	struct tree tree;
+	struct host *host;
+	struct undo *undo;
+	struct account account;
+	struct config config;
+	struct guests guests;
+	struct act act;
+	char dir[128];
+	char failed[512];
+} w;
+
+static void on_failed(void *ctx, const char *text)
+{
+	(void)ctx;
+	snprintf(w.failed, sizeof(w.failed), "%s", text);
+}
+
+static int setup(void **state)
+{
+	static const struct guests_hooks hooks;
+
+	(void)state;
+	w.tree = tree_new("npt-6.12");
+	tree_set(&w.tree, KSM "run", "0\n");
+	tree_set(&w.tree, KSM "pages_to_scan", "100\n");
+	tree_set(&w.tree, KSM "sleep_millisecs", "20\n");
+	tree_set(&w.tree, KSM "advisor_mode", "[none] scan-time\n");
+	assert_int_equal(host_open(w.tree.root, &w.host), 0);
+	tree_path(&w.tree, "run", w.dir, sizeof(w.dir));
+	assert_int_equal(undo_open(w.dir, &w.undo), 0);
+	account_init(&w.account);
+	assert_int_equal(guests_init(&w.guests, NULL, &w.config, &hooks, false, -1), 0);
+	w.failed[0] = '\0';
+	w.act = (struct act){
+		.rootfd = host_rootfd(w.host),
+		.undo = w.undo,
+		.ksm = host_ksm(w.host),
+		.guests = &w.guests,
+		.account = &w.account,
+		.failed = on_failed,
+	};
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	undo_close(w.undo);
+	host_close(w.host);
+	guests_fini(&w.guests);
+	tree_free(&w.tree);
+	return 0;
+}
+
+static void do_plan(const struct pol_action *actions, size_t n)
+{
+	struct pol_action copy[4];
+	struct pol_plan plan = {.actions = copy, .n_actions = n};
+
+	memcpy(copy, actions, n * sizeof(*actions));
+	act_plan(&w.act, &plan, 1000000);
+}
+
+static const struct pol_action on[] = {
+	{.kind = POL_KSM_RATE, .from = 100, .to = 500, .to2 = 10, .reason = POL_WHY_KSM_GAIN},
+	{.kind = POL_KSM_RUN, .from = 0, .to = 1, .reason = POL_WHY_KSM_GAIN},
+};
+
+static void assert_file(const char *name, const char *value)
+{
+	char path[128], text[64];
+
+	snprintf(path, sizeof(path), KSM "%s", name);
+	assert_string_equal(tree_get(&w.tree, path, text, sizeof(text)), value);
+}
+
+static enum account_outcome outcome_of(uint64_t number)
+{
+	assert_int_equal(w.account.ring[number].number, number);
+	return w.account.ring[number].outcome;
+}
+
+static void test_on_and_back(void **state)
+{
+	(void)state;
+	do_plan(on, 2);
+	assert_file("run", "1");
+	assert_file("pages_to_scan", "500");
+	assert_file("sleep_millisecs", "10");
+	assert_file("advisor_mode", "[none] scan-time"); /* equal values are not written */
+	assert_int_equal(undo_count(w.undo), 3);
+	assert_string_equal(undo_original(w.undo, KSM "run"), "0");
+	assert_int_equal(outcome_of(1), ACCOUNT_DONE);
+	do_plan(on, 2);
+	assert_int_equal(outcome_of(3), ACCOUNT_UNNEEDED);
+	assert_int_equal(act_restore(&w.act, NULL), 0);
+	assert_file("run", "0");
+	assert_file("pages_to_scan", "100");
+	assert_file("sleep_millisecs", "20");
+	assert_int_equal(undo_count(w.undo), 0);
+}
+
+/* A crash: the next process restores from the journal alone, but not what somebody set since. */
+static void test_after_crash(void **state)
+{
+	(void)state;
+	do_plan(on, 2);
+	undo_close(w.undo);
+	w.act.undo = w.undo = NULL;
+	tree_set(&w.tree, KSM "sleep_millisecs", "77\n");
+	assert_int_equal(undo_open(w.dir, &w.undo), 0);
+	w.act.undo = w.undo;
+	{
+		AUTO_JSON json_object *list = json_object_new_array();
+		unsigned int left = 0, restored = 0;
+
+		assert_int_equal(act_restore(&w.act, list), 0);
+		for (size_t i = 0; i < json_object_array_length(list); i++) {
+			const char *result =
+				json_get_str(json_object_array_get_idx(list, i), "result");
+
+			left += strcmp(result, "left") == 0;
+			restored += strcmp(result, "restored") == 0;
+		}
+		assert_int_equal(left, 1);
+		assert_int_equal(restored, 2);
+	}
+	assert_file("run", "0");
+	assert_file("sleep_millisecs", "77");
+}
+
+static void test_advisor(void **state)
+{
+	(void)state;
+	tree_set(&w.tree, KSM "advisor_mode", "none [scan-time]\n");
+	do_plan(on, 1);
+	assert_file("advisor_mode", "none");
+	assert_file("pages_to_scan", "500");
+	assert_string_equal(undo_original(w.undo, KSM "advisor_mode"), "scan-time");
+	act_restore(&w.act, NULL);
+	assert_file("advisor_mode", "scan-time");
+	assert_file("pages_to_scan", "100");
+}
+
+/* Stopping KSM is no reason to take the rate from the kernel's advisor. */
+static void test_advisor_left(void **state)
+{
+	const struct pol_action off = {.kind = POL_KSM_RUN, .from = 1, .to = 0};
+
+	(void)state;
+	tree_set(&w.tree, KSM "run", "1\n");
+	tree_set(&w.tree, KSM "advisor_mode", "none [scan-time]\n");
+	do_plan(&off, 1);
+	assert_file("run", "0");
+	assert_file("advisor_mode", "none [scan-time]");
+}
+
+static void test_dry_run(void **state)
+{
+	(void)state;
+	w.act.dry_run = true;
+	undo_close(w.undo);
+	w.act.undo = w.undo = NULL;
+	for (unsigned int i = 0; i < 5; i++)
+		do_plan(on, 2);
+	assert_file("run", "0");
+	assert_file("pages_to_scan", "100");
+	assert_int_equal(outcome_of(1), ACCOUNT_DRY_RUN);
+	assert_int_equal(w.account.next, 3); /* the same wish is told once */
+	assert_int_equal(act_restore(&w.act, NULL), 0);
+}
+
+static void test_failures(void **state)
+{
+	char path[160];
+
+	(void)state;
+	/* Without a place for the journal nothing is changed. */
+	tree_path(&w.tree, KSM "run", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	do_plan(&on[1], 1);
+	assert_int_equal(outcome_of(1), ACCOUNT_FAILED);
+	assert_contains(w.failed, "sys/kernel/mm/ksm/run");
+	/* A file that keeps its own mind is told of. */
+	tree_path(&w.tree, KSM "pages_to_scan", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/dev/null", path), 0);
+	do_plan(on, 1);
+	assert_int_equal(outcome_of(2), ACCOUNT_FAILED);
+	assert_contains(w.failed, "pages_to_scan");
+}
+
+static void test_stopped(void **state)
+{
+	(void)state;
+	w.act.stopped = true;
+	do_plan(on, 2);
+	assert_file("run", "0");
+	assert_int_equal(w.account.next, 1);
+}
+
+/* Balloon decisions on guests that are gone or not connected end as failed, not in a crash. */
+static void test_no_guest(void **state)
+{
+	const struct pol_action take = {.kind = POL_BALLOON, .guest = 9, .to = 1 << 20};
+
+	(void)state;
+	do_plan(&take, 1);
+	assert_int_equal(w.account.next, 1);
+	assert_int_equal(act_deflate(&w.act, 1ULL << 40, 0), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_on_and_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_after_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_advisor, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_advisor_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_guest, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
