@@ -10,6 +10,8 @@
 
 #define GIVE_LEAD_US   (4 * SEC)  /* until the next grant can have arrived */
 #define HOLD_AFTER_US  (10 * SEC) /* nothing is taken from who was just given */
+#define HOLD_MOST_US   (600 * SEC)
+#define REGRET_US      (30 * SEC) /* needed back within this: should not have been taken */
 #define CALM_US	       (15 * SEC)
 #define PLENTY_HOLD_US (15 * SEC)
 #define PLENTY_TICKS   32 /* a phase of giving back is spread over so many ticks */
@@ -70,31 +72,45 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 		 POL_WHY_GUEST_NEEDS);
 }
 
-static void grant_from(struct pol *pol, bool urgent, uint64_t guard, uint64_t *granted)
+/* Grants decided in this tick, and those on their way. */
+static uint64_t granted(const struct pol *pol)
+{
+	uint64_t sum = outstanding(pol);
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		sum = add_sat(sum, pol->now[i].grant);
+	return sum;
+}
+
+/* Of one urgency, in proportion to what each may have when there is not enough for all. */
+static void grant_from(struct pol *pol, bool urgent, uint64_t guard)
 {
 	bool pressed = pol->tick.state >= POL_STATE_HARD;
+	uint64_t have = sub_sat(pol->tick.available, add_sat(guard, granted(pol))), wanted = 0;
 
-	for (size_t i = 0; i < pol->n_now; i++) {
-		struct now_guest *guest = &pol->now[i];
-		uint64_t have = sub_sat(pol->tick.available, add_sat(guard, *granted));
-		uint64_t bytes = guest->want;
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < pol->n_now; i++) {
+			struct now_guest *guest = &pol->now[i];
+			uint64_t bytes = pressed ? guest->claim : guest->want;
 
-		if (!bytes || (guest->distress || guest->urgent) != urgent)
-			continue;
-		if (pressed)
-			bytes = min_u64(bytes, guest->claim);
-		bytes = min_u64(bytes, have);
-		if (bytes < guest->want && bytes < balloon_least(guest))
-			continue;
-		guest->grant = bytes;
-		*granted = add_sat(*granted, bytes);
+			if (!bytes || (guest->distress || guest->urgent) != urgent)
+				continue;
+			if (pass == 0) {
+				wanted = add_sat(wanted, bytes);
+				continue;
+			}
+			if (wanted > have)
+				bytes = mul_div(bytes, have, wanted);
+			if (bytes == guest->want || bytes >= balloon_least(guest))
+				guest->grant = bytes;
+		}
 	}
 }
 
 uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 {
 	const struct now_host *tick = &pol->tick;
-	uint64_t granted = outstanding(pol), claims = 0, most = 0, left;
+	uint64_t claims = 0, most = 0, left;
 
 	*ret_other = 0;
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -110,8 +126,8 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 			*ret_other = guest->in->id;
 		}
 	}
-	grant_from(pol, true, tick->marks.low / 4, &granted);
-	grant_from(pol, false, tick->marks.hard, &granted);
+	grant_from(pol, true, tick->marks.low / 4);
+	grant_from(pol, false, tick->marks.hard);
 
 	left = sub_sat(tick->predicted, claims);
 	if (!claims || (!pol->host.is_short && left >= tick->marks.high))
@@ -122,7 +138,7 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 void give_comfort_decide(struct pol *pol)
 {
 	const struct now_host *tick = &pol->tick;
-	uint64_t budget = sub_sat(tick->available, add_sat(tick->marks.goal, outstanding(pol)));
+	uint64_t budget = sub_sat(tick->available, add_sat(tick->marks.goal, granted(pol)));
 
 	if (pol->host.is_short || tick->now_us - pol->host.calm_since_us < CALM_US)
 		return;
@@ -133,8 +149,8 @@ void give_comfort_decide(struct pol *pol)
 		if (!guest->usable || guest->trust != POL_TRUST_OK || guest->want ||
 		    guest->released || guest->take.bytes || guest->past->stuck)
 			continue;
-		lacks = sub_sat(guest_comfort(guest), target);
-		if (lacks < guest->reserve / 4 || lacks < balloon_least(guest) || lacks > budget)
+		lacks = min_u64(sub_sat(guest_comfort(guest), target), budget);
+		if (lacks < guest->reserve / 4 || lacks < balloon_least(guest))
 			continue;
 		guest->grant = lacks;
 		guest->grant_reason = POL_WHY_GUEST_NEEDS;
@@ -192,14 +208,14 @@ void give_back_decide(struct pol *pol)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		missing = add_sat(missing, missing_of(&pol->now[i]));
 		if (pol->now[i].usable)
-			unused = add_sat(unused,
-					 add_sat(unused_gift(&pol->now[i]), pol->now[i].grant));
+			unused = add_sat(unused, unused_gift(&pol->now[i]));
 	}
 	if (!missing)
 		return;
 	if (!past->plenty_step)
 		past->plenty_step = max_u64(missing / PLENTY_TICKS, 4 * MIB);
-	budget = sub_sat(pol->tick.available, add_sat(pol->tick.marks.plenty, unused));
+	budget = sub_sat(pol->tick.available,
+			 add_sat(add_sat(pol->tick.marks.plenty, unused), granted(pol)));
 	for (size_t i = 0; i < pol->n_now && budget; i++) {
 		struct now_guest *guest = &pol->now[i];
 		uint64_t lacks = missing_of(guest), least = balloon_least(guest);
@@ -216,6 +232,21 @@ void give_back_decide(struct pol *pol)
 	}
 }
 
+/*
+ * Who was just given is left alone for a while; who needed back what was taken shortly before, ever
+ * longer: its floor is not what its numbers say.
+ */
+static void leave_alone(const struct pol *pol, struct guest_past *past)
+{
+	uint64_t now_us = pol->tick.now_us;
+
+	if (past->taken_us && now_us - past->taken_us < REGRET_US)
+		past->regret_us = clamp_u64(2 * past->regret_us, HOLD_AFTER_US, HOLD_MOST_US);
+	else
+		past->regret_us = HOLD_AFTER_US;
+	past->hold_us = max_u64(past->hold_us, now_us + past->regret_us);
+}
+
 static void add_grant(struct pol *pol, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
@@ -228,7 +259,7 @@ static void add_grant(struct pol *pol, struct now_guest *guest)
 	if (guest->grant_reason == POL_WHY_HOST_PLENTY)
 		past->plenty_given = add_sat(past->plenty_given, guest->grant);
 	else
-		past->hold_us = max_u64(past->hold_us, pol->tick.now_us + HOLD_AFTER_US);
+		leave_alone(pol, past);
 	balloon_ask(&pol->tick, guest, action->to);
 }
 

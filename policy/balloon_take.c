@@ -127,6 +127,7 @@ static void add_take(struct pol *pol, struct now_guest *guest, enum pol_reason r
 		plan_reject(action, POL_RUNG_BALLOON_FREE,
 			    take->free_rejected ? take->free_rejected : POL_WHY_NOT_HELD);
 	guest->past->plenty_given = 0;
+	guest->past->taken_us = pol->tick.now_us;
 	balloon_ask(&pol->tick, guest, to);
 }
 

@@ -25,19 +25,31 @@
 
 enum { STAT_TOTAL, STAT_FREE, STAT_AVAILABLE, STAT_CACHE, STAT_COUNTERS };
 
-/* The guest's size when it measured, so that a moving balloon is not taken for memory in use. */
-static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint64_t actual)
+/*
+ * The guest's size when it measured, so that a moving balloon is not taken for memory in use:
+ * between the two ticks around that time, in proportion. *ret_blur is how much it moved there.
+ */
+static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint64_t actual,
+			  uint64_t *ret_blur)
 {
-	uint64_t best = actual;
+	uint64_t later = actual, later_us = when_us;
 
+	*ret_blur = 0;
 	for (unsigned int i = 0; i < past->ring_n; i++) {
 		unsigned int at = (past->ring_at + ACTUAL_RING - 1 - i) % ACTUAL_RING;
+		uint64_t size = past->ring_actual[at], us = past->ring_us[at];
+		uint64_t moved = size > later ? size - later : later - size, part;
 
-		best = past->ring_actual[at];
-		if (past->ring_us[at] <= when_us)
-			break;
+		if (us > when_us) {
+			later = size;
+			later_us = us;
+			continue;
+		}
+		part = mul_div(moved, when_us - us, sub_sat(later_us, us));
+		*ret_blur = when_us > us ? moved : 0;
+		return size > later ? size - part : size + part;
 	}
-	return best;
+	return later;
 }
 
 static void remember_actual(struct guest_past *past, uint64_t now_us, uint64_t actual)
@@ -91,8 +103,8 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 		return POL_TRUST_ABSENT;
 	if (!pol_has(free))
 		free = 0;
-	guest->actual_then =
-		actual_at(guest->past, sub_sat(tick->now_us, in->stat_age_us), guest->actual);
+	guest->actual_then = actual_at(guest->past, sub_sat(tick->now_us, in->stat_age_us),
+				       guest->actual, &guest->blur);
 	/* The largest it was of late: a lie must be one whatever the age's error. */
 	for (unsigned int i = 0; i < guest->past->ring_n; i++)
 		size = max_u64(size, guest->past->ring_actual[i]);
@@ -158,12 +170,10 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws = max_u64(used, past->ws_fast);
 	past->ws_late = max_u64(past->ws, past->ws_slow);
 	if (fresh) {
-		/* A moving balloon blurs what is available (cache that goes was only partly counted
-		 * as such): that is not the guest's growth. */
-		uint64_t blur = (guest->actual_then > past->used_then
-					 ? guest->actual_then - past->used_then
-					 : past->used_then - guest->actual_then) /
-				4;
+		/* An inflating balloon blurs what is available (cache that goes was only partly
+		 * counted as such): that is not the guest's growth. */
+		uint64_t shrank = sub_sat(past->used_then, guest->actual_then);
+		uint64_t blur = shrank ? guest->blur + shrank / 4 : 0;
 		uint64_t rate = mul_div(sub_sat(used, past->used + blur), SEC,
 					max_u64(since_us, 500 * MSEC));
 

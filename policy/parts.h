@@ -135,6 +135,7 @@ struct now_guest {
 	/* its own numbers, when trusted; measured when `actual` was actual_then */
 	enum pol_trust trust;
 	uint64_t free, available, actual_then;
+	uint64_t blur; /* how far actual_then may be off */
 	uint64_t reserve, floor;
 
 	/* signals of this tick */
@@ -204,6 +205,8 @@ struct guest_past {
 	uint64_t ring_us[ACTUAL_RING], ring_actual[ACTUAL_RING];
 	unsigned int ring_n, ring_at;
 
+	uint64_t taken_us;   /* last time */
+	uint64_t regret_us;  /* how long to leave it alone when it needs that back soon */
 	uint64_t hold_us;    /* nothing is taken before */
 	uint64_t trouble_us; /* shown as in trouble until */
 

@@ -165,7 +165,14 @@ static void test_grants_stay_below_what_is_free(void **state)
 	struct scene s;
 	uint64_t given = 0;
 
-	open_squeezed(&s, 6, 900 * MIB);
+	scene_open(&s, 6);
+	for (uint64_t id = 1; id <= 6; id++)
+		squeeze(&s, id, GIB, 560 * MIB);
+	s.host.available_bytes = 900 * MIB;
+	for (int t = 0; t < 20; t++) {
+		scene_step(&s);
+		assert_int_equal(s.plan->n_actions, 0);
+	}
 	for (uint64_t id = 1; id <= 6; id++)
 		scene_find(&s, id)->stat_oom_kills++;
 	scene_step(&s);
