@@ -277,7 +277,7 @@ int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
 
 int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 {
-	struct undo *undo;
+	struct undo *undo = NULL;
 	char path[4096];
 	int r;
 
@@ -286,7 +286,7 @@ int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 	if (access(path, F_OK) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	r = undo_open(dir, &undo);
-	if (r < 0)
+	if (!undo)
 		return r;
 	r = undo_restore(undo, rootfd, fn, ctx);
 	undo_close(undo);

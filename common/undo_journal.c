@@ -170,14 +170,9 @@ static int journal_read(int fd, char **ret_text, size_t *ret_len)
 	return 0;
 }
 
-int undo_journal_load(struct undo *undo)
+/* The text is cut into lines in place. */
+static int journal_parse(struct undo *undo, char *text, size_t len)
 {
-	AUTO_FREE char *text = NULL;
-	size_t len = 0;
-	int r = journal_read(undo->fd, &text, &len);
-
-	if (r < 0)
-		return r;
 	for (char *p = text, *end = text + len; p < end; undo->n_lines++) {
 		char *newline = memchr(p, '\n', (size_t)(end - p));
 		size_t n = (size_t)((newline ? newline : end) - p);
@@ -194,6 +189,18 @@ int undo_journal_load(struct undo *undo)
 		p += n + 1;
 	}
 	return 0;
+}
+
+int undo_journal_load(struct undo *undo)
+{
+	char *text = NULL;
+	size_t len = 0;
+	int r = journal_read(undo->fd, &text, &len);
+
+	if (r == 0)
+		r = journal_parse(undo, text, len);
+	free(text);
+	return r;
 }
 
 /* ---- writing ---- */
