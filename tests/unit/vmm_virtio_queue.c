@@ -328,6 +328,7 @@ static void hostile_more_spans_than_room(void **state)
 	set_desc(d, 0, 0, FAKE_HIGH_GPA, 256 * 16, VIRTIO_DESC_INDIRECT, 0);
 	offer(d, 0, 0);
 	kick(d, 0);
+	assert_int_equal(probe_of(d)->chain.n_out, VIRTIO_QUEUE_SIZE);
 	assert_refused(d, 0);
 }
 
@@ -359,6 +360,20 @@ static void hostile_indirect_tables(void **state)
 		kick(d, 0);
 		assert_refused(d, (unsigned int)i);
 	}
+}
+
+/* Not only when it leads round in a circle. */
+static void hostile_nested_but_finite(void **state)
+{
+	struct driver *d = *state;
+	struct desc outer = {0x21000, 16, VIRTIO_DESC_INDIRECT, 0}, inner = {0x10000, 8, 0, 0};
+
+	memcpy(at(d, 0x20000, 16), &outer, 16);
+	memcpy(at(d, 0x21000, 16), &inner, 16);
+	set_desc(d, 0, 0, 0x20000, 16, VIRTIO_DESC_INDIRECT, 0);
+	offer(d, 0, 0);
+	kick(d, 0);
+	assert_refused(d, 0);
 }
 
 static void hostile_indirect_without_feature(void **state)
@@ -430,6 +445,7 @@ int main(void)
 		T(hostile_64k_descriptors),
 		T(hostile_more_spans_than_room),
 		T(hostile_indirect_tables),
+		T(hostile_nested_but_finite),
 		T(hostile_indirect_without_feature),
 		T(hostile_same_head_many_times),
 		T(hostile_rings_overlap),
