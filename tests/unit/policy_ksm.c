@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: Apache-2.0
+/* KSM: on when it pays, as fast as its share of a core allows, cheap when it does not. */
+#include "tests/unit/policy_scene.h"
+
+/* A ksmd on a machine where a page costs us_per_page; what it finds is up to the test. */
+struct ksmd {
+	uint64_t us_per_page, pages; /* mergeable, a full scan each */
+	uint64_t left;
+	uint64_t used_us; /* in the last tick */
+};
+
+static void ksm_open(struct scene *s, size_t n_guests)
+{
+	scene_open(s, n_guests);
+	s->config.ksm_manage = true;
+	pol_configure(s->pol, &s->config);
+	s->host.ksm = (struct pol_ksm){
+		.present = true,
+		.mergeable_any = n_guests > 0,
+		.pages_to_scan = 100,
+		.sleep_ms = 20,
+		.zero_pages = POL_ABSENT,
+	};
+}
+
+static void ksmd_tick(struct scene *s, struct ksmd *d)
+{
+	struct pol_ksm *k = &s->host.ksm;
+	uint64_t wake_us = k->pages_to_scan * d->us_per_page, cycle_us, wakes, pages;
+
+	d->used_us = 0;
+	if (k->run != 1)
+		return;
+	cycle_us = wake_us + k->sleep_ms * 1000;
+	wakes = SEC / cycle_us;
+	pages = wakes * k->pages_to_scan;
+	d->used_us = pages * d->us_per_page;
+	k->cpu_us += d->used_us;
+	if (pol_has(k->pages_scanned))
+		k->pages_scanned += pages;
+	d->left += pages;
+	k->full_scans += d->left / d->pages;
+	d->left %= d->pages;
+}
+
+static void run(struct scene *s, struct ksmd *d, unsigned int ticks)
+{
+	while (ticks--) {
+		scene_step(s);
+		ksmd_tick(s, d);
+	}
+}
+
+static unsigned int count_kind(const struct scene *s)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < s->plan->n_actions; i++)
+		n += s->plan->actions[i].kind != POL_BALLOON;
+	return n;
+}
+
+static void test_new_guest_starts_it_modestly(void **state)
+{
+	struct scene s;
+
+	ksm_open(&s, 1);
+	scene_step(&s);
+	assert_int_equal(s.plan->n_actions, 2);
+	/* The rate before the start. */
+	assert_int_equal(s.plan->actions[0].kind, POL_KSM_RATE);
+	assert_true(s.plan->actions[0].to * 1000 / s.plan->actions[0].to2 <= 50000);
+	assert_int_equal(s.plan->actions[1].kind, POL_KSM_RUN);
+	assert_int_equal(s.plan->actions[1].to, 1);
+	assert_int_equal(s.plan->actions[1].reason, POL_WHY_KSM_GAIN);
+	assert_int_equal(s.plan->actions[1].rung, POL_RUNG_KSM);
+	assert_int_equal(s.plan->actions[1].guest, 0);
+	scene_close(&s);
+}
+
+static void test_equal_values_are_not_written_again(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 2, .pages = 1ull << 40};
+
+	ksm_open(&s, 1);
+	run(&s, &d, 30);
+	for (int t = 0; t < 200; t++) {
+		run(&s, &d, 1);
+		assert_int_equal(count_kind(&s), 0);
+	}
+	scene_close(&s);
+}
+
+static void test_nothing_mergeable_stops_it(void **state)
+{
+	struct scene s;
+
+	ksm_open(&s, 0);
+	s.host.ksm.run = 1;
+	scene_step(&s);
+	assert_int_equal(s.plan->n_actions, 1);
+	assert_int_equal(s.plan->actions[0].kind, POL_KSM_RUN);
+	assert_int_equal(s.plan->actions[0].to, 0);
+	assert_int_equal(s.plan->actions[0].reason, POL_WHY_KSM_NOTHING);
+	scene_run(&s, 100);
+	assert_int_equal(s.plan->n_actions, 0);
+	scene_close(&s);
+}
+
+/* A host where KSM was never on is left as it is; 2 means stopped as well. */
+static void test_nothing_mergeable_leaves_a_stopped_one_alone(void **state)
+{
+	for (uint64_t value = 0; value <= 2; value += 2) {
+		struct scene s;
+
+		ksm_open(&s, 0);
+		s.host.ksm.run = value;
+		for (int t = 0; t < 10; t++) {
+			scene_step(&s);
+			assert_int_equal(s.plan->n_actions, 0);
+		}
+		scene_close(&s);
+	}
+}
+
+static void test_run_is_only_ever_0_or_1(void **state)
+{
+	struct scene s;
+
+	ksm_open(&s, 1);
+	s.host.ksm.run = 2;
+	scene_step(&s);
+	assert_int_equal(scene_kind(&s, POL_KSM_RUN)->to, 1);
+	scene_close(&s);
+}
+
+/* On machines a hundred times apart ksmd stays near, and under, its share of a core. */
+static void test_cpu_share_holds_on_any_machine(void **state)
+{
+	static const uint64_t speeds[] = {1, 5, 30, 100};
+
+	for (size_t i = 0; i < sizeof(speeds) / sizeof(speeds[0]); i++) {
+		for (int scanned = 0; scanned < 2; scanned++) {
+			struct scene s;
+			struct ksmd d = {.us_per_page = speeds[i], .pages = 1ull << 40};
+			uint64_t used = 0;
+
+			ksm_open(&s, 1);
+			if (!scanned)
+				s.host.ksm.pages_scanned = POL_ABSENT;
+			run(&s, &d, 40);
+			for (int t = 0; t < 60; t++) {
+				run(&s, &d, 1);
+				used += d.used_us;
+			}
+			assert_in_range(used / 60, SEC / 8, SEC * 29 / 100);
+			scene_close(&s);
+		}
+	}
+}
+
+static void test_short_host_scans_harder_within_twice_the_share(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 10, .pages = 1ull << 40};
+	uint64_t calm, hard;
+
+	ksm_open(&s, 1);
+	run(&s, &d, 60);
+	calm = d.used_us;
+	s.host.available_bytes = 200 * MIB;
+	run(&s, &d, 60);
+	hard = d.used_us;
+	assert_true(hard > calm * 3 / 2);
+	assert_true(hard <= SEC * 56 / 100);
+	scene_close(&s);
+}
+
+static void test_share_is_configurable(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 10, .pages = 1ull << 40};
+
+	ksm_open(&s, 1);
+	s.config.ksm_cpu_ppm = 50000;
+	pol_configure(s.pol, &s.config);
+	run(&s, &d, 60);
+	assert_in_range(d.used_us, SEC / 40, SEC * 6 / 100);
+	scene_close(&s);
+}
+
+/* Scans that bring nothing end in a cheap patrol, not before the third, and never in run=0. */
+static void test_no_gain_ends_in_a_patrol(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 400000};
+	uint64_t scans = 0;
+
+	ksm_open(&s, 1);
+	for (int t = 0; t < 400; t++) {
+		run(&s, &d, 1);
+		if (!s.pol->ksm.exhausted)
+			scans = s.host.ksm.full_scans;
+		assert_int_equal(s.host.ksm.run, 1);
+	}
+	assert_in_range(scans, 3, 4);
+	assert_true(s.pol->ksm.exhausted);
+	assert_in_range(d.used_us, 0, SEC * 2 / 100);
+	scene_close(&s);
+}
+
+static void test_gain_keeps_it_going(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 400000};
+
+	ksm_open(&s, 1);
+	for (int t = 0; t < 300; t++) {
+		run(&s, &d, 1);
+		s.host.ksm.pages_sharing += 1000; /* 4 MiB a second */
+		assert_false(s.pol->ksm.exhausted);
+	}
+	/* Zero pages count as well. */
+	s.host.ksm.zero_pages = s.host.ksm.pages_sharing;
+	for (int t = 0; t < 300; t++) {
+		run(&s, &d, 1);
+		s.host.ksm.zero_pages += 1000;
+	}
+	assert_false(s.pol->ksm.exhausted);
+	run(&s, &d, 200);
+	assert_true(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+/* What is not worth its CPU in good times is when the host is short. */
+static void test_price_falls_when_the_host_is_short(void **state)
+{
+	for (int is_short = 0; is_short < 2; is_short++) {
+		struct scene s;
+		struct ksmd d = {.us_per_page = 5, .pages = 400000};
+
+		ksm_open(&s, 1);
+		s.guests[0].has_balloon = false;
+		if (is_short)
+			s.host.available_bytes = 300 * MIB;
+		for (int t = 0; t < 300; t++) {
+			run(&s, &d, 1);
+			s.host.ksm.pages_sharing +=
+				d.used_us * 128 / SEC; /* 512 KiB a CPU second */
+		}
+		assert_int_equal(s.pol->ksm.exhausted, !is_short);
+		scene_close(&s);
+	}
+}
+
+static void test_new_guest_or_growth_starts_a_campaign_again(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 200000};
+
+	ksm_open(&s, 2);
+	s.host.n_guests = 1;
+	s.guests[0].resident_bytes = GIB;
+	run(&s, &d, 300);
+	assert_true(s.pol->ksm.exhausted);
+	s.host.n_guests = 2;
+	run(&s, &d, 1);
+	assert_false(s.pol->ksm.exhausted);
+	assert_non_null(scene_kind(&s, POL_KSM_RATE));
+	assert_int_equal(scene_kind(&s, POL_KSM_RATE)->reason, POL_WHY_KSM_GAIN);
+	run(&s, &d, 300);
+	assert_true(s.pol->ksm.exhausted);
+	s.guests[0].resident_bytes += 512 * MIB;
+	run(&s, &d, 1);
+	assert_false(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+static void test_it_can_be_absent_or_switched_off(void **state)
+{
+	struct scene s;
+
+	ksm_open(&s, 1);
+	s.host.ksm.present = false;
+	scene_run(&s, 5);
+	assert_int_equal(s.plan->n_actions, 0);
+	s.host.ksm.present = true;
+	s.config.ksm_manage = false;
+	pol_configure(s.pol, &s.config);
+	scene_run(&s, 5);
+	assert_int_equal(s.plan->n_actions, 0);
+	scene_close(&s);
+}
+
+/* Without CPU time or scan counts it still runs, at the modest rate. */
+static void test_absent_counters_degrade(void **state)
+{
+	struct scene s;
+
+	ksm_open(&s, 1);
+	s.host.ksm.cpu_us = s.host.ksm.full_scans = s.host.ksm.pages_scanned = POL_ABSENT;
+	s.host.ksm.pages_sharing = s.host.ksm.cow_breaks = POL_ABSENT;
+	scene_run(&s, 200);
+	assert_int_equal(s.host.ksm.run, 1);
+	assert_in_range(s.host.ksm.pages_to_scan, 100, 1000);
+	assert_int_equal(s.plan->n_actions, 0);
+	scene_close(&s);
+}
+
+/* A value that will not stick is asked for again, ever more seldom. */
+static void test_write_that_does_not_stick_is_not_repeated_every_tick(void **state)
+{
+	struct scene s;
+	unsigned int asked = 0;
+
+	ksm_open(&s, 1);
+	for (int t = 0; t < 600; t++) {
+		scene_step(&s);
+		asked += scene_kind(&s, POL_KSM_RUN) != NULL;
+		s.host.ksm.run = 0;
+	}
+	assert_in_range(asked, 2, 5);
+	scene_close(&s);
+}
+
+static void test_counters_that_restart_do_no_harm(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 400000};
+
+	ksm_open(&s, 1);
+	run(&s, &d, 50);
+	s.host.ksm.cpu_us = s.host.ksm.full_scans = s.host.ksm.pages_scanned = 0;
+	run(&s, &d, 100);
+	assert_true(s.host.ksm.run == 1 && d.used_us < SEC * 3 / 10);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_new_guest_starts_it_modestly),
+		cmocka_unit_test(test_equal_values_are_not_written_again),
+		cmocka_unit_test(test_nothing_mergeable_stops_it),
+		cmocka_unit_test(test_nothing_mergeable_leaves_a_stopped_one_alone),
+		cmocka_unit_test(test_run_is_only_ever_0_or_1),
+		cmocka_unit_test(test_cpu_share_holds_on_any_machine),
+		cmocka_unit_test(test_short_host_scans_harder_within_twice_the_share),
+		cmocka_unit_test(test_share_is_configurable),
+		cmocka_unit_test(test_no_gain_ends_in_a_patrol),
+		cmocka_unit_test(test_gain_keeps_it_going),
+		cmocka_unit_test(test_price_falls_when_the_host_is_short),
+		cmocka_unit_test(test_new_guest_or_growth_starts_a_campaign_again),
+		cmocka_unit_test(test_it_can_be_absent_or_switched_off),
+		cmocka_unit_test(test_absent_counters_degrade),
+		cmocka_unit_test(test_write_that_does_not_stick_is_not_repeated_every_tick),
+		cmocka_unit_test(test_counters_that_restart_do_no_harm),
+	};
+
+	return cmocka_run_group_tests_name("policy_ksm", tests, NULL, NULL);
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The policy in a loop with a model of the lab's host (policy_world.h): 8 GiB, one CPU, seven
+ * guests of 1.75 GiB, 1.5 times the host. What it must do there: a guest that grows to all it was
+ * promised gets it without an OOM, the host is never `low` for more than two ticks, and it is
+ * quiet once nothing changes. MEMD_STORM=1 prints every decision.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "tests/unit/policy_world.h"
+
+#define PROMISED (1792 * MIB)
+#define GROWN	 (PROMISED - 100 * MIB)
+#define N_GUESTS 7
+
+struct balloons {
+	uint64_t each_mib, all_mib; /* per second */
+};
+
+static const struct balloons speeds[] = {{30, 60}, {60, 120}, {100, 100}, {300, 600}, {1000, 2000}};
+#define N_SPEEDS (sizeof(speeds) / sizeof(speeds[0]))
+
+static bool verbose;
+
+static void open_world(struct world *w, const struct balloons *b, uint64_t used_mib,
+		       uint64_t touched_mib)
+{
+	world_lab(w);
+	assert_non_null(w->pol);
+	w->inflate_per_s = b->each_mib * MIB;
+	w->balloons_per_s = b->all_mib * MIB;
+	w->reporting = touched_mib == 0;
+	for (int i = 0; i < N_GUESTS; i++)
+		world_add(w, WORLD_HONEST, PROMISED, used_mib * MIB, 350 * MIB, touched_mib * MIB);
+}
+
+static void run(struct world *w, unsigned int ticks)
+{
+	while (ticks--)
+		assert_true(world_tick(w, verbose) != SIZE_MAX);
+}
+
+/* What came before does not count. */
+static void forget(struct world *w)
+{
+	w->low_run_most = w->low_ticks = w->actions = w->moved = 0;
+	w->least_available = UINT64_MAX;
+	for (size_t i = 0; i < w->n; i++)
+		w->guests[i].least_available = UINT64_MAX;
+}
+
+static void grow(struct world *w, size_t i, uint64_t mib_per_s, uint64_t in_s, uint64_t back_s)
+{
+	struct world_guest *g = &w->guests[i];
+
+	g->grow_at_us = w->now_us + in_s * SEC + 1;
+	g->grow_per_s = mib_per_s * MIB;
+	g->grow_to = GROWN;
+	g->shrink_to = g->used;
+	g->shrink_at_us = back_s ? w->now_us + back_s * SEC + 1 : 0;
+}
+
+static void print_row(const char *what, const struct world *w, uint64_t speed, uint64_t used,
+		      const struct balloons *b)
+{
+	uint64_t ooms = 0, least = UINT64_MAX, slowest = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		const struct world_guest *g = &w->guests[i];
+
+		ooms += g->ooms;
+		least = min_u64(least, g->least_available);
+		slowest = max_u64(slowest, g->grew_us);
+	}
+	print_message("             %s: grow %3u MiB/s, used %3u, balloons %4u/%4u: "
+		      "done in %2u s (%2u alone), OOMs %u, least available guest %3u host %4u MiB, "
+		      "low %u, orders %u, moved %u MiB\n",
+		      what, (unsigned int)speed, (unsigned int)used, (unsigned int)b->each_mib,
+		      (unsigned int)b->all_mib, (unsigned int)(slowest / SEC),
+		      (unsigned int)((GROWN / MIB - used) / speed), (unsigned int)ooms,
+		      (unsigned int)(least / MIB), (unsigned int)(w->least_available / MIB),
+		      (unsigned int)w->low_run_most, (unsigned int)w->actions,
+		      (unsigned int)(w->moved / MIB));
+}
+
+static void assert_unharmed(const struct world *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		assert_int_equal(w->guests[i].ooms, 0);
+		assert_true(w->guests[i].least_available > 0);
+	}
+	assert_true(w->low_run_most <= 2);
+}
+
+/* The demo: one guest takes all it was promised while the others idle. */
+static void test_one_guest_grows_to_its_full_promise(void **state)
+{
+	static const uint64_t grows[] = {50, 100, 150, 200, 300};
+	static const struct {
+		uint64_t used, touched;
+	} loads[] = {{250, 400}, {450, 150}, {250, 0}, {500, 0}};
+
+	for (size_t l = 0; l < sizeof(loads) / sizeof(loads[0]); l++)
+		for (size_t b = 0; b < N_SPEEDS; b++)
+			for (size_t k = 0; k < sizeof(grows) / sizeof(grows[0]); k++) {
+				struct world w;
+
+				open_world(&w, &speeds[b], loads[l].used, loads[l].touched);
+				run(&w, 60);
+				forget(&w);
+				grow(&w, 0, grows[k], 0, 0);
+				run(&w, 90);
+				if (l == 0)
+					print_row("one guest", &w, grows[k], loads[l].used,
+						  &speeds[b]);
+				assert_unharmed(&w);
+				assert_true(w.guests[0].grew);
+				assert_true(w.guests[0].grew_us <=
+					    (GROWN / MIB - loads[l].used) * SEC / grows[k] + SEC);
+				pol_free(w.pol);
+			}
+}
+
+/* One after another, each giving back when the next begins: the last one's memory is the next
+ * one's. Balloons of 30 MiB/s cannot follow that faster than 100 MiB/s. */
+static void test_guests_grow_in_turn(void **state)
+{
+	static const uint64_t grows[] = {100, 150, 200};
+	static const uint64_t used[] = {250, 500};
+
+	for (size_t u = 0; u < 2; u++)
+		for (size_t b = 0; b < N_SPEEDS; b++)
+			for (size_t k = 0; k < (b ? 3 : 1); k++) {
+				struct world w;
+
+				open_world(&w, &speeds[b], used[u], 400);
+				run(&w, 60);
+				forget(&w);
+				for (size_t i = 0; i < N_GUESTS; i++)
+					grow(&w, i, grows[k], 30 * i, 30 * (i + 1));
+				run(&w, 30 * N_GUESTS);
+				print_row("in turn", &w, grows[k], used[u], &speeds[b]);
+				assert_unharmed(&w);
+				for (size_t i = 0; i < N_GUESTS; i++)
+					assert_true(w.guests[i].grew);
+				pol_free(w.pol);
+			}
+}
+
+/* Whatever happened, the loop comes to rest: a few late orders, then none. */
+static void test_loop_comes_to_rest(void **state)
+{
+	for (size_t b = 0; b < N_SPEEDS; b++)
+		for (uint64_t used = 150; used <= 550; used += 100) {
+			struct world w;
+
+			open_world(&w, &speeds[b], used, 300);
+			run(&w, 30);
+			grow(&w, 2, 150, 0, 0);
+			grow(&w, 4, 80, 10, 60);
+			run(&w, 300);
+			w.actions = 0;
+			run(&w, 300);
+			assert_in_range(w.actions, 0, 12);
+			w.actions = 0;
+			run(&w, 300);
+			assert_int_equal(w.actions, 0);
+			pol_free(w.pol);
+		}
+}
+
+/* From the start constant input rests within 60 ticks. */
+static void test_constant_input_rests_within_60_ticks(void **state)
+{
+	for (uint64_t used = 100; used <= 900; used += 50)
+		for (uint64_t touched = 0; touched <= 800; touched += 200) {
+			struct world w;
+
+			open_world(&w, &speeds[4], used, touched);
+			run(&w, 60);
+			w.actions = 0;
+			run(&w, 240);
+			assert_int_equal(w.actions, 0);
+			pol_free(w.pol);
+		}
+}
+
+/* A guest that lies, one whose balloon is stuck and one that says nothing cost the others
+ * nothing; the liar ends with no more than an honest guest of its size would be entitled to. */
+static void test_bad_company(void **state)
+{
+	static const enum world_kind kinds[] = {WORLD_LIAR, WORLD_STUCK, WORLD_SILENT};
+
+	for (size_t k = 0; k < 3; k++) {
+		struct world w;
+
+		open_world(&w, &speeds[1], 250, 400);
+		w.guests[3].kind = kinds[k];
+		run(&w, 60);
+		forget(&w);
+		grow(&w, 0, 100, 0, 0);
+		run(&w, 120);
+		print_row(k == 0   ? "with a liar"
+			  : k == 1 ? "with a stuck"
+				   : "with a silent",
+			  &w, 100, 250, &speeds[1]);
+		assert_unharmed(&w);
+		assert_true(w.guests[0].grew);
+		assert_true(w.guests[3].actual <= PROMISED);
+		pol_free(w.pol);
+	}
+}
+
+/* A squeezed liar on a host that stays hard gets up to its share, never beyond. */
+static void test_liar_gains_at_most_its_share(void **state)
+{
+	struct world w;
+	uint64_t gained = 0;
+
+	open_world(&w, &speeds[3], 900, 100);
+	run(&w, 120);
+	w.guests[3].kind = WORLD_LIAR;
+	for (int t = 0; t < 200; t++) {
+		/* The host's own use leaves little, whatever the guests do. */
+		uint64_t left = world_host_available(&w);
+
+		w.own += left > 150 * MIB ? left - 150 * MIB : 0;
+		w.own -= left < 120 * MIB ? min_u64(w.own, 120 * MIB - left) : 0;
+		run(&w, 1);
+		for (size_t i = 0; i < w.plan->n_actions; i++) {
+			const struct pol_action *a = &w.plan->actions[i];
+
+			if (a->guest == 4 && a->to > a->from && a->state >= POL_STATE_HARD) {
+				assert_true(a->to <= a->entitled_bytes);
+				gained += a->to - a->from;
+			}
+		}
+	}
+	print_message("             liar gained %u MiB within its share\n",
+		      (unsigned int)(gained / MIB));
+	pol_free(w.pol);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_guest_grows_to_its_full_promise),
+		cmocka_unit_test(test_guests_grow_in_turn),
+		cmocka_unit_test(test_loop_comes_to_rest),
+		cmocka_unit_test(test_constant_input_rests_within_60_ticks),
+		cmocka_unit_test(test_bad_company),
+		cmocka_unit_test(test_liar_gains_at_most_its_share),
+	};
+
+	verbose = getenv("MEMD_STORM") != NULL;
+	return cmocka_run_group_tests_name("policy_storm", tests, NULL, NULL);
+}
