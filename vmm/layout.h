@@ -15,6 +15,7 @@
 #define LAYOUT_LOW_RAM_END 0x9fc00UL /* e820: RAM below, reserved up to 1 MiB */
 #define LAYOUT_ACPI	   0xe0000UL /* RSDP first: found by scanning too */
 #define LAYOUT_ACPI_END	   0x100000UL
+#define LAYOUT_RESET	   0xffff0UL  /* real-mode reset vector: the last 16 bytes of it are code */
 #define LAYOUT_KERNEL	   0x100000UL /* lowest load address */
 
 /* The 32-bit hole: nothing but devices. */

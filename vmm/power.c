@@ -39,6 +39,23 @@ void power_reset(struct power *power)
 	power->events = 0;
 }
 
+int power_write_vector(struct ram *ram)
+{
+	static const uint8_t code[] = {
+		0xba,
+		LAYOUT_ACPI_POWER & 0xff,
+		LAYOUT_ACPI_POWER >> 8, /* mov dx, port */
+		0xb0,
+		LAYOUT_POWER_RESET, /* mov al, value */
+		0xee,		    /* out dx, al */
+		0xf4,
+		0xeb,
+		0xfd, /* hlt; back to it */
+	};
+
+	return ram_write(ram, LAYOUT_RESET, code, sizeof(code));
+}
+
 void power_button(struct power *power)
 {
 	uint64_t one = 1;

@@ -8,6 +8,7 @@
 #define MEMD_VMM_POWER_H
 
 #include "vmm/bus.h"
+#include "vmm/ram.h"
 
 /* What the guest asked for; called with bus_lock held, in a vCPU's thread. */
 struct power_events {
@@ -21,6 +22,13 @@ struct power;
 struct power *power_new(int irq_fd, const struct power_events *events, void *ctx);
 void power_free(struct power *power); /* NULL is fine */
 void power_reset(struct power *power);
+
+/*
+ * Put code at LAYOUT_RESET that resets by LAYOUT_ACPI_POWER: at each boot. Linux on a
+ * hardware-reduced machine without EFI reboots by a jump there and tries no register (reboot_init
+ * in arch/x86/kernel/reboot.c). -EFAULT: no RAM there.
+ */
+int power_write_vector(struct ram *ram);
 
 /* Press the power button: ACPI_GED_POWER_BUTTON in the event register, and its interrupt. */
 void power_button(struct power *power);

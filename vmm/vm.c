@@ -23,6 +23,7 @@
 #include "vmm/devices.h"
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
+#include "vmm/power.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_events.h"
 
@@ -135,7 +136,7 @@ static int vm_write_acpi(struct vm *vm)
 		.ram = vm->ram,
 		.n_virtio = devices_virtio_count(vm->devices),
 	};
-	size_t size = LAYOUT_ACPI_END - LAYOUT_ACPI, len;
+	size_t size = LAYOUT_RESET - LAYOUT_ACPI, len;
 	uint8_t *tables = ram_ptr(vm->ram, LAYOUT_ACPI, size);
 	int r;
 
@@ -159,6 +160,8 @@ static int vm_build(struct vm *vm)
 		      &entry);
 	if (!r)
 		r = vm_write_acpi(vm);
+	if (!r)
+		r = power_write_vector(vm->ram);
 	if (!r)
 		r = kvm_build(vm->kvm, vm->ram);
 	if (!r)
