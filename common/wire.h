@@ -80,9 +80,20 @@ struct wire_error {
 	char desc[512];
 };
 
-/* Fill err and return code, so that a command can `return wire_fail(err, -EINVAL, NULL, "...")`. */
-int wire_fail(struct wire_error *err, int code, const char *class, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+/* Fill err (NULL is fine); class NULL is GenericError. */
+void wire_error_set(struct wire_error *err, const char *class, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/*
+ * Fill err and return code, so that a command can `return wire_fail(err, -EINVAL, NULL, "...")`.
+ * A macro, so that compilers and analysers see which code comes back.
+ */
+static inline int wire_code(int code)
+{
+	return code;
+}
+#define wire_fail(err, code, class, ...) \
+	(wire_error_set((err), (class), __VA_ARGS__), wire_code(code))
 
 /* {"execute": command, "arguments": arguments, "id": id}. Takes over arguments (may be NULL). */
 json_object *wire_command_new(const char *command, json_object *arguments, uint64_t id);

@@ -9,17 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-int wire_fail(struct wire_error *err, int code, const char *class, const char *fmt, ...)
+void wire_error_set(struct wire_error *err, const char *class, const char *fmt, ...)
 {
 	va_list ap;
 
-	if (err) {
-		err->class = class ? class : WIRE_GENERIC_ERROR;
-		va_start(ap, fmt);
-		vsnprintf(err->desc, sizeof(err->desc), fmt, ap);
-		va_end(ap);
-	}
-	return code;
+	if (!err)
+		return;
+	err->class = class ? class : WIRE_GENERIC_ERROR;
+	va_start(ap, fmt);
+	vsnprintf(err->desc, sizeof(err->desc), fmt, ap);
+	va_end(ap);
 }
 
 json_object *wire_command_new(const char *command, json_object *arguments, uint64_t id)

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -56,11 +56,10 @@ static int address_of(const char *path, struct sockaddr_un *ret_address)
 /* Hold the directory for a moment. Nobody keeps it for long, so after a second go on without. */
 static int lock_directory(const char *path)
 {
-	AUTO_FREE char *copy = strdup(path);
+	char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int fd;
 
-	if (!copy)
-		return -ENOMEM;
+	snprintf(copy, sizeof(copy), "%s", path);
 	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)

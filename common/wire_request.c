@@ -183,7 +183,7 @@ static int check_request(json_object *request, const char **ret_name, json_objec
 int wire_request_run(const struct wire_server_options *options, uid_t uid, bool *negotiated,
 		     json_object *request, json_object **ret_value, struct wire_error *err)
 {
-	AUTO_JSON json_object *no_args = NULL;
+	AUTO_JSON json_object *no_args = json_object_new_object();
 	const struct wire_command *own, *command;
 	json_object *args = NULL;
 	const char *name = NULL;
@@ -193,7 +193,7 @@ int wire_request_run(const struct wire_server_options *options, uid_t uid, bool 
 	if (r < 0)
 		return r;
 	if (!args)
-		args = no_args = json_object_new_object();
+		args = no_args;
 	own = find_command(built_in, name);
 	command = own ? own : find_command(options->commands, name);
 

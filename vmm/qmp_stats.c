@@ -62,7 +62,7 @@ static int read_descs(int fd, struct stats_file *file)
 	    header->name_size % sizeof(uint32_t) || header->num_desc > DESCS_MAX)
 		return -EPROTO;
 	file->desc_bytes = sizeof(struct kvm_stats_desc) + header->name_size;
-	file->descs = malloc(header->num_desc * file->desc_bytes + 1);
+	file->descs = calloc(header->num_desc + 1, file->desc_bytes);
 	if (!file->descs)
 		return -ENOMEM;
 	return read_exactly(fd, file->descs, header->num_desc * file->desc_bytes,
@@ -147,29 +147,39 @@ static json_object *stats_new(const struct stats_file *file, json_object *names)
 }
 
 /* One entry of the answer. cpu -1: the VM. */
-static int add_target(struct vm *vm, int cpu, json_object *names, json_object *results,
-		      struct wire_error *err)
+static json_object *entry_new(const struct stats_file *file, int cpu, json_object *names)
 {
-	AUTO(stats_file_release) struct stats_file file = {0};
-	AUTO_FD int fd = vm_stats_fd(vm, cpu);
+	json_object *entry = json_object_new_object();
 	char path[QMP_CPU_PATH_MAX];
-	json_object *entry;
-	int r = fd < 0 ? fd : stats_file_read(fd, &file);
 
-	if (fd < 0 && (r == -ENOTTY || r == -EINVAL || r == -EOPNOTSUPP || r == -ENOSYS))
-		return wire_fail(err, r, NULL,
-				 "The host's KVM has no binary statistics (KVM_GET_STATS_FD, "
-				 "Linux 5.14 and later)");
-	if (r < 0)
-		return wire_fail(err, r, NULL, "Cannot read KVM's statistics: %s", strerror(-r));
-	entry = json_object_new_object();
 	json_add_str(entry, "provider", PROVIDER);
 	if (cpu >= 0) {
 		snprintf(path, sizeof(path), QMP_CPU_PATH, (unsigned int)cpu);
 		json_add_str(entry, "qom-path", path);
 	}
-	json_object_object_add(entry, "stats", stats_new(&file, names));
-	json_object_array_add(results, entry);
+	json_object_object_add(entry, "stats", stats_new(file, names));
+	return entry;
+}
+
+static int add_target(struct vm *vm, int cpu, json_object *names, json_object *results,
+		      struct wire_error *err)
+{
+	AUTO_FD int fd = vm_stats_fd(vm, cpu);
+	struct stats_file file = {0};
+	int r;
+
+	if (fd == -ENOTTY || fd == -EINVAL || fd == -EOPNOTSUPP || fd == -ENOSYS)
+		return wire_fail(err, fd, NULL,
+				 "The host's KVM has no binary statistics (KVM_GET_STATS_FD, "
+				 "Linux 5.14 and later)");
+	if (fd < 0)
+		return wire_fail(err, fd, NULL, "Cannot open KVM's statistics: %s", strerror(-fd));
+	r = stats_file_read(fd, &file);
+	if (r == 0)
+		json_object_array_add(results, entry_new(&file, cpu, names));
+	stats_file_release(&file);
+	if (r < 0)
+		return wire_fail(err, r, NULL, "Cannot read KVM's statistics: %s", strerror(-r));
 	return 0;
 }
 

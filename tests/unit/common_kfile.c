@@ -69,8 +69,8 @@ static void test_stays_below_root(void **state)
 
 static void test_read_all(void **state)
 {
-	size_t n = 1000001, len = 0;
-	AUTO_FREE char *big = malloc(n);
+	static char big[1000001];
+	size_t n = sizeof(big), len = 0;
 	AUTO_FREE char *text = NULL;
 
 	memset(big, 'b', n);

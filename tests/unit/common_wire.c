@@ -257,9 +257,9 @@ static void test_longest(void **state)
 		json_object *message = NULL;
 		int r = 0;
 
-		memset(text, 'x', len);
-		memcpy(text, "{\"a\":\"", 6);
-		memcpy(text + len - 2, "\"}\n", 4);
+		strcpy(text, "{\"a\":\"");
+		memset(text + 6, 'x', len - 8);
+		strcpy(text + len - 2, "\"}\n");
 		for (size_t sent = 0; sent < len + 1; sent += 50000) {
 			size_t n = len + 1 - sent < 50000 ? len + 1 - sent : 50000;
 			int got;
@@ -305,11 +305,9 @@ static void test_containers(void **state)
 	struct pair *pair = *state;
 	size_t len = 6;
 
-	for (int i = 0; i < 17000; i++) {
-		memcpy(text + len, "{},", 3);
-		len += 3;
-	}
-	memcpy(text + len, "{}]}\n", 5);
+	for (int i = 0; i < 17000; i++, len += 3)
+		strcpy(text + len, "{},");
+	strcpy(text + len, "{}]}\n");
 	say_bytes(pair, text, len + 5);
 	expect_error(pair, -EMSGSIZE);
 	expect_nothing(pair);

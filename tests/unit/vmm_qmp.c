@@ -40,6 +40,7 @@ static int setup(void **state)
 	assert_non_null(greeting);
 	peer_say(peer, "{\"execute\":\"qmp_capabilities\"}");
 	answer = peer_hear(peer, pump);
+	assert_non_null(json_get_obj(answer, "return"));
 	return 0;
 }
 
