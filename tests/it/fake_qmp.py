@@ -65,7 +65,7 @@ class Guest:
         self.memory = int(memory or 512) * MIB
         self.used = int(used) * MIB if used else self.memory // 4
         self.actual = self.target = self.memory
-        self.interval = self.updated = 0
+        self.interval = self.updated = self.asked = 0
         self.told = {"stats": {"stat-free-memory": ABSENT}, "last-update": 0}
         self.counts, self.hung, self.clients = {}, False, []
         self.booted = time.time()
@@ -110,12 +110,14 @@ class Guest:
 
     # ---- what it says ----
     def stats(self):
-        # As QEMU: between two updates the numbers stand still, however often they are asked for.
-        now = int(time.time())
-        if self.interval and now - self.updated >= self.interval:
-            self.updated = now
-        else:
-            return self.told
+        return self.told
+
+    def update_stats(self):
+        """As QEMU: a timer asks the guest, between two updates the numbers stand still."""
+        now = time.time()
+        if not self.interval or now - self.asked < self.interval:
+            return
+        self.asked, self.updated = now, int(now)
         # With deflate-on-oom Linux leaves MemTotal alone and counts ballooned pages as used.
         total = self.memory - self.memory // 50
         available = max(total - self.used - (self.memory - self.actual), 0)
@@ -127,7 +129,6 @@ class Guest:
             values["stat-total-memory"] = self.memory * 4
             values["stat-available-memory"] = self.memory * 3
         self.told = {"stats": values, "last-update": self.updated}
-        return self.told
 
     def move_balloon(self, seconds):
         step = int(self.world.rate * seconds)
@@ -372,6 +373,7 @@ class World:
         now = time.monotonic()
         for g in list(self.guests.values()):
             g.move_balloon(now - self.last)
+            g.update_stats()
             if g.behaviour == "flood":
                 for conn in list(g.clients):
                     g.send(conn, b'{"event":"NOISE","timestamp":{"seconds":1,"microseconds":1}}\r\n' * 800)
