@@ -19,7 +19,6 @@
 #define FADT_BYTES   276
 #define HEADER_BYTES 36
 
-#define OEM_ID	     "MEMD  "
 #define OEM_TABLE_ID "MEMDVMM "
 #define CREATOR_ID   "MEMD"
 
@@ -41,6 +40,8 @@
 #define AML_AND		 0x7b
 #define AML_NOTIFY	 0x86
 #define AML_NULL_TARGET	 0x00
+
+static const char oem_id[6] = {'M', 'E', 'M', 'D', ' ', ' '};
 
 unsigned int acpi_cpu_node(unsigned int cpu, unsigned int n_cpus, unsigned int n_nodes)
 {
@@ -69,7 +70,7 @@ static size_t begin_table(struct aml *aml, const char *signature, uint8_t revisi
 	aml_u32(aml, 0); /* length: end_table */
 	aml_u8(aml, revision);
 	aml_u8(aml, 0); /* checksum: end_table */
-	aml_bytes(aml, OEM_ID, 6);
+	aml_bytes(aml, oem_id, sizeof(oem_id));
 	aml_bytes(aml, OEM_TABLE_ID, 8);
 	aml_u32(aml, 1);
 	aml_bytes(aml, CREATOR_ID, 4);
@@ -315,7 +316,7 @@ static void fill_rsdp(struct aml *aml, uint64_t xsdt_gpa)
 	uint8_t rsdp[RSDP_BYTES] = "RSD PTR ";
 	uint32_t len = RSDP_BYTES;
 
-	memcpy(rsdp + 9, OEM_ID, 6);
+	memcpy(rsdp + 9, oem_id, sizeof(oem_id));
 	rsdp[15] = 2;
 	memcpy(rsdp + 20, &len, sizeof(len));
 	memcpy(rsdp + 24, &xsdt_gpa, sizeof(xsdt_gpa));

@@ -8,7 +8,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,17 +26,11 @@
 
 /* ---- files ---- */
 
-int boot_refuse(const struct boot_file *file, int code, const char *fmt, ...)
+static void close_file(struct boot_file *file)
 {
-	char why[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, sizeof(why), fmt, ap);
-	va_end(ap);
-	log_err("%s: %s", file->path, why);
-	return code;
+	cleanup_fd(&file->fd);
 }
+#define AUTO_BOOT_FILE AUTO(close_file)
 
 static int open_file(const char *path, const char *what, struct boot_file *ret_file)
 {
@@ -158,14 +151,12 @@ static int load_cmdline(struct ram *ram, const char *append, uint64_t max, uint6
 static int load_initrd(struct ram *ram, const char *path, const struct boot_kernel *kernel,
 		       struct boot_facts *facts)
 {
-	struct boot_file file = {.fd = -1};
+	AUTO_BOOT_FILE struct boot_file file = {.fd = -1};
 	uint64_t end = kernel->initrd_end, size, gpa;
-	AUTO_FD int fd = -1;
 	int r = open_file(path, "initrd", &file);
 
 	if (r < 0)
 		return r;
-	fd = file.fd;
 	size = file.size_bytes;
 	if (size > end || (end - size) / PAGE * PAGE < kernel->end) {
 		end = boot_ram_end(ram, LAYOUT_HIGH_START);
@@ -218,16 +209,14 @@ int boot_load(struct ram *ram, const char *kernel, const char *initrd, const cha
 	      uint64_t rsdp, struct boot_entry *ret_entry)
 {
 	struct boot_facts facts = {.rsdp = rsdp};
-	struct boot_file file = {.fd = -1};
+	AUTO_BOOT_FILE struct boot_file file = {.fd = -1};
 	struct boot_kernel loaded;
 	char magic[SELFMAG] = "";
-	AUTO_FD int fd = -1;
 	bool is_elf;
 	int r = open_file(kernel, "kernel", &file);
 
 	if (r < 0)
 		return r;
-	fd = file.fd;
 	if (ram_room(ram, 0) <= LAYOUT_KERNEL)
 		return boot_refuse(&file, -EFBIG, "the guest has no RAM at 1 MiB to load it to");
 	r = (int)boot_file_read(&file, 0, magic, sizeof(magic));

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/log.h"
 #include "vmm/boot.h"
 #include "vmm/ram.h"
 
@@ -51,9 +52,8 @@ int boot_file_load(const struct boot_file *file, uint64_t offset, struct ram *ra
 		   uint64_t len);
 /* Up to n bytes at offset. Bytes read or -errno, logged. */
 int64_t boot_file_read(const struct boot_file *file, uint64_t offset, void *buf, uint64_t n);
-/* Log "PATH: why" and return code. */
-int boot_refuse(const struct boot_file *file, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+/* Log "PATH: why"; its value is code. */
+#define boot_refuse(file, code, why, ...) (log_err("%s: " why, (file)->path, ##__VA_ARGS__), (code))
 /* The memory map. Returns the number of entries. */
 unsigned int boot_ranges(const struct ram *ram, struct boot_range ret_ranges[BOOT_RANGES_MAX]);
 

@@ -69,7 +69,7 @@ int bzimage_load(const struct boot_file *file, struct ram *ram, struct boot_kern
 {
 	struct boot_params *zero = ram_ptr(ram, LAYOUT_ZERO_PAGE, sizeof(*zero));
 	uint64_t low_end = boot_ram_end(ram, 0), offset, len, need, load;
-	struct setup_header hdr;
+	struct setup_header hdr = {0};
 	int r = read_header(file, &hdr);
 
 	if (r < 0)

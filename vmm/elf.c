@@ -149,7 +149,7 @@ static int load_segment(const struct boot_file *file, struct ram *ram, const Elf
 int elf_load(const struct boot_file *file, struct ram *ram, struct boot_kernel *ret_kernel)
 {
 	uint64_t low_end = boot_ram_end(ram, 0), entry = 0, end = 0;
-	Elf64_Phdr segments[SEGMENTS_MAX];
+	Elf64_Phdr segments[SEGMENTS_MAX] = {0};
 	int n = read_segments(file, segments), r = 0;
 	bool has_entry = false;
 

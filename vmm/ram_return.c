@@ -476,7 +476,7 @@ static bool has_credit(const struct ram_piece *piece, uint64_t page, uint64_t n)
 int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes)
 {
 	uint64_t pages[4] = {0};
-	bool used[BATCH_PAGES];
+	bool used[BATCH_PAGES] = {false};
 
 	for (size_t i = 0; i < ram->n_pieces; i++) {
 		struct ram_piece *piece = &ram->pieces[i];

@@ -110,9 +110,24 @@ static const uint8_t *find_table(const struct built *b, const char *signature)
 		if (memcmp(t, signature, 4) == 0)
 			found = t;
 	}
-	assert_non_null(fadt);
+	if (!fadt) {
+		print_error("no FADT\n");
+		abort();
+	}
 	assert_int_equal(u32(fadt + 40), u64(fadt + 140));
 	return strcmp(signature, "DSDT") == 0 ? table_at(b, u64(fadt + 140)) : found;
+}
+
+/* The same for a table that has to be there. */
+static const uint8_t *need_table(const struct built *b, const char *signature)
+{
+	const uint8_t *t = find_table(b, signature);
+
+	if (!t) {
+		print_error("no table %s\n", signature);
+		abort();
+	}
+	return t;
 }
 
 static void test_fadt(void **state)
@@ -121,7 +136,7 @@ static void test_fadt(void **state)
 	const uint8_t *t;
 
 	build(b, 1, 1, 64 * MIB);
-	t = find_table(b, "FACP");
+	t = need_table(b, "FACP");
 	assert_int_equal(u32(t + 4), 276);
 	assert_int_equal(t[8], 6);
 	/* HW_REDUCED, RESET_REG, no fixed buttons */
@@ -159,7 +174,7 @@ static void test_madt(void **state)
 		const uint8_t *t;
 
 		build(b, n, 1, 64 * MIB);
-		t = find_table(b, "APIC");
+		t = need_table(b, "APIC");
 		assert_int_equal(u32(t + 36), LAYOUT_LAPIC);
 		assert_int_equal(count_entries(t, 44, 0), n);
 		assert_int_equal(count_entries(t, 44, 1), 1);
@@ -182,7 +197,7 @@ static void test_srat_slit(void **state)
 
 	/* 8 GiB: node 3 lies on both sides of the hole */
 	build(b, 64, 8, 900 * MIB);
-	t = find_table(b, "SRAT");
+	t = need_table(b, "SRAT");
 	assert_int_equal(count_entries(t, 48, 0), 64);
 	assert_int_equal(count_entries(t, 48, 1), 9);
 	for (unsigned int i = 0; i < 64; i++) {
@@ -199,7 +214,7 @@ static void test_srat_slit(void **state)
 	for (unsigned int i = 0; i < 8; i++)
 		assert_int_equal(bytes[i], 900 * MIB);
 
-	t = find_table(b, "SLIT");
+	t = need_table(b, "SLIT");
 	assert_int_equal(u64(t + 36), 8);
 	for (unsigned int i = 0; i < 64; i++)
 		assert_int_equal(t[44 + i], i / 8 == i % 8 ? 10 : 20);

@@ -68,11 +68,12 @@ static struct setup_header *header(struct bz *bz)
 
 static void bz_init(struct bz *bz)
 {
-	struct setup_header *h = header(bz);
+	struct setup_header *h;
 
+	memset(bz, 0, sizeof(*bz));
+	h = header(bz);
 	for (size_t i = 0; i < BZ_BYTES; i++)
 		bz->bytes[i] = i < 0x1f1 ? 0xee : pattern(i);
-	memset(h, 0, sizeof(*h));
 	*h = (struct setup_header){
 		.setup_sects = SETUP_SECTS,
 		.syssize = (KERNEL_BYTES + 15) / 16,

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The KEY=VALUE lists of --memory and --balloon. One table each names the keys, takes their values
+ * and says what would be right; a key is given once at most.
+ */
+#include "vmm/options_impl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
+#include "common/log.h"
+#include "common/size.h"
+
+bool options_on_off(const char *text, bool *ret_on)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return false;
+	*ret_on = text[1] == 'n';
+	return true;
+}
+
+/* What --memory and --balloon collect; which keys were given tells defaults from wishes. */
+struct key_target {
+	struct ram_config *memory;
+	struct options *options;
+	unsigned int given; /* bit per entry of the table */
+};
+
+struct key_entry {
+	const char *name;
+	bool (*set)(struct key_target *target, const char *value);
+	const char *wanted;
+};
+
+static bool key_size(struct key_target *t, const char *value)
+{
+	return size_parse(value, &t->memory->size_bytes) == 0 &&
+	       t->memory->size_bytes >= RAM_SIZE_MIN;
+}
+
+static bool key_pages(struct key_target *t, const char *value)
+{
+	for (enum ram_pages p = RAM_PAGES_THP; p <= RAM_PAGES_1G; p++) {
+		if (strcmp(value, ram_pages_name(p)) == 0) {
+			t->memory->pages = p;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool key_host_nodes(struct key_target *t, const char *value)
+{
+	return *value && kfile_list_parse(value, t->memory->host_nodes, RAM_HOST_NODES) == 0 &&
+	       ram_config_is_bound(t->memory);
+}
+
+static bool key_policy(struct key_target *t, const char *value)
+{
+	for (enum ram_policy p = RAM_POLICY_BIND; p <= RAM_POLICY_INTERLEAVE; p++) {
+		if (strcmp(value, ram_policy_name(p)) == 0) {
+			t->memory->policy = p;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool key_merge(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->memory->merge);
+}
+
+static bool key_prealloc(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->memory->prealloc);
+}
+
+static bool key_deflate_on_oom(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->options->balloon_deflate_on_oom);
+}
+
+static bool key_reporting(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->options->balloon_reporting);
+}
+
+enum { KEY_SIZE, KEY_PAGES, KEY_HOST_NODES, KEY_POLICY, KEY_MERGE, KEY_PREALLOC, N_MEMORY_KEYS };
+static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
+	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
+	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
+	[KEY_HOST_NODES] = {"host-nodes", key_host_nodes,
+			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2"},
+	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
+	[KEY_MERGE] = {"merge", key_merge, "on or off"},
+	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
+};
+static const struct key_entry balloon_keys[] = {
+	{"deflate-on-oom", key_deflate_on_oom, "on or off"},
+	{"free-page-reporting", key_reporting, "on or off"},
+};
+
+static const struct key_entry *find_key(const struct key_entry *keys, size_t n, const char *name,
+					size_t len)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strlen(keys[i].name) == len && memcmp(keys[i].name, name, len) == 0)
+			return &keys[i];
+	return NULL;
+}
+
+/*
+ * The end of the item at text. A comma separates items, but it also separates the numbers of a
+ * node list: what begins with a digit goes on with the item before.
+ */
+static size_t item_length(const char *text)
+{
+	size_t len = strcspn(text, ",");
+
+	while (text[len] == ',' && isdigit((unsigned char)text[len + 1]))
+		len += 1 + strcspn(text + len + 1, ",");
+	return len;
+}
+
+static int parse_keys(const char *option, const char *text, const struct key_entry *keys, size_t n,
+		      struct key_target *target)
+{
+	while (true) {
+		size_t len = item_length(text), name_len = strcspn(text, "=,");
+		const struct key_entry *key = find_key(keys, n, text, name_len);
+		char value[256];
+
+		if (!key || name_len >= len) {
+			char known[160] = "";
+
+			for (size_t i = 0; i < n; i++) {
+				size_t at = strlen(known);
+
+				snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "",
+					 keys[i].name);
+			}
+			log_err("--%s: '%.*s': wanted KEY=VALUE with one of the keys %s", option,
+				(int)len, text, known);
+			return -EINVAL;
+		}
+		if (target->given & (1U << (key - keys))) {
+			log_err("--%s: '%s' is given twice", option, key->name);
+			return -EINVAL;
+		}
+		target->given |= 1U << (key - keys);
+		if (len - name_len - 1 >= sizeof(value)) {
+			log_err("--%s %s: the value is too long: wanted %s", option, key->name,
+				key->wanted);
+			return -EINVAL;
+		}
+		memcpy(value, text + name_len + 1, len - name_len - 1);
+		value[len - name_len - 1] = '\0';
+		if (!key->set(target, value)) {
+			log_err("--%s %s=%s: wanted %s", option, key->name, value, key->wanted);
+			return -EINVAL;
+		}
+		if (!text[len])
+			return 0;
+		text += len + 1;
+	}
+}
+
+int options_parse_memory(const char *text, struct options *options)
+{
+	struct ram_config config = {.merge = true};
+	struct key_target target = {.memory = &config};
+
+	if (options->n_memory == RAM_NODES_MAX) {
+		log_err("--memory %s: at most %d guest NUMA nodes", text, RAM_NODES_MAX);
+		return -EINVAL;
+	}
+	if (parse_keys("memory", text, memory_keys, N_MEMORY_KEYS, &target) < 0)
+		return -EINVAL;
+	if (!(target.given & (1U << KEY_SIZE))) {
+		log_err("--memory %s: size is missing, for instance size=1G", text);
+		return -EINVAL;
+	}
+	/* Pool pages cannot be merged: off unless asked for, and then ram_new says why not. */
+	if (ram_pages_is_pool(config.pages) && !(target.given & (1U << KEY_MERGE)))
+		config.merge = false;
+	if (ram_config_is_bound(&config)) {
+		if (config.policy == RAM_POLICY_DEFAULT)
+			config.policy = RAM_POLICY_BIND;
+	} else if (config.policy != RAM_POLICY_DEFAULT) {
+		log_err("--memory %s: policy=%s needs host-nodes, for instance host-nodes=0", text,
+			ram_policy_name(config.policy));
+		return -EINVAL;
+	}
+	options->memory[options->n_memory++] = config;
+	return 0;
+}
+
+int options_parse_balloon(const char *text, struct options *options)
+{
+	struct key_target target = {.options = options};
+
+	if (options_on_off(text, &options->balloon))
+		return 0;
+	options->balloon = true;
+	return parse_keys("balloon", text, balloon_keys, ARRAY_SIZE(balloon_keys), &target);
+}
