@@ -54,7 +54,7 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 		return;
 	growth = guest->past->growth >= GROWTH_LEAST ? guest->past->growth : 0;
 	grows = mul_div(growth, GIVE_LEAD_US, SEC);
-	have = sub_sat(add_sat(guest->available, target), guest->actual_then);
+	have = sub_sat(add_sat(guest->available, target), guest->actual_late);
 	/* A quarter below the reserve that taking stops at, so that the two do not chase each
 	 * other. */
 	least = guest->reserve * 3 / 4;
@@ -68,7 +68,7 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 	if (guest->urgent)
 		comfort = add_sat(comfort, step);
 	/* `have` hides how far below nothing it is. */
-	set_want(guest, sub_sat(comfort + guest->actual_then, add_sat(guest->available, target)),
+	set_want(guest, sub_sat(comfort + guest->actual_late, add_sat(guest->available, target)),
 		 POL_WHY_GUEST_NEEDS);
 }
 
@@ -192,7 +192,7 @@ static bool follow_plenty(struct pol *pol)
 
 static uint64_t missing_of(const struct now_guest *guest)
 {
-	if (!guest->usable || guest->want || guest->grant || guest->released ||
+	if (!guest->usable || guest->want || guest->grant || guest->released || guest->take.bytes ||
 	    !guest->past->adopted || guest->past->stuck)
 		return 0;
 	return sub_sat(guest->memory, max_u64(guest->past->target, guest->actual));
@@ -240,10 +240,12 @@ static void leave_alone(const struct pol *pol, struct guest_past *past)
 {
 	uint64_t now_us = pol->tick.now_us;
 
-	if (past->taken_us && now_us - past->taken_us < REGRET_US)
-		past->regret_us = clamp_u64(2 * past->regret_us, HOLD_AFTER_US, HOLD_MOST_US);
-	else
-		past->regret_us = HOLD_AFTER_US;
+	if (past->taken_us)
+		past->regret_us = now_us - past->taken_us < REGRET_US
+					  ? min_u64(2 * past->regret_us, HOLD_MOST_US)
+					  : HOLD_AFTER_US;
+	past->regret_us = max_u64(past->regret_us, HOLD_AFTER_US);
+	past->taken_us = 0; /* one regret for each time */
 	past->hold_us = max_u64(past->hold_us, now_us + past->regret_us);
 }
 

@@ -25,16 +25,11 @@
 
 enum { STAT_TOTAL, STAT_FREE, STAT_AVAILABLE, STAT_CACHE, STAT_COUNTERS };
 
-/*
- * The guest's size when it measured, so that a moving balloon is not taken for memory in use:
- * between the two ticks around that time, in proportion. *ret_blur is how much it moved there.
- */
-static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint64_t actual,
-			  uint64_t *ret_blur)
+/* The guest's size at a past moment: between the ticks around it, in proportion. */
+static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint64_t actual)
 {
 	uint64_t later = actual, later_us = when_us;
 
-	*ret_blur = 0;
 	for (unsigned int i = 0; i < past->ring_n; i++) {
 		unsigned int at = (past->ring_at + ACTUAL_RING - 1 - i) % ACTUAL_RING;
 		uint64_t size = past->ring_actual[at], us = past->ring_us[at];
@@ -46,10 +41,24 @@ static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint6
 			continue;
 		}
 		part = mul_div(moved, when_us - us, sub_sat(later_us, us));
-		*ret_blur = when_us > us ? moved : 0;
 		return size > later ? size - part : size + part;
 	}
 	return later;
+}
+
+/*
+ * The guest's size when it measured, so that a moving balloon is not taken for memory in use. Ages
+ * are whole seconds for some (QEMU's last-update), so the moment is known to a second: while the
+ * balloon inflates the larger size counts for the floor, the smaller for what the guest needs.
+ */
+static void place_sample(const struct now_host *tick, struct now_guest *guest)
+{
+	uint64_t sent_us = sub_sat(tick->now_us, guest->in->stat_age_us);
+
+	guest->actual_then = actual_at(guest->past, sent_us, guest->actual);
+	guest->actual_late =
+		actual_at(guest->past, min_u64(add_sat(sent_us, SEC), tick->now_us), guest->actual);
+	guest->actual_late = min_u64(guest->actual_late, guest->actual_then);
 }
 
 static void remember_actual(struct guest_past *past, uint64_t now_us, uint64_t actual)
@@ -103,8 +112,7 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 		return POL_TRUST_ABSENT;
 	if (!pol_has(free))
 		free = 0;
-	guest->actual_then = actual_at(guest->past, sub_sat(tick->now_us, in->stat_age_us),
-				       guest->actual, &guest->blur);
+	place_sample(tick, guest);
 	/* The largest it was of late: a lie must be one whatever the age's error. */
 	for (unsigned int i = 0; i < guest->past->ring_n; i++)
 		size = max_u64(size, guest->past->ring_actual[i]);
@@ -157,29 +165,29 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 			       uint64_t since_us)
 {
 	struct guest_past *past = guest->past;
-	uint64_t used = guest->actual_then - guest->available;
+	uint64_t most = sub_sat(guest->actual_then, guest->available);
+	uint64_t used = sub_sat(guest->actual_late, guest->available);
 
 	if (!past->sampled) {
-		past->ws_fast = past->ws_slow = past->ws = past->ws_late = past->used = used;
-		past->used_then = guest->actual_then;
+		past->ws_fast = past->ws_slow = past->ws = past->ws_late = past->used = most;
+		past->used_then = guest->actual_late;
 		past->growth = 0;
 		return;
 	}
 	past->ws_fast = ewma(past->ws_fast, used, tick->dt_us, WS_FAST_US);
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
-	past->ws = max_u64(used, past->ws_fast);
+	past->ws = max_u64(most, past->ws_fast);
 	past->ws_late = max_u64(past->ws, past->ws_slow);
 	if (fresh) {
-		/* An inflating balloon blurs what is available (cache that goes was only partly
-		 * counted as such): that is not the guest's growth. */
-		uint64_t shrank = sub_sat(past->used_then, guest->actual_then);
-		uint64_t blur = shrank ? guest->blur + shrank / 4 : 0;
-		uint64_t rate = mul_div(sub_sat(used, past->used + blur), SEC,
+		/* The least it can have grown. An inflating balloon blurs what is available (cache
+		 * that goes was only partly counted as such): that is not growth. */
+		uint64_t shrank = sub_sat(past->used_then, guest->actual_late);
+		uint64_t rate = mul_div(sub_sat(used, past->used + shrank / 4), SEC,
 					max_u64(since_us, 500 * MSEC));
 
 		past->growth = max_u64(rate, past->growth / 2);
-		past->used = used;
-		past->used_then = guest->actual_then;
+		past->used = most;
+		past->used_then = guest->actual_late;
 	} else if (since_us > 4 * SEC) {
 		past->growth = 0;
 	}
@@ -280,7 +288,7 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 		past->trouble_us = tick->now_us + TROUBLE_US;
 	guest->urgent =
 		guest->trust == POL_TRUST_OK &&
-		add_sat(guest->available, past->target) < guest->actual_then + guest->reserve / 4;
+		add_sat(guest->available, past->target) < guest->actual_late + guest->reserve / 4;
 	guest->held_back = !past->adopted || guest->distress || tick->now_us < past->hold_us ||
 			   tick->now_us < past->young_us;
 }

@@ -135,7 +135,7 @@ struct now_guest {
 	/* its own numbers, when trusted; measured when `actual` was actual_then */
 	enum pol_trust trust;
 	uint64_t free, available, actual_then;
-	uint64_t blur; /* how far actual_then may be off */
+	uint64_t actual_late; /* or, if the balloon inflated just then, as little as this */
 	uint64_t reserve, floor;
 
 	/* signals of this tick */

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Rules that hold for every plan (policy_rules.h), checked on seeded random histories: hosts of all
+ * sizes, guests that behave, lie, hang, vanish and return, values up to 2^64-2. MEMD_SEED repeats
+ * one run, MEMD_STEPS sets how many.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/unit/policy_rules.h"
+
+#define GUESTS 12
+
+static uint64_t rng;
+
+/* splitmix64 */
+static uint64_t any(void)
+{
+	uint64_t z = rng += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static uint64_t below(uint64_t n)
+{
+	return n ? any() % n : 0;
+}
+
+static bool once_in(uint64_t n)
+{
+	return below(n) == 0;
+}
+
+/* Values nobody should send. */
+static uint64_t extreme(void)
+{
+	static const uint64_t values[] = {
+		0,	    1,		2,	    4095,	    4096,
+		MIB,	    INT64_MAX,	1ull << 63, UINT64_MAX - 1, UINT64_MAX,
+		1ull << 50, 1ull << 62, UINT32_MAX, 1ull << 32,
+	};
+
+	return once_in(4) ? any() : values[below(sizeof(values) / sizeof(values[0]))];
+}
+
+static void random_config(struct pol_config *config)
+{
+	const char *why;
+
+	pol_config_default(config);
+	if (once_in(3)) {
+		config->low_ppm = 1 + (uint32_t)below(50000);
+		config->hard_ppm = config->low_ppm + 1 + (uint32_t)below(50000);
+		config->soft_ppm = config->hard_ppm + 1 + (uint32_t)below(50000);
+		config->high_ppm = config->soft_ppm + 1 + (uint32_t)below(50000);
+		config->hysteresis_ppm = (uint32_t)below(config->high_ppm);
+		config->guest_reserve_ppm = (uint32_t)below(900000);
+		config->guest_min_bytes = below(4 * GIB);
+		config->step_bytes = 4 * MIB + below(GIB);
+		config->trouble_hold_us = once_in(4) ? UINT64_MAX - 1 : below(1000 * SEC);
+		config->stuck_after_us = 1 + below(30 * SEC);
+		config->idle_tax_ppm = (uint32_t)below(990001);
+		config->ksm_cpu_ppm = 1 + (uint32_t)below(PPM);
+		config->ksm_manage = !once_in(4);
+		config->balloon_manage = !once_in(8);
+	}
+	assert_int_equal(pol_config_check(config, &why), 0);
+}
+
+struct history {
+	struct pol_host host;
+	struct pol_guest guests[GUESTS];
+	struct pol_config config;
+	uint64_t now_us, next_id;
+	bool wild; /* extremes may appear anywhere */
+};
+
+static struct pol_guest random_guest(struct history *h)
+{
+	uint64_t memory = (128 + below(8192)) * MIB, used = below(memory), cache;
+
+	if (once_in(20))
+		memory = (1 + below(1024)) * GIB;
+	cache = below(memory - used);
+	return (struct pol_guest){
+		.id = h->next_id++,
+		.memory_bytes = memory,
+		.min_bytes = once_in(3) ? below(memory) : POL_ABSENT,
+		.shares = once_in(3) ? below(5000) : 1000,
+		.answering = !once_in(10),
+		.has_balloon = !once_in(10),
+		.deflate_on_oom = once_in(2),
+		.reporting = once_in(2),
+		.mergeable = once_in(2),
+		.actual_bytes = memory,
+		.target_bytes = POL_ABSENT,
+		.resident_bytes =
+			once_in(5) ? POL_ABSENT : used + cache + below(memory - used - cache),
+		.stat_total_bytes = memory,
+		.stat_free_bytes = memory - used - cache,
+		.stat_available_bytes = memory - used - cache / 2,
+		.stat_cache_bytes = cache,
+		.stat_oom_kills = once_in(2) ? POL_ABSENT : below(10),
+		.stat_alloc_stalls = once_in(2) ? POL_ABSENT : below(1000),
+		.stat_age_us = once_in(10) ? POL_ABSENT : below(3 * SEC),
+	};
+}
+
+static void start(struct history *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->next_id = 1 + below(1000);
+	h->now_us = once_in(10) ? UINT64_MAX - 1000 * SEC : below(1ull << 50);
+	h->wild = once_in(2);
+	random_config(&h->config);
+	h->host.memory_bytes = (2 + below(64)) * GIB;
+	h->host.available_bytes = below(h->host.memory_bytes);
+	h->host.free_bytes = h->host.available_bytes / 2;
+	h->host.psi_some_us = h->host.psi_full_us = POL_ABSENT;
+	h->host.ksm.present = !once_in(4);
+	h->host.ksm.mergeable_any = !once_in(4);
+	h->host.ksm.run = below(3);
+	h->host.ksm.pages_to_scan = below(5000);
+	h->host.ksm.sleep_ms = below(200);
+	h->host.guests = h->guests;
+	h->host.n_guests = below(GUESTS + 1);
+	for (size_t i = 0; i < h->host.n_guests; i++)
+		h->guests[i] = random_guest(h);
+}
+
+static void disturb_guest(struct pol_guest *g, bool wild)
+{
+	uint64_t *words = (uint64_t *)(void *)&g->actual_bytes;
+	size_t n = (sizeof(*g) - offsetof(struct pol_guest, actual_bytes)) / sizeof(uint64_t);
+
+	/* The balloon follows, if it feels like it. */
+	if (pol_has(g->target_bytes) && g->target_bytes <= g->memory_bytes && !once_in(4)) {
+		if (once_in(2))
+			g->actual_bytes = g->target_bytes;
+		else
+			g->actual_bytes = g->actual_bytes / 2 + g->target_bytes / 2;
+		g->stat_total_bytes = g->actual_bytes;
+	}
+	if (once_in(3)) {
+		g->stat_available_bytes = below(min_u64(g->actual_bytes, 1ull << 40) + 1);
+		g->stat_free_bytes = g->stat_available_bytes / (1 + below(4));
+		g->stat_cache_bytes = g->stat_available_bytes - g->stat_free_bytes;
+	}
+	if (once_in(30))
+		g->stat_oom_kills++;
+	if (once_in(20))
+		g->stat_alloc_stalls += below(100);
+	if (once_in(20))
+		g->stat_swap_in_bytes += below(64 * MIB);
+	if (once_in(20))
+		g->stat_major_faults += below(10000);
+	if (once_in(30))
+		g->answering = !g->answering;
+	if (once_in(30))
+		g->has_balloon = !g->has_balloon;
+	if (wild && once_in(10))
+		words[below(n)] = extreme();
+	if (wild && once_in(60))
+		g->memory_bytes = extreme();
+	if (wild && once_in(60))
+		g->shares = extreme();
+}
+
+static void disturb(struct history *h)
+{
+	struct pol_host *host = &h->host;
+
+	h->now_us = add_sat(h->now_us, once_in(50) ? below(100 * SEC) : SEC / 2 + below(SEC));
+	host->available_bytes =
+		once_in(4) ? below(host->memory_bytes)
+			   : sub_sat(host->available_bytes + below(200 * MIB), below(200 * MIB));
+	if (h->wild && once_in(40))
+		host->available_bytes = extreme();
+	if (h->wild && once_in(200))
+		host->memory_bytes = max_u64(extreme() / 2, 1);
+	host->ksm.cpu_us += below(SEC);
+	host->ksm.pages_scanned += below(100000);
+	host->ksm.full_scans += once_in(10);
+	host->ksm.pages_sharing += below(2000);
+	if (h->wild && once_in(20))
+		((uint64_t *)(void *)&host->ksm.run)[below(12)] = extreme();
+	for (size_t i = 0; i < host->n_guests; i++)
+		disturb_guest(&h->guests[i], h->wild);
+	if (host->n_guests && once_in(40)) {
+		size_t gone = below(host->n_guests);
+
+		memmove(&h->guests[gone], &h->guests[gone + 1],
+			(host->n_guests - gone - 1) * sizeof(h->guests[0]));
+		host->n_guests--;
+	}
+	if (host->n_guests < GUESTS && once_in(30))
+		h->guests[host->n_guests++] = random_guest(h);
+}
+
+static void obey(struct history *h, const struct pol_plan *plan)
+{
+	for (size_t i = 0; i < plan->n_actions; i++) {
+		const struct pol_action *a = &plan->actions[i];
+
+		if (once_in(20))
+			continue; /* lost on the way */
+		for (size_t k = 0; a->kind == POL_BALLOON && k < h->host.n_guests; k++)
+			if (h->guests[k].id == a->guest)
+				h->guests[k].target_bytes = a->to;
+		if (a->kind == POL_KSM_RUN)
+			h->host.ksm.run = a->to;
+		if (a->kind == POL_KSM_RATE) {
+			h->host.ksm.pages_to_scan = a->to;
+			h->host.ksm.sleep_ms = a->to2;
+		}
+	}
+}
+
+static uint64_t steps_wanted(uint64_t n)
+{
+	const char *text = getenv("MEMD_STEPS");
+
+	return text ? strtoull(text, NULL, 0) : n;
+}
+
+static uint64_t first_seed(void)
+{
+	const char *text = getenv("MEMD_SEED");
+
+	return text ? strtoull(text, NULL, 0) : 1;
+}
+
+/* Every rule in every step, and the same plan from a twin fed the same. */
+static void test_rules_hold_in_random_histories(void **state)
+{
+	uint64_t steps = 0, want = steps_wanted(300000), orders = 0;
+
+	for (uint64_t seed = first_seed(); steps < want; seed++) {
+		struct history h;
+		struct pol *pol, *twin;
+		size_t max = 1 + seed % (GUESTS + 4);
+
+		rng = seed;
+		start(&h);
+		pol = pol_new(&h.config, max);
+		twin = pol_new(&h.config, max);
+		assert_true(pol && twin);
+		for (int t = 0; t < 300; t++, steps++) {
+			const struct pol_plan *plan = NULL, *other = NULL;
+			const char *broken;
+			int r = pol_step(pol, &h.host, h.now_us, &plan);
+
+			assert_int_equal(pol_step(twin, &h.host, h.now_us, &other), r);
+			if (r == 0) {
+				broken = rules_check(&h.config, &h.host, plan, max);
+				if (broken)
+					fail_msg("seed %llu tick %d: %s", (unsigned long long)seed,
+						 t, broken);
+				assert_int_equal(plan->n_actions, other->n_actions);
+				for (size_t i = 0; i < plan->n_actions; i++)
+					assert_memory_equal(&plan->actions[i], &other->actions[i],
+							    sizeof(plan->actions[i]));
+				orders += plan->n_actions;
+				obey(&h, plan);
+			}
+			disturb(&h);
+		}
+		pol_free(pol);
+		pol_free(twin);
+	}
+	print_message("             %llu steps, %llu orders\n", (unsigned long long)steps,
+		      (unsigned long long)orders);
+	assert_true(orders > steps / 50);
+}
+
+/* Guests that obey at once, and nothing else changes: at rest within 60 ticks. */
+static void test_constant_input_comes_to_rest(void **state)
+{
+	uint64_t runs = steps_wanted(300000) / 300;
+
+	for (uint64_t seed = first_seed(); runs--; seed++) {
+		struct history h;
+		struct pol *pol;
+		const struct pol_plan *plan;
+		unsigned int late = 0;
+
+		rng = seed;
+		start(&h);
+		h.wild = false;
+		h.now_us = 1000 * SEC;
+		pol = pol_new(&h.config, GUESTS);
+		assert_non_null(pol);
+		for (int t = 0; t < 200; t++) {
+			h.now_us += SEC;
+			assert_int_equal(pol_step(pol, &h.host, h.now_us, &plan), 0);
+			late += t >= 60 ? (unsigned int)plan->n_actions : 0;
+			for (size_t i = 0; i < plan->n_actions; i++) {
+				const struct pol_action *a = &plan->actions[i];
+				struct pol_guest *g;
+
+				if (a->kind == POL_KSM_RUN)
+					h.host.ksm.run = a->to;
+				if (a->kind == POL_KSM_RATE) {
+					h.host.ksm.pages_to_scan = a->to;
+					h.host.ksm.sleep_ms = a->to2;
+				}
+				if (a->kind != POL_BALLOON)
+					continue;
+				g = (struct pol_guest *)(uintptr_t)rules_guest(&h.host, a->guest);
+				if (a->to < g->actual_bytes) {
+					uint64_t bytes = g->actual_bytes - a->to;
+					uint64_t free = min_u64(bytes, g->stat_free_bytes);
+
+					g->stat_free_bytes -= free;
+					g->stat_cache_bytes =
+						sub_sat(g->stat_cache_bytes, bytes - free);
+					g->stat_available_bytes =
+						sub_sat(g->stat_available_bytes, bytes);
+					if (pol_has(g->resident_bytes))
+						g->resident_bytes =
+							min_u64(g->resident_bytes, a->to);
+					h.host.available_bytes += a->gain_bytes;
+				} else {
+					g->stat_free_bytes += a->to - g->actual_bytes;
+					g->stat_available_bytes += a->to - g->actual_bytes;
+				}
+				g->actual_bytes = g->target_bytes = g->stat_total_bytes = a->to;
+			}
+		}
+		if (late)
+			fail_msg("seed %llu: %u orders after 60 ticks", (unsigned long long)seed,
+				 late);
+		pol_free(pol);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rules_hold_in_random_histories),
+		cmocka_unit_test(test_constant_input_comes_to_rest),
+	};
+
+	return cmocka_run_group_tests_name("policy_properties", tests, NULL, NULL);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every plan must keep to, whatever the snapshot: used by the property tests and the fuzzer.
+ * Returns the rule that is broken, or NULL.
+ */
+#ifndef MEMD_TESTS_POLICY_RULES_H
+#define MEMD_TESTS_POLICY_RULES_H
+
+#include "policy/parts.h"
+
+static inline const struct pol_guest *rules_guest(const struct pol_host *host, uint64_t id)
+{
+	for (size_t i = 0; i < host->n_guests; i++)
+		if (host->guests[i].id == id)
+			return &host->guests[i];
+	return NULL;
+}
+
+static inline const char *rules_balloon(const struct pol_host *host, const struct pol_plan *plan,
+					const struct pol_action *a)
+{
+	const struct pol_guest *g = rules_guest(host, a->guest);
+	uint64_t memory;
+
+	if (!g)
+		return "an order for a guest that is not there";
+	memory = min_u64(g->memory_bytes, BYTES_MAX);
+	if (!g->answering || !g->has_balloon)
+		return "an order for a guest to be left alone";
+	if (a->to > memory)
+		return "a target above the guest's memory";
+	if (a->to == 0)
+		return "a target of nothing";
+	if (a->reason == POL_WHY_RELEASE && a->to != min_u64(g->actual_bytes, memory))
+		return "a release to something else than what the guest has";
+	if (a->reason == POL_WHY_HOST_SHORT || a->reason == POL_WHY_FOR_OTHER ||
+	    a->reason == POL_WHY_COLLECT) {
+		if (a->to >= g->actual_bytes)
+			return "taking that does not take";
+		if (a->to < a->floor_bytes)
+			return "a target below the floor";
+		if (pol_has(g->min_bytes) && a->to < min_u64(g->min_bytes, memory))
+			return "a target below the configured minimum";
+		if (a->gain_bytes > BYTES_MAX)
+			return "a gain out of this world";
+		if (!(a->rejected & (1u << POL_RUNG_KSM)))
+			return "taking that looked at no cheaper rung";
+	} else if (a->reason == POL_WHY_TROUBLE || a->reason == POL_WHY_GUEST_NEEDS ||
+		   a->reason == POL_WHY_HOST_PLENTY) {
+		if (a->to <= a->from)
+			return "giving that does not give";
+		if (a->reason == POL_WHY_HOST_PLENTY && plan->state != POL_STATE_HIGH)
+			return "giving back by a host that has not plenty";
+		if (plan->state >= POL_STATE_HARD && a->to > max_u64(a->entitled_bytes, a->from))
+			return "a hard pressed host giving more than a share";
+	} else if (a->reason != POL_WHY_RELEASE) {
+		return "a balloon order for a strange reason";
+	}
+	return NULL;
+}
+
+static inline const char *rules_check(const struct pol_config *config, const struct pol_host *host,
+				      const struct pol_plan *plan, size_t max_guests)
+{
+	size_t n = host->n_guests < max_guests ? host->n_guests : max_guests;
+	uint64_t given = 0;
+	bool gave = false;
+
+	if (plan->n_views != n)
+		return "views do not match the guests";
+	if (plan->state > POL_STATE_LOW)
+		return "no such state";
+	if (plan->n_actions > n + 2)
+		return "more actions than guests";
+	for (size_t i = 0; i < plan->n_actions; i++) {
+		const struct pol_action *a = &plan->actions[i];
+		const char *broken = NULL;
+
+		if (a->reason == POL_WHY_NONE || a->reason >= POL_WHY_COUNT ||
+		    a->rung >= POL_RUNG_COUNT || a->state != plan->state)
+			return "an action without reason, rung or state";
+		switch (a->kind) {
+		case POL_BALLOON:
+			if (!config->balloon_manage)
+				return "a balloon order though balloons are off";
+			broken = rules_balloon(host, plan, a);
+			if (a->reason == POL_WHY_HOST_SHORT || a->reason == POL_WHY_FOR_OTHER ||
+			    a->reason == POL_WHY_COLLECT) {
+				if (gave)
+					broken = "taking after giving";
+			} else {
+				gave = true;
+			}
+			if (a->reason != POL_WHY_RELEASE && a->to > a->from)
+				given = add_sat(given, a->to - a->from);
+			for (size_t k = 0; k < i; k++)
+				if (plan->actions[k].kind == POL_BALLOON &&
+				    plan->actions[k].guest == a->guest)
+					broken = "two orders for one guest";
+			break;
+		case POL_KSM_RUN:
+			if (a->to > 1)
+				broken = "KSM run neither 0 nor 1";
+			if (a->to == host->ksm.run)
+				broken = "KSM written what it is already";
+			break;
+		case POL_KSM_RATE:
+			if (a->to < 16 || a->to > 30000 || a->to2 < 10 || a->to2 > 1000)
+				broken = "a KSM rate out of bounds";
+			break;
+		default:
+			broken = "no such action";
+		}
+		if (a->kind != POL_BALLOON && (!config->ksm_manage || !host->ksm.present))
+			broken = "KSM touched though it is not ours";
+		if (broken)
+			return broken;
+	}
+	if (given > (pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes))
+		return "more given than is free";
+	for (size_t i = 0; i < n; i++) {
+		const struct pol_view *v = &plan->views[i];
+
+		if (v->guest != host->guests[i].id)
+			return "a view of another guest";
+		if (v->trust >= POL_TRUST_COUNT || v->stats_trusted != (v->trust == POL_TRUST_OK))
+			return "a view that contradicts itself";
+		if (v->floor_bytes > BYTES_MAX ||
+		    (pol_has(v->working_set_bytes) && v->working_set_bytes > BYTES_MAX))
+			return "a view out of this world";
+	}
+	return NULL;
+}
+
+#endif
