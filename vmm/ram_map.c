@@ -3,9 +3,11 @@
  * How guest RAM is mapped in each page mode, advised, filled with host memory ahead of time, and
  * how a range of pool pages is swapped for ordinary memory and back.
  *
- * Pool pages are private, anonymous and MAP_NORESERVE, and are all populated at start. A reserved
- * private mapping would keep a page it gives back reserved for itself (Linux 6.9 and later restore
- * the reservation on MADV_DONTNEED), so nobody else could have it.
+ * Pool pages are private, anonymous, not reserved and all populated at start: a reservation is of
+ * the whole host and knows no node, so only taking the pages shows a shortage where they are bound.
+ * One that is given back is not emptied by MADV_DONTNEED but has ordinary memory mapped over it. An
+ * empty place would fault into the pool and get SIGBUS should that be empty by then; and in a
+ * reserved mapping, Linux 6.9 and later would keep the page reserved, free for nobody else.
  */
 #include "vmm/ram_impl.h"
 
