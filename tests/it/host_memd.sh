@@ -87,7 +87,7 @@ check sysroot-absent 'a root without a host' says 1 'no host to read there' --co
 
 # ---- good guests and bad ones, host short of memory ----
 fresh_host
-start_fakes --balloon-rate $((200 << 20)) --host-memory $((5 * GIB)) web1:good:1024 web2:vmm:1024 lies:lies hang:hang \
+start_fakes --balloon-rate $((200 << 20)) --host-memory $((5888 << 20)) web1:good:1024 web2:vmm:1024 lies:lies hang:hang \
 	mute:mute garbage:garbage flood:flood bare:bare slow:slow close:close
 start_memd
 check start 'memd does not answer' holds status '.mode == "active"'
