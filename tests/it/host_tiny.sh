@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # vmm on this machine's own /dev/kvm and kernel, with the tiny guest: memory, balloon, reporting,
 # hostile drivers, power, QMP garbage and page merging.
-cd "$(dirname "$0")/../.." || exit 1
+# It needs nothing of the repository but lib.sh beside it: lab_tiny.sh runs it in the lab too.
 # shellcheck source=tests/it/lib.sh
-. tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
 	skip host_tiny "no usable /dev/kvm on this machine"

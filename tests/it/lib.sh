@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # For scripts in tests/it: results, waiting, guests by vmm and their QMP sockets. Sourced from the
-# repository's root; needs MEMD_BUILD (default build). What was started is ended when the script is.
+# repository's root; needs MEMD_BUILD (default build), or VMM and TINY. What was started is ended when
+# the script is.
 set -uo pipefail
 MEMD_BUILD=$(realpath -m "${MEMD_BUILD:-build}")
-VMM=$MEMD_BUILD/vmm
-TINY=$MEMD_BUILD/tests/tiny.elf
+VMM=${VMM:-$MEMD_BUILD/vmm}
+TINY=${TINY:-$MEMD_BUILD/tests/tiny.elf}
 T=$(mktemp -d "${TMPDIR:-/tmp}/memd-test.XXXXXX")
 bad=0 STATUS="" LINE=""
 declare -A PID SEEN INPUT
@@ -51,7 +52,7 @@ start_vmm() {
 	shift
 	rm -f "$T/$name".*
 	mkfifo "$T/$name.in"
-	: >"$T/$name.err" >"$T/$name.log"
+	touch "$T/$name.err" "$T/$name.log"
 	exec {fd}<>"$T/$name.in"
 	INPUT[$name]=$fd
 	SEEN[$name]=0
@@ -92,6 +93,7 @@ tell() { printf '%s\n' "$2" >&"${INPUT[$1]}"; }
 find_line() {
 	local n
 	n=$(tail -n "+$((SEEN[$1] + 1))" "$T/$1.log" | grep -aEnm1 -- "$2") || return 1
+	[[ $n == *$'\r' ]] || return 1 # not all of it yet
 	LINE=$(tr -d '\r' <<<"${n#*:}")
 	SEEN[$1]=$((SEEN[$1] + ${n%%:*}))
 }
