@@ -181,6 +181,10 @@ test_devices() {
 	ask d 'console hello from the guest'
 	check console "$(cat "$T/console")" grep -q 'hello from the guest' "$T/console"
 	stop_vmm d
+	start_tiny e "" --memory size=64M --console "unix:$T/e.console"
+	echo 'hello from the host' | socat -t 1 - "UNIX-CONNECT:$T/e.console"
+	check console_input "$LINE" expect e '^OK console-input hello from the host'
+	stop_vmm e
 }
 
 # ---- QMP garbage ----
