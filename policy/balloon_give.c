@@ -147,7 +147,8 @@ void give_comfort_decide(struct pol *pol)
 		uint64_t target = guest->past->target, lacks;
 
 		if (!guest->usable || guest->trust != POL_TRUST_OK || guest->want ||
-		    guest->released || guest->take.bytes || guest->past->stuck)
+		    guest->released || guest->take.bytes || guest->past->stuck ||
+		    guest->actual_late != guest->actual_then)
 			continue;
 		lacks = min_u64(sub_sat(guest_comfort(guest), target), budget);
 		if (lacks < guest->reserve / 4 || lacks < balloon_least(guest))
@@ -240,6 +241,8 @@ static void leave_alone(const struct pol *pol, struct guest_past *past)
 {
 	uint64_t now_us = pol->tick.now_us;
 
+	if (past->taken_us && now_us - past->taken_us < REGRET_US)
+		past->sore = past->target;
 	if (past->taken_us)
 		past->regret_us = now_us - past->taken_us < REGRET_US
 					  ? min_u64(2 * past->regret_us, HOLD_MOST_US)

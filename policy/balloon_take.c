@@ -15,6 +15,14 @@ static bool pressed(const struct pol *pol)
 	return pol->tick.state >= POL_STATE_HARD;
 }
 
+/* The size at which it lately needed back what was taken is as good as a floor. */
+static uint64_t sore_of(const struct now_guest *guest)
+{
+	if (!guest->past->sore)
+		return 0;
+	return min_u64(guest->past->sore + guest->reserve / 2, guest->memory);
+}
+
 /*
  * A hold is absolute while the host is well. Once it is in need, a hold leaves the guest twice its
  * reserve, not all it has: claiming trouble for ever must not pay, and one guest's past trouble
@@ -26,7 +34,7 @@ static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest
 
 	if (!guest->past->adopted || pol->tick.state < POL_STATE_SOFT || (young && !pressed(pol)))
 		return guest->actual;
-	return min_u64(guest->floor + guest->reserve, guest->memory);
+	return clamp_u64(guest->floor + guest->reserve, sore_of(guest), guest->memory);
 }
 
 /* The size below which nothing is taken now; the guest's size when nothing is to be taken. */

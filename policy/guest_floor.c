@@ -177,7 +177,7 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws_fast = ewma(past->ws_fast, used, tick->dt_us, WS_FAST_US);
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
 	past->ws = max_u64(most, past->ws_fast);
-	past->ws_late = max_u64(past->ws, past->ws_slow);
+	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
 	if (fresh) {
 		/* The least it can have grown. An inflating balloon blurs what is available (cache
 		 * that goes was only partly counted as such): that is not growth. */
@@ -284,6 +284,8 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
 
+	if (tick->now_us >= past->hold_us)
+		past->sore = 0;
 	if (guest->distress)
 		past->trouble_us = tick->now_us + TROUBLE_US;
 	guest->urgent =

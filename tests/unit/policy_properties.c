@@ -295,6 +295,18 @@ static void test_constant_input_comes_to_rest(void **state)
 		start(&h);
 		h.wild = false;
 		h.now_us = 1000 * SEC;
+
+		/* 60 steps of this take all of the largest guest. */
+		h.config.step_bytes = max_u64(h.config.step_bytes, 256 * MIB);
+		for (size_t i = 0; i < h.host.n_guests; i++)
+			while (h.guests[i].memory_bytes > 9 * GIB)
+				h.guests[i] = random_guest(&h);
+		/* The model's samples are of now; ages are known to a second. */
+		for (size_t i = 0; i < h.host.n_guests; i++) {
+			h.guests[i].id = i + 1;
+			if (pol_has(h.guests[i].stat_age_us))
+				h.guests[i].stat_age_us %= SEC;
+		}
 		pol = pol_new(&h.config, GUESTS);
 		assert_non_null(pol);
 		for (int t = 0; t < 200; t++) {
