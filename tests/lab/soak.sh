@@ -32,7 +32,7 @@ soak_main() {
 		lab_say "soak $run of $runs: $guests guests under $monitor for $minutes min"
 		status=0
 		LAB_RETRIES=0 "$LAB_DIR/lab" run "${options[@]}" --share "$LAB_DIR" \
-			--timeout $((minutes * 60 + 150 + guests * 40)) -- \
+			--timeout $((minutes * 60 + 200 + guests * 50)) -- \
 			/share/soak-inside "$guests" $((minutes * 60)) "$monitor" "$memory" || status=$?
 		case $status in
 		0) clean=$((clean + 1)) ;;
