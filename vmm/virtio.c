@@ -91,6 +91,17 @@ static bool features_acceptable(struct virtio_device *dev)
 	return false;
 }
 
+/*
+ * Linux fills and kicks some queues before it sets DRIVER_OK (the balloon's statistics queue), and
+ * such a kick is lost when it arrives before the bit: whatever waits then is looked at now.
+ */
+static void kick_waiting(struct virtio_device *dev)
+{
+	for (unsigned int q = 0; q < dev->ops->n_queues; q++)
+		if (dev->active && dev->queues[q].ready && virtio_queue_pending(dev, q))
+			virtio_queue_kick_later(dev, q);
+}
+
 void virtio_set_status(struct virtio_device *dev, uint8_t status)
 {
 	uint8_t added = status & (uint8_t)~dev->status;
@@ -116,6 +127,7 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status)
 		dev->active = true;
 		if (dev->ops->activate)
 			dev->ops->activate(dev);
+		kick_waiting(dev);
 	}
 }
 
