@@ -24,6 +24,7 @@
 /* Pressure wakes the loop, but not more often than this. */
 #define PSI_GAP_US	  250000ULL
 #define SURVEY_EVERY_US	  (60 * USEC_PER_SEC)
+#define SURVEY_MOVED_US	  (5 * USEC_PER_SEC) /* when its size has changed since */
 #define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
 #define STATUS_EVERY	  10 /* ticks */
 
@@ -147,6 +148,19 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	}
 }
 
+/* Is the last look out of date: old, or the guest has grown or shrunk by a tenth since? */
+static bool is_survey_due(const struct guest *guest, uint64_t now_us)
+{
+	uint64_t then = guest->survey.resident_bytes, now = guest->foot.resident_bytes;
+	uint64_t age_us = now_us - guest->survey_us;
+
+	if (!guest->survey_us || age_us >= SURVEY_EVERY_US)
+		return true;
+	if (age_us < SURVEY_MOVED_US || !guest->survey.full || !guest->foot_valid || !pol_has(now))
+		return false;
+	return (now > then ? now - then : then - now) > then / 10 + 16 * MIB;
+}
+
 /* The guest whose last look is oldest and due, NULL: none. */
 static struct guest *next_to_survey(struct daemon *daemon, uint64_t now_us)
 {
@@ -155,8 +169,7 @@ static struct guest *next_to_survey(struct daemon *daemon, uint64_t now_us)
 	for (size_t i = 0; i < daemon->guests.n; i++) {
 		struct guest *guest = daemon->guests.v[i];
 
-		if (!guest->known || guest->pid <= 0 ||
-		    (guest->survey_us && now_us - guest->survey_us < SURVEY_EVERY_US))
+		if (!guest->known || guest->pid <= 0 || !is_survey_due(guest, now_us))
 			continue;
 		if (!oldest || guest->survey_us < oldest->survey_us)
 			oldest = guest;
