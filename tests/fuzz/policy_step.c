@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Fuzz the policy's step. The input is a configuration and then ticks: each starts from the last
+ * snapshot and overwrites some of its words, so that histories, not single snapshots, are searched.
+ * Every plan must keep to policy_rules.h and be the same from a twin fed the same.
+ *
+ * u8 guests, u8 config flags [, 14 x u32 of configuration], then ticks:
+ *   u8 n changes, n x { u8 where, u8 word, u8 kind, u64 value if kind asks for it },
+ *   u8 seconds / 16, u8 whether balloons obey
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/policy_rules.h"
+
+#define GUESTS 6
+
+struct input {
+	const uint8_t *data;
+	size_t left;
+};
+
+static uint64_t take(struct input *in, size_t len)
+{
+	uint64_t value = 0;
+
+	for (size_t i = 0; i < len && in->left; i++, in->left--)
+		value |= (uint64_t)*in->data++ << (8 * i);
+	return value;
+}
+
+static void read_config(struct input *in, struct pol_config *config)
+{
+	uint8_t flags = (uint8_t)take(in, 1);
+
+	pol_config_default(config);
+	config->ksm_manage = flags & 1;
+	config->balloon_manage = !(flags & 2);
+	if (!(flags & 4))
+		return;
+	/* Unchecked on purpose: nonsense costs sense, never safety. */
+	config->high_ppm = (uint32_t)take(in, 4);
+	config->soft_ppm = (uint32_t)take(in, 4);
+	config->hard_ppm = (uint32_t)take(in, 4);
+	config->low_ppm = (uint32_t)take(in, 4);
+	config->hysteresis_ppm = (uint32_t)take(in, 4);
+	config->high_min_bytes = take(in, 8);
+	config->high_max_bytes = take(in, 8);
+	config->guest_reserve_bytes = take(in, 8);
+	config->guest_reserve_ppm = (uint32_t)take(in, 4);
+	config->guest_min_bytes = take(in, 8);
+	config->step_bytes = take(in, 8);
+	config->stuck_after_us = take(in, 4);
+	config->idle_tax_ppm = (uint32_t)take(in, 4);
+	config->ksm_cpu_ppm = (uint32_t)take(in, 4);
+}
+
+static struct pol_guest guest_first(uint64_t id)
+{
+	return (struct pol_guest){
+		.id = id,
+		.memory_bytes = 2 * GIB,
+		.min_bytes = POL_ABSENT,
+		.shares = 1000,
+		.answering = true,
+		.has_balloon = true,
+		.mergeable = true,
+		.actual_bytes = 2 * GIB,
+		.target_bytes = POL_ABSENT,
+		.resident_bytes = 1800 * MIB,
+		.stat_total_bytes = 2 * GIB - 40 * MIB,
+		.stat_free_bytes = 1048 * MIB,
+		.stat_available_bytes = 1448 * MIB,
+		.stat_cache_bytes = 400 * MIB,
+	};
+}
+
+static uint64_t change_value(struct input *in, uint64_t now)
+{
+	static const uint64_t fixed[] = {0, 1, POL_ABSENT, UINT64_MAX - 1, 1ull << 63, 1ull << 50};
+	uint8_t kind = (uint8_t)take(in, 1);
+
+	if (kind < 6)
+		return fixed[kind];
+	if (kind < 64)
+		return now + kind * MIB;
+	if (kind < 128)
+		return now - (uint64_t)(kind - 63) * MIB;
+	if (kind < 192)
+		return (uint64_t)(kind - 127) * 128 * MIB;
+	return take(in, 8);
+}
+
+static void change(struct input *in, struct pol_host *host, struct pol_guest *guests)
+{
+	uint8_t where = (uint8_t)take(in, 1), word = (uint8_t)take(in, 1);
+	uint64_t *words;
+	size_t n;
+
+	if (where < 128 && host->n_guests) {
+		struct pol_guest *g = &guests[where % host->n_guests];
+
+		if (word >= 224) {
+			g->answering ^= word & 1;
+			g->has_balloon ^= (word >> 1) & 1;
+			g->deflate_on_oom ^= (word >> 2) & 1;
+			g->mergeable ^= (word >> 3) & 1;
+			return;
+		}
+		if (word >= 192) {
+			g->memory_bytes = change_value(in, g->memory_bytes);
+			return;
+		}
+		if (word >= 184) {
+			g->min_bytes = change_value(in, g->min_bytes);
+			return;
+		}
+		words = (uint64_t *)(void *)&g->actual_bytes;
+		n = (sizeof(*g) - offsetof(struct pol_guest, actual_bytes)) / sizeof(uint64_t);
+	} else if (where < 192) {
+		words = &host->memory_bytes;
+		n = 8;
+	} else {
+		host->ksm.present = where & 1;
+		host->ksm.mergeable_any = where & 2;
+		words = &host->ksm.run;
+		n = (sizeof(host->ksm) - offsetof(struct pol_ksm, run)) / sizeof(uint64_t);
+	}
+	words[word % n] = change_value(in, words[word % n]);
+}
+
+static void obey(struct pol_host *host, struct pol_guest *guests, const struct pol_plan *plan,
+		 uint8_t how)
+{
+	for (size_t i = 0; i < plan->n_actions; i++) {
+		const struct pol_action *a = &plan->actions[i];
+
+		if (a->kind == POL_KSM_RUN)
+			host->ksm.run = a->to;
+		if (a->kind == POL_KSM_RATE) {
+			host->ksm.pages_to_scan = a->to;
+			host->ksm.sleep_ms = a->to2;
+		}
+		for (size_t k = 0; a->kind == POL_BALLOON && k < host->n_guests; k++) {
+			if (guests[k].id != a->guest)
+				continue;
+			guests[k].target_bytes = a->to;
+			if (how & (1u << k))
+				guests[k].actual_bytes = a->to;
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct pol_guest guests[GUESTS];
+	struct pol_config config;
+	struct pol_host host = {
+		.memory_bytes = 8 * GIB,
+		.free_bytes = GIB,
+		.available_bytes = 1200 * MIB,
+		.psi_some_us = POL_ABSENT,
+		.psi_full_us = POL_ABSENT,
+		.guests = guests,
+		.n_guests = take(&in, 1) % (GUESTS + 1),
+	};
+	struct pol *pol, *twin;
+	uint64_t now_us = 1000 * SEC;
+
+	for (size_t i = 0; i < GUESTS; i++)
+		guests[i] = guest_first(i + 1);
+	read_config(&in, &config);
+	pol = pol_new(&config, GUESTS - 1);
+	twin = pol_new(&config, GUESTS - 1);
+	if (!pol || !twin)
+		abort();
+	for (int t = 0; in.left && t < 64; t++) {
+		const struct pol_plan *plan = NULL, *other = NULL;
+		unsigned int n = take(&in, 1) % 16;
+		int r;
+
+		while (n-- && in.left)
+			change(&in, &host, guests);
+		now_us += take(&in, 1) * SEC / 16;
+		r = pol_step(pol, &host, now_us, &plan);
+		if (pol_step(twin, &host, now_us, &other) != r)
+			abort();
+		if (r < 0) {
+			host.memory_bytes = 8 * GIB;
+			host.available_bytes = GIB;
+			continue;
+		}
+		if (rules_check(&config, &host, plan, GUESTS - 1))
+			abort();
+		if (plan->n_actions != other->n_actions ||
+		    memcmp(plan->actions, other->actions, plan->n_actions * sizeof(*plan->actions)))
+			abort();
+		obey(&host, guests, plan, (uint8_t)take(&in, 1));
+	}
+	pol_free(pol);
+	pol_free(twin);
+	return 0;
+}
