@@ -135,11 +135,11 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),
 			 SIZE_TEXT(plan->need_bytes));
 	keep_views(daemon, plan);
-	daemon->act.ksm_bytes = daemon->savings.ksm_bytes;
+	daemon->act.ksm_bytes = daemon->savings.ksm_bytes + daemon->savings.ksm_other_bytes;
 	daemon->act.tick = daemon->ticks;
 	act_plan(&daemon->act, plan, now_us);
 	act_release(&daemon->act, now_us);
-	account_measure(&daemon->account, now_us, daemon->savings.ksm_bytes, held_by, daemon);
+	account_measure(&daemon->account, now_us, daemon->act.ksm_bytes, held_by, daemon);
 	if (daemon->record) {
 		r = record_tick(daemon->record, &daemon->snapshot, plan, wall_now_us(), now_us);
 		if (r < 0)

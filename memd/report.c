@@ -319,7 +319,8 @@ static json_object *host_json(const struct daemon *daemon)
 		json_object_array_add(nodes, node);
 	}
 	json_object_object_add(one, "nodes", nodes);
-	json_add_u64(ksm, "saved_bytes", daemon->savings.ksm_bytes);
+	json_add_u64(ksm, "saved_bytes",
+		     daemon->savings.ksm_bytes + daemon->savings.ksm_other_bytes);
 	json_object_object_add(
 		ksm, "cpu_seconds",
 		pol_has(host->ksm.cpu_us)

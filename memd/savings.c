@@ -64,10 +64,8 @@ static void count_guest(struct guest *guest, const struct pol_ksm *ksm)
 void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t page_bytes,
 		   struct savings *ret_savings)
 {
-	struct savings s = {
-		.ksm_bytes = (known(ksm->pages_sharing) + known(ksm->zero_pages)) * page_bytes,
-	};
-	uint64_t guests_ksm = 0;
+	struct savings s = {0};
+	uint64_t whole = (known(ksm->pages_sharing) + known(ksm->zero_pages)) * page_bytes;
 
 	for (size_t i = 0; i < guests->n; i++) {
 		struct guest *guest = guests->v[i];
@@ -75,14 +73,12 @@ void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t pa
 		if (!guest->known)
 			continue;
 		count_guest(guest, ksm);
-		guests_ksm += guest->ksm_bytes;
+		s.ksm_bytes += guest->ksm_bytes;
 		s.balloon_bytes += guest->balloon_bytes;
 		s.reported_bytes += guest->reported_bytes;
 	}
 	/* The files are read one after the other while ksmd runs: the parts may pass the whole. */
-	if (guests_ksm > s.ksm_bytes)
-		s.ksm_bytes = guests_ksm;
-	s.ksm_other_bytes = s.ksm_bytes - guests_ksm;
+	s.ksm_other_bytes = minus(whole, s.ksm_bytes);
 	s.total_bytes = s.ksm_bytes + s.balloon_bytes + s.reported_bytes;
 	*ret_savings = s;
 }

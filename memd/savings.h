@@ -12,9 +12,8 @@
 #include "policy/policy.h"
 
 struct savings {
-	uint64_t ksm_bytes; /* of the whole host, (pages_sharing + zero pages) * page */
-	uint64_t
-		ksm_other_bytes; /* of these not any guest's: other processes, or not known whose */
+	uint64_t ksm_bytes;	  /* the guests' part of what KSM saves */
+	uint64_t ksm_other_bytes; /* the rest of (pages_sharing + zero pages) * page */
 	uint64_t balloon_bytes, reported_bytes;
 	uint64_t total_bytes; /* ksm + balloon + reported */
 };

@@ -134,7 +134,7 @@ static void print_price(const struct memctl *ctl, json_object *report)
 	if (json_object_object_get_ex(ksm, "cpu_seconds", &cpu) && cpu)
 		printf("KSM has spent %.1f s of processor time.\n", json_object_get_double(cpu));
 	if (json_get_u64(savings, "ksm_other_bytes", &bytes) && bytes > 0)
-		printf("%s of the KSM savings belong to processes that are no guests of memd's.\n",
+		printf("KSM saves %s more in processes that are no guests of memd's.\n",
 		       table_size(bytes, ctl->bytes, other, sizeof(other)));
 }
 

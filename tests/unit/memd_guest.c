@@ -590,9 +590,9 @@ static void test_savings(void **state)
 	assert_int_equal(a.reported_bytes, 220 * MIB);
 	assert_int_equal(b.balloon_bytes, 100 * MIB);
 	assert_int_equal(b.ksm_bytes, 0);
-	assert_int_equal(s.ksm_bytes, 140 * 4096);
+	assert_int_equal(s.ksm_bytes, 95 * 4096);
 	assert_int_equal(s.ksm_other_bytes, 45 * 4096);
-	assert_int_equal(s.total_bytes, 140 * 4096 + 600 * MIB);
+	assert_int_equal(s.total_bytes, 95 * 4096 + 600 * MIB);
 	/* A QEMU balloon whose memory the host still holds saves nothing. */
 	b.foot_valid = true;
 	b.foot = (struct footprint){.resident_bytes = 980 * MIB, .swapped_bytes = 0};
