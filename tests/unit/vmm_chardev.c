@@ -317,34 +317,44 @@ static void socket_file_in_the_way(void **state)
 	assert_int_equal(access(w->path, F_OK), 0);
 }
 
-/* Write numbered words until the other side is full; returns how many bytes were taken. */
-static size_t fill(struct world *w)
+/* A stream of numbered words: its byte at this place. */
+static uint8_t stream_byte(size_t at)
 {
-	size_t taken = 0, n;
-	uint32_t word = 0;
-	size_t part = 0;
-
-	do {
-		n = chardev_write(w->chardev, (uint8_t *)&word + part, sizeof(word) - part);
-		taken += n;
-		part += n;
-		if (part == sizeof(word)) {
-			part = 0;
-			word++;
-		}
-	} while (n && taken < (16U << 20));
-	assert_true(taken < (16U << 20));
-	return taken;
+	return (uint8_t)(at / 4 >> at % 4 * 8);
 }
 
-static size_t drain(struct world *w, int fd, size_t want)
+/*
+ * Write the stream until the other side is full, as the continuation where
+ * before bytes were written; returns the new length of the stream.
+ */
+static size_t fill_on(struct world *w, size_t before)
 {
-	uint32_t word = 0;
-	size_t got = 0;
+	size_t at = before, n;
 
+	do {
+		uint8_t piece[7]; /* so that some go across the end of the buffer */
+
+		for (size_t i = 0; i < sizeof(piece); i++)
+			piece[i] = stream_byte(at + i);
+		n = chardev_write(w->chardev, piece, sizeof(piece));
+		at += n;
+	} while (n && at - before < (16U << 20));
+	assert_true(at - before < (16U << 20));
+	return at;
+}
+
+static size_t fill(struct world *w)
+{
+	return fill_on(w, 0);
+}
+
+/* Read the stream on from got up to want, and check it; returns how far that went. */
+static size_t drain_on(struct world *w, int fd, size_t got, size_t want)
+{
 	while (got < want) {
 		uint8_t buf[1000];
-		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		size_t size = want - got < sizeof(buf) ? want - got : sizeof(buf);
+		ssize_t n = recv(fd, buf, size, MSG_DONTWAIT);
 
 		if (n <= 0) {
 			struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -354,13 +364,15 @@ static size_t drain(struct world *w, int fd, size_t want)
 				break;
 			continue;
 		}
-		for (ssize_t i = 0; i < n; i++, got++) {
-			assert_int_equal(buf[i], ((uint8_t *)&word)[got % 4]);
-			if (got % 4 == 3)
-				word++;
-		}
+		for (ssize_t i = 0; i < n; i++, got++)
+			assert_int_equal(buf[i], stream_byte(got));
 	}
 	return got;
+}
+
+static size_t drain(struct world *w, int fd, size_t want)
+{
+	return drain_on(w, fd, 0, want);
 }
 
 static void full_socket_holds_the_device(void **state)
@@ -379,6 +391,25 @@ static void full_socket_holds_the_device(void **state)
 	assert_int_equal(w->writable, 0);
 	assert_int_equal(drain(w, fd, taken), taken); /* all of it, in order */
 	assert_int_equal(w->writable, 1);
+	close(fd);
+}
+
+/* A reader slower than the guest: the buffer goes round many times and nothing is lost. */
+static void slow_reader_gets_all(void **state)
+{
+	struct world *w = *state;
+	size_t written = 0, read = 0;
+	int fd;
+
+	assert_int_equal(make(w, "unix:"), 0);
+	fd = dial(w);
+	turn(w, 5);
+	for (int i = 0; i < 40; i++) {
+		written = fill_on(w, written);
+		read = drain_on(w, fd, read, read + 30001);
+		turn(w, 2);
+	}
+	assert_int_equal(drain_on(w, fd, read, written), written);
 	close(fd);
 }
 
@@ -527,6 +558,36 @@ static void stdio_on_pipes(void **state)
 	close(out[1]);
 }
 
+static void stdio_on_a_full_pipe(void **state)
+{
+	struct world *w = *state;
+	struct stdio s;
+	int out[2], null = open("/dev/null", O_RDONLY), r;
+	size_t taken, got = 0;
+	uint8_t buf[4096];
+
+	assert_int_equal(pipe(out), 0);
+	stdio_take(&s, null, out[1]);
+	r = make(w, "stdio");
+	stdio_restore(&s);
+	assert_int_equal(r, 0);
+	alarm(20); /* a write that blocks ends the test */
+	taken = fill(w);
+	assert_true(taken >= 65536 + 4096);
+	while (got < taken) {
+		ssize_t n = read(out[0], buf, sizeof(buf));
+
+		assert_true(n > 0);
+		got += (size_t)n;
+		turn(w, 1);
+	}
+	assert_int_equal(w->writable, 1);
+	alarm(0);
+	close(out[0]);
+	close(out[1]);
+	close(null);
+}
+
 static void stdio_from_a_file(void **state)
 {
 	struct world *w = *state;
@@ -613,10 +674,12 @@ int main(void)
 		T(clients_come_and_go),
 		T(socket_file_in_the_way),
 		T(full_socket_holds_the_device),
+		T(slow_reader_gets_all),
 		T(stalled_client_loses_output),
 		T(client_leaves_while_full),
 		T(freed_with_output_waiting),
 		T(stdio_on_pipes),
+		T(stdio_on_a_full_pipe),
 		T(stdio_from_a_file),
 		T(stdio_on_a_terminal),
 	};

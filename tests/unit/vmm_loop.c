@@ -78,14 +78,11 @@ static void fd_wakes_and_exits(void **state)
 	loop_remove(NULL);
 }
 
-/* Both are ready in one batch; whoever comes first removes and closes the other. */
-static void remove_the_other(struct world *w, bool is_a)
+/* Both are ready in one batch; whoever comes first removes the other, and itself. */
+static void remove_both(struct world *w)
 {
-	struct loop_source **other = is_a ? &w->b : &w->a;
-
-	loop_remove(*other);
-	loop_remove(is_a ? w->a : w->b); /* and itself */
-	loop_exit(w->loop, 0);
+	loop_remove(w->a);
+	loop_remove(w->b);
 }
 
 static void on_a(void *ctx, uint32_t events)
@@ -93,7 +90,7 @@ static void on_a(void *ctx, uint32_t events)
 	struct world *w = ctx;
 
 	w->count_a++;
-	remove_the_other(w, true);
+	remove_both(w);
 }
 
 static void on_b(void *ctx, uint32_t events)
@@ -101,7 +98,19 @@ static void on_b(void *ctx, uint32_t events)
 	struct world *w = ctx;
 
 	w->count_b++;
-	remove_the_other(w, false);
+	remove_both(w);
+}
+
+static void on_exit_call(void *ctx)
+{
+	struct world *w = ctx;
+
+	loop_exit(w->loop, w->calls);
+}
+
+static void on_end(void *ctx, uint32_t events)
+{
+	on_exit_call(ctx);
 }
 
 static void removed_in_the_same_batch(void **state)
@@ -112,6 +121,7 @@ static void removed_in_the_same_batch(void **state)
 	w->b = loop_add(w->loop, w->fd_b, EPOLLIN, on_b, w);
 	signal_fd(w->fd_a);
 	signal_fd(w->fd_b);
+	loop_timer_set(loop_timer(w->loop, on_end, w), 20000, 0);
 	assert_int_equal(loop_run(w->loop), 0);
 	assert_int_equal(w->count_a + w->count_b, 1);
 }
@@ -213,13 +223,6 @@ static void calls_from_other_threads(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, call_from_thread, w), 0);
 	assert_int_equal(loop_run(w->loop), 3);
 	pthread_join(thread, NULL);
-}
-
-static void on_exit_call(void *ctx)
-{
-	struct world *w = ctx;
-
-	loop_exit(w->loop, w->calls);
 }
 
 static void count_once(void *ctx)
