@@ -354,16 +354,16 @@ static size_t drain_on(struct world *w, int fd, size_t got, size_t want)
 	while (got < want) {
 		uint8_t buf[1000];
 		size_t size = want - got < sizeof(buf) ? want - got : sizeof(buf);
-		ssize_t n = recv(fd, buf, size, MSG_DONTWAIT);
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		ssize_t n;
 
-		if (n <= 0) {
-			struct pollfd p = {.fd = fd, .events = POLLIN};
-
+		if (poll(&p, 1, 0) <= 0)
 			turn(w, 2);
-			if (poll(&p, 1, 0) <= 0)
-				break;
-			continue;
-		}
+		if (poll(&p, 1, 0) <= 0)
+			break;
+		n = read(fd, buf, size);
+		if (n <= 0)
+			break;
 		for (ssize_t i = 0; i < n; i++, got++)
 			assert_int_equal(buf[i], stream_byte(got));
 	}
@@ -391,25 +391,6 @@ static void full_socket_holds_the_device(void **state)
 	assert_int_equal(w->writable, 0);
 	assert_int_equal(drain(w, fd, taken), taken); /* all of it, in order */
 	assert_int_equal(w->writable, 1);
-	close(fd);
-}
-
-/* A reader slower than the guest: the buffer goes round many times and nothing is lost. */
-static void slow_reader_gets_all(void **state)
-{
-	struct world *w = *state;
-	size_t written = 0, read = 0;
-	int fd;
-
-	assert_int_equal(make(w, "unix:"), 0);
-	fd = dial(w);
-	turn(w, 5);
-	for (int i = 0; i < 40; i++) {
-		written = fill_on(w, written);
-		read = drain_on(w, fd, read, read + 30001);
-		turn(w, 2);
-	}
-	assert_int_equal(drain_on(w, fd, read, written), written);
 	close(fd);
 }
 
@@ -558,13 +539,13 @@ static void stdio_on_pipes(void **state)
 	close(out[1]);
 }
 
-static void stdio_on_a_full_pipe(void **state)
+/* A reader slower than the guest: the buffer goes round many times and nothing is lost. */
+static void stdio_on_a_slow_pipe(void **state)
 {
 	struct world *w = *state;
 	struct stdio s;
 	int out[2], null = open("/dev/null", O_RDONLY), r;
-	size_t taken, got = 0;
-	uint8_t buf[4096];
+	size_t written, got = 0;
 
 	assert_int_equal(pipe(out), 0);
 	stdio_take(&s, null, out[1]);
@@ -572,16 +553,15 @@ static void stdio_on_a_full_pipe(void **state)
 	stdio_restore(&s);
 	assert_int_equal(r, 0);
 	alarm(20); /* a write that blocks ends the test */
-	taken = fill(w);
-	assert_true(taken >= 65536 + 4096);
-	while (got < taken) {
-		ssize_t n = read(out[0], buf, sizeof(buf));
-
-		assert_true(n > 0);
-		got += (size_t)n;
-		turn(w, 1);
+	written = fill(w);
+	assert_true(written >= 65536 + 4096);
+	for (int i = 0; i < 40; i++) {
+		got = drain_on(w, out[0], got, got + 30001);
+		turn(w, 2);
+		written = fill_on(w, written);
 	}
-	assert_int_equal(w->writable, 1);
+	assert_int_equal(drain_on(w, out[0], got, written), written);
+	assert_true(w->writable >= 1);
 	alarm(0);
 	close(out[0]);
 	close(out[1]);
@@ -674,12 +654,11 @@ int main(void)
 		T(clients_come_and_go),
 		T(socket_file_in_the_way),
 		T(full_socket_holds_the_device),
-		T(slow_reader_gets_all),
 		T(stalled_client_loses_output),
 		T(client_leaves_while_full),
 		T(freed_with_output_waiting),
 		T(stdio_on_pipes),
-		T(stdio_on_a_full_pipe),
+		T(stdio_on_a_slow_pipe),
 		T(stdio_from_a_file),
 		T(stdio_on_a_terminal),
 	};
