@@ -6,6 +6,7 @@
  * looked at again here for the numbers, and the rest is refused or folded.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <libeconf.h>
 #include <stdarg.h>
 #include <string.h>
@@ -162,18 +163,21 @@ static unsigned int find_line(const char *text, const char *section, const char 
 	return found;
 }
 
+/* The file as libeconf has just read it; what is behind the first MiB has no line numbers. */
 static int read_text(const char *path, char **ret_text)
 {
-	AUTO_FILE FILE *f = fopen(path, "re");
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 	AUTO_FREE char *text = NULL;
-	size_t len;
+	ssize_t len;
 
-	if (!f)
+	if (fd < 0)
 		return -errno;
 	text = malloc(MIB);
 	if (!text)
 		return -ENOMEM;
-	len = fread(text, 1, MIB - 1, f);
+	len = read(fd, text, MIB - 1);
+	if (len < 0)
+		return -errno;
 	text[len] = '\0';
 	*ret_text = TAKE_PTR(text);
 	return 0;

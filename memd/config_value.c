@@ -99,7 +99,7 @@ static int parse_word(const struct config_word *words, const char *text, uint32_
 {
 	size_t used = (size_t)snprintf(why, n, "is none of");
 
-	for (; words->word; words++) {
+	for (; words && words->word; words++) {
 		if (strcmp(text, words->word) == 0) {
 			*field = words->value;
 			return 0;

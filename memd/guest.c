@@ -127,7 +127,8 @@ void guest_begin_life(struct guest *guest)
 	if (i == all->n)
 		return;
 	/* The newest id goes last: the policy wants them sorted. */
-	memmove(&all->v[i], &all->v[i + 1], (all->n - i - 1) * sizeof(guest));
+	for (; i + 1 < all->n; i++)
+		all->v[i] = all->v[i + 1];
 	all->v[all->n - 1] = guest;
 }
 

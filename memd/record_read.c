@@ -25,30 +25,32 @@ struct record_reader {
 	struct pol_action *actions;
 };
 
-int record_reader_open(const char *path, struct record_reader **ret_reader)
+static int reader_open(struct record_reader *reader, const char *path)
 {
-	AUTO_FILE FILE *file = fopen(path, "re");
-	struct record_reader *reader;
-
-	if (!file)
+	reader->file = fopen(path, "re");
+	if (!reader->file)
 		return -errno;
-	reader = calloc(1, sizeof(*reader));
-	if (!reader)
-		return -ENOMEM;
 	reader->payload = malloc(RECORD_FRAME_MAX);
 	reader->guests = calloc(RECORD_GUESTS_MAX, sizeof(*reader->guests));
 	reader->actions = calloc(RECORD_ACTIONS_MAX, sizeof(*reader->actions));
-	if (!reader->payload || !reader->guests || !reader->actions ||
-	    record_base_init(&reader->base) < 0) {
-		record_reader_close(reader);
+	if (!reader->payload || !reader->guests || !reader->actions)
 		return -ENOMEM;
-	}
-	reader->first = getc(file);
+	reader->first = getc(reader->file);
 	if (reader->first != EOF)
-		ungetc(reader->first, file);
-	reader->file = TAKE_PTR(file);
-	*ret_reader = reader;
-	return 0;
+		ungetc(reader->first, reader->file);
+	return record_base_init(&reader->base);
+}
+
+int record_reader_open(const char *path, struct record_reader **ret_reader)
+{
+	struct record_reader *reader = calloc(1, sizeof(*reader));
+	int r = reader ? reader_open(reader, path) : -ENOMEM;
+
+	if (r < 0)
+		record_reader_close(reader);
+	else
+		*ret_reader = reader;
+	return r;
 }
 
 void record_reader_close(struct record_reader *reader)

@@ -241,13 +241,13 @@ static void test_damage(void **state)
 		struct record_entry entry;
 		unsigned int ticks = 0;
 		uint8_t byte;
-		int fd = open(path, O_RDWR), r;
+		int fd = open(path, O_RDWR);
 
 		assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
 		byte ^= 0x10;
 		assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
 		assert_int_equal(record_reader_open(path, &reader), 0);
-		while ((r = record_next(reader, &entry)) > 0)
+		while (record_next(reader, &entry) > 0)
 			ticks += entry.kind == RECORD_TICK;
 		assert_true(ticks < 3);
 		record_reader_close(reader);
@@ -281,7 +281,7 @@ static void test_rotation(void **state)
 	assert_true(size_of(older) >= limit / 2);
 	/* Each file can be read alone, and together they have no gap. */
 	assert_int_equal(record_reader_open(path, &reader), 0);
-	while ((r = record_next(reader, &entry)) > 0)
+	while (record_next(reader, &entry) > 0)
 		if (entry.kind == RECORD_TICK && !first)
 			first = entry.now_us / SEC;
 	record_reader_close(reader);
