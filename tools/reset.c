@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/kfile.h"
@@ -28,15 +28,15 @@ static void collect(void *ctx, const struct undo_report *report)
 /* The same document as the daemon's, from the journal of a dead one. */
 static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 {
-	AUTO_FREE char *path = strdup(ctl->socket);
 	AUTO_FD int root = kfile_open_root("/");
+	char path[PATH_MAX];
 	json_object *list;
 	int r;
 
-	if (!path)
-		return -ENOMEM;
 	if (root < 0)
 		return root;
+	if (snprintf(path, sizeof(path), "%s", ctl->socket) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
 	list = json_object_new_array();
 	*ret_answer = json_object_new_object();
 	json_add_i64(*ret_answer, "schema", 1);
