@@ -249,6 +249,31 @@ static void test_false_need_gains_no_more_than_the_share(void **state)
 	scene_close(&s);
 }
 
+/* Numbers that promise more than there is: once bitten, ever longer shy. */
+static void test_what_was_needed_back_is_not_taken_again_soon(void **state)
+{
+	struct scene s;
+	unsigned int taken = 0;
+
+	scene_open(&s, 1);
+	s.obey = true;
+	s.host.available_bytes = 500 * MIB;
+	for (int t = 0; t < 300; t++) {
+		struct pol_guest *g = &s.guests[0];
+		/* Below 1700 MiB it has next to nothing, whatever it said before. */
+		uint64_t available = g->actual_bytes < 1700 * MIB ? 60 * MIB : 1000 * MIB;
+
+		g->stat_available_bytes = available;
+		g->stat_free_bytes = g->stat_cache_bytes = available / 2;
+		g->resident_bytes = g->actual_bytes;
+		s.host.available_bytes = 410 * MIB;
+		scene_step(&s);
+		taken += scene_taken(&s) > 0;
+	}
+	assert_in_range(taken, 1, 20);
+	scene_close(&s);
+}
+
 static void test_plenty_is_given_back_slowly_after_a_time(void **state)
 {
 	struct scene s;
@@ -337,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_grants_stay_below_what_is_free),
 		cmocka_unit_test(test_others_pay_for_a_guest_in_need),
 		cmocka_unit_test(test_false_need_gains_no_more_than_the_share),
+		cmocka_unit_test(test_what_was_needed_back_is_not_taken_again_soon),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
 		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),
