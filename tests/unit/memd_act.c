@@ -204,6 +204,12 @@ static void test_failures(void **state)
 	do_plan(on, 1);
 	assert_int_equal(outcome_of(2), ACCOUNT_FAILED);
 	assert_contains(w.failed, "pages_to_scan");
+	/* And one that takes what is written and says something else: 500 reads as 000001f4. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/proc/self/coredump_filter", path), 0);
+	do_plan(on, 1);
+	assert_int_equal(outcome_of(3), ACCOUNT_FAILED);
+	assert_contains(w.failed, "reads back as something else");
 }
 
 static void test_stopped(void **state)

@@ -268,16 +268,20 @@ static void set_update(unsigned int when, uint64_t available)
 
 static void test_statistics(void **state)
 {
-	struct guest *guest = ready();
+	struct guest *guest;
 	struct pol_guest p;
 	bool any;
 
 	(void)state;
 	/* What was there before us may be hours old: only a change tells the age. */
 	set_update(100, 400000000);
-	tick();
+	guest = ready();
 	tick();
 	assert_true(guest->driver_seen);
+	guests_snapshot(&w.guests, clock_now_us(), &p, 1, &any);
+	assert_true(p.has_balloon);
+	assert_true(p.stat_age_us == POL_ABSENT);
+	assert_true(p.stat_available_bytes == POL_ABSENT);
 	set_update(101, 300000000);
 	tick();
 	guests_snapshot(&w.guests, clock_now_us(), &p, 1, &any);
