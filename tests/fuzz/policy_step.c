@@ -195,7 +195,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (rules_check(&config, &host, plan, GUESTS - 1))
 			abort();
 		if (plan->n_actions != other->n_actions ||
-		    memcmp(plan->actions, other->actions, plan->n_actions * sizeof(*plan->actions)))
+		    memcmp(plan->actions, other->actions,
+			   plan->n_actions * sizeof(*plan->actions)) != 0)
 			abort();
 		obey(&host, guests, plan, (uint8_t)take(&in, 1));
 	}

@@ -176,6 +176,8 @@ static void disturb_guest(struct pol_guest *g, bool wild)
 static void disturb(struct history *h)
 {
 	struct pol_host *host = &h->host;
+	uint64_t *ksm_words =
+		(uint64_t *)(void *)((char *)&host->ksm + offsetof(struct pol_ksm, run));
 
 	h->now_us = add_sat(h->now_us, once_in(50) ? below(100 * SEC) : SEC / 2 + below(SEC));
 	host->available_bytes =
@@ -190,7 +192,7 @@ static void disturb(struct history *h)
 	host->ksm.full_scans += once_in(10);
 	host->ksm.pages_sharing += below(2000);
 	if (h->wild && once_in(20))
-		((uint64_t *)(void *)&host->ksm.run)[below(12)] = extreme();
+		ksm_words[below(12)] = extreme();
 	for (size_t i = 0; i < host->n_guests; i++)
 		disturb_guest(&h->guests[i], h->wild);
 	if (host->n_guests && once_in(40)) {
