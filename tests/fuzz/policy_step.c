@@ -119,12 +119,12 @@ static void change(struct input *in, struct pol_host *host, struct pol_guest *gu
 		words = (uint64_t *)(void *)&g->actual_bytes;
 		n = (sizeof(*g) - offsetof(struct pol_guest, actual_bytes)) / sizeof(uint64_t);
 	} else if (where < 192) {
-		words = &host->memory_bytes;
+		words = (uint64_t *)(void *)host; /* memory_bytes is first */
 		n = 8;
 	} else {
 		host->ksm.present = where & 1;
 		host->ksm.mergeable_any = where & 2;
-		words = &host->ksm.run;
+		words = (uint64_t *)(void *)((char *)&host->ksm + offsetof(struct pol_ksm, run));
 		n = (sizeof(host->ksm) - offsetof(struct pol_ksm, run)) / sizeof(uint64_t);
 	}
 	words[word % n] = change_value(in, words[word % n]);
