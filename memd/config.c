@@ -51,7 +51,7 @@ static const struct config_word stop_words[] = {
 #define HOUR	    (3600 * USEC_PER_SEC)
 
 static const struct config_key keys[] = {
-	{"memd", "tick", CONFIG_DURATION, AT(tick_us), 100000, 60 * USEC_PER_SEC, NULL, "1s"},
+	{"memd", "tick", CONFIG_DURATION, AT(tick_us), 100000, 10 * USEC_PER_SEC, NULL, "1s"},
 	{"memd", "runtime-dir", CONFIG_PATH, AT(runtime_dir), 0, 0, NULL, "/run/memd"},
 	{"memd", "state-dir", CONFIG_PATH, AT(state_dir), 0, 0, NULL, "/var/lib/memd"},
 	{"memd", "socket", CONFIG_PATH, AT(socket), 0, 0, NULL, NULL},
