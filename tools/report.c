@@ -133,7 +133,7 @@ static void print_price(const struct memctl *ctl, json_object *report)
 	       sized(savings, "total_bytes", ctl->bytes, saved));
 	if (json_object_object_get_ex(ksm, "cpu_seconds", &cpu) && cpu)
 		printf("KSM has spent %.1f s of processor time.\n", json_object_get_double(cpu));
-	if (json_get_u64(savings, "ksm_other_bytes", &bytes) && bytes > 0)
+	if (json_get_u64(savings, "ksm_other_bytes", &bytes) && bytes >= MIB)
 		printf("KSM saves %s more in processes that are no guests of memd's.\n",
 		       table_size(bytes, ctl->bytes, other, sizeof(other)));
 }
