@@ -152,6 +152,8 @@ static void obey(struct pol_host *host, struct pol_guest *guests, const struct p
 	}
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};

@@ -18,6 +18,8 @@
 
 #define RSDP 0xe0000UL
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct ram *ram;
