@@ -141,7 +141,7 @@ old=$(guest web1 .id)
 fake reset web1 >/dev/null
 renewed() { [ "$(guest web1 .id)" -gt "$old" ]; }
 check reset-fresh 'a rebooted guest keeps its old life' wait_for 5 renewed
-check reset-gives 'a rebooted guest boots under the old target' logged 'guest web1: balloon .*it was reset'
+check reset-gives 'a rebooted guest boots under the old target' wait_for 5 logged 'guest web1: balloon .*it was reset'
 
 # ---- configuration anew ----
 echo '[policy]
