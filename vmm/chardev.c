@@ -27,6 +27,8 @@
 /* Without O_NONBLOCK a write that poll() allows may still block when it is longer than this. */
 #define CHARDEV_BLOCKING_MAX 256
 
+static void chardev_keep_input(struct chardev *chardev);
+
 /* ---- output ---- */
 
 static void chardev_buffer_drop(struct chardev *chardev)
@@ -59,11 +61,12 @@ static void chardev_close_input(struct chardev *chardev)
 	chardev->in_source = NULL;
 	cleanup_fd(&chardev->in_fd);
 	chardev->in_fd = -1;
-	chardev->in_always = false;
+	chardev->in_always = chardev->in_wanted = false;
 }
 
 void chardev_close_client(struct chardev *chardev)
 {
+	chardev_keep_input(chardev);
 	chardev_close_input(chardev);
 	chardev_close_output(chardev);
 	if (chardev->listen_fd < 0 || chardev->listen_source)
@@ -277,17 +280,74 @@ static size_t chardev_input_room(const struct chardev *chardev)
 	return room < CHARDEV_INPUT_MAX ? room : CHARDEV_INPUT_MAX;
 }
 
+/* Input of clients that left goes first. False: some is left still. */
+static bool chardev_feed_left(struct chardev *chardev)
+{
+	size_t n;
+
+	while (chardev->left_n && (n = chardev_input_room(chardev)) > 0) {
+		if (n > chardev->left_n)
+			n = chardev->left_n;
+		chardev->left_n -= n;
+		chardev->left_at += n;
+		chardev->ops->input(chardev->ops_ctx, chardev->left + chardev->left_at - n, n);
+	}
+	if (chardev->left_n)
+		return false;
+	free(chardev->left);
+	chardev->left = NULL;
+	chardev->left_at = 0;
+	return true;
+}
+
+/* The client is going: take over what it has sent, so that the next one need not wait for it. */
+static void chardev_keep_input(struct chardev *chardev)
+{
+	uint8_t *kept;
+	ssize_t n;
+
+	if (chardev->in_fd < 0 || chardev->left_n >= CHARDEV_BUFFER_BYTES)
+		return;
+	kept = malloc(CHARDEV_BUFFER_BYTES);
+	if (!kept)
+		return;
+	if (chardev->left_n)
+		memcpy(kept, chardev->left + chardev->left_at, chardev->left_n);
+	n = recv(chardev->in_fd, kept + chardev->left_n, CHARDEV_BUFFER_BYTES - chardev->left_n,
+		 MSG_DONTWAIT);
+	if (n > 0)
+		chardev->left_n += (size_t)n;
+	free(chardev->left);
+	chardev->left = kept;
+	chardev->left_at = 0;
+}
+
+/* Nothing can be taken now; level-triggered as epoll is, watching for it would spin. */
+static void chardev_pause_input(struct chardev *chardev)
+{
+	chardev->in_wanted = false;
+	if (!chardev->in_source)
+		return;
+	if (chardev->is_socket) {
+		loop_modify(chardev->in_source, 0); /* EPOLLHUP comes all the same */
+	} else {
+		loop_remove(chardev->in_source);
+		chardev->in_source = NULL;
+	}
+}
+
 static void chardev_on_input(void *ctx, uint32_t events)
 {
 	struct chardev *chardev = ctx;
-	size_t room = chardev_input_room(chardev);
+	size_t room = chardev_feed_left(chardev) ? chardev_input_room(chardev) : 0;
 	uint8_t data[CHARDEV_INPUT_MAX];
 	ssize_t n;
 
 	if (!room) {
-		/* Level-triggered: watching on would spin. chardev_input_ready() starts again. */
-		loop_remove(chardev->in_source);
-		chardev->in_source = NULL;
+		if (chardev->is_socket && events & (EPOLLHUP | EPOLLERR))
+			chardev_close_client(chardev);
+		else
+			chardev_pause_input(chardev);
 		return;
 	}
 	do
@@ -310,32 +370,42 @@ static void chardev_on_input(void *ctx, uint32_t events)
 		loop_call(chardev->loop, chardev_pump, chardev);
 }
 
-/* Watch the input as far as the device has room. */
+static void chardev_watch_input(struct chardev *chardev, uint32_t events)
+{
+	if (chardev->in_source) {
+		loop_modify(chardev->in_source, events);
+		return;
+	}
+	chardev->in_source =
+		loop_add(chardev->loop, chardev->in_fd, events, chardev_on_input, chardev);
+	if (chardev->in_source)
+		return;
+	if (errno == EPERM) {
+		chardev->in_always = true;
+		return;
+	}
+	log_err("%s: cannot watch the input: %m", chardev->name);
+	chardev_close_input(chardev);
+}
+
 void chardev_pump(void *ctx)
 {
 	struct chardev *chardev = ctx;
+	bool wanted = chardev_feed_left(chardev) && chardev_input_room(chardev);
 
-	if (chardev->in_fd < 0 || chardev->in_source || !chardev_input_room(chardev))
+	if (chardev->in_fd < 0)
 		return;
-	if (!chardev->in_always) {
-		chardev->in_source =
-			loop_add(chardev->loop, chardev->in_fd, EPOLLIN, chardev_on_input, chardev);
-		if (chardev->in_source)
-			return;
-		if (errno != EPERM) {
-			log_err("%s: cannot watch the input: %m", chardev->name);
-			chardev_close_input(chardev);
-			return;
-		}
-		chardev->in_always = true;
-	}
-	chardev_on_input(chardev, EPOLLIN);
+	chardev->in_wanted = wanted;
+	if (!chardev->in_always && (wanted || chardev->is_socket))
+		chardev_watch_input(chardev, wanted ? EPOLLIN : 0);
+	if (chardev->in_always && wanted)
+		chardev_on_input(chardev, EPOLLIN);
 }
 
 void chardev_input_ready(struct chardev *chardev)
 {
 	/* By way of the loop: the device is in the middle of a register access. */
-	if (chardev->in_fd >= 0 && !chardev->in_source)
+	if (chardev->left_n || (chardev->in_fd >= 0 && !chardev->in_wanted))
 		loop_call(chardev->loop, chardev_pump, chardev);
 }
 

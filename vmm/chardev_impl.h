@@ -21,10 +21,15 @@ struct chardev {
 	struct loop_source *listen_source, *in_source, *out_source;
 	bool is_socket, is_stdio;
 	bool in_always;	  /* a file: epoll does not take it, reads never block */
+	bool in_wanted;	  /* the source asks for input, not just for the client's leaving */
 	bool out_polls;	  /* out_fd may block: ask poll() before each write */
 	bool is_terminal; /* raw, and old_termios is what it was */
 	bool escaped;	  /* Ctrl-A was typed */
 	struct termios old_termios;
+
+	/* What clients that left had sent and the guest has not taken yet. */
+	uint8_t *left;
+	size_t left_at, left_n;
 
 	uint8_t *buffer; /* CHARDEV_BUFFER_BYTES while something waits, else NULL */
 	size_t head, used;

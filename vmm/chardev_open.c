@@ -232,6 +232,7 @@ void chardev_free(struct chardev *chardev)
 		tcsetattr(STDIN_FILENO, TCSANOW, &chardev->old_termios);
 	if (chardev->is_stdio)
 		chardev_stdio_taken = false;
+	free(chardev->left);
 	free(chardev->path);
 	free(chardev->name);
 	free(chardev);

@@ -33,6 +33,7 @@ struct vcpu {
 	pthread_t thread;
 	bool has_thread;
 	int fd;		     /* -1: not built */
+	int stats_fd;	     /* -1: this KVM has none */
 	struct kvm_run *run; /* NULL: not built */
 };
 
@@ -270,7 +271,7 @@ int vcpus_new(unsigned int n, struct bus *bus, const struct vcpu_events *events,
 	for (unsigned int i = 0; i < n; i++) {
 		vcpus->cpus[i].all = vcpus;
 		vcpus->cpus[i].index = i;
-		vcpus->cpus[i].fd = -1;
+		vcpus->cpus[i].fd = vcpus->cpus[i].stats_fd = -1;
 	}
 	for (unsigned int i = 0; i < n && !r; i++)
 		r = vcpu_create_thread(&vcpus->cpus[i]);
@@ -324,6 +325,8 @@ static int vcpu_build(struct vcpu *cpu, struct kvm *kvm, const struct cpuid_plac
 	if (run == MAP_FAILED)
 		return vcpu_fail(cpu, "cannot map its shared page");
 	cpu->run = run;
+	/* Now, for later it would wait for KVM_RUN to end: an idle CPU never ends it. */
+	cpu->stats_fd = ioctl(cpu->fd, KVM_GET_STATS_FD, NULL);
 	if (ioctl(cpu->fd, KVM_SET_CPUID2, cpuid) < 0)
 		return vcpu_fail(cpu, "KVM_SET_CPUID2");
 	return vcpu_regs_set_msrs(cpu->index, cpu->fd);
@@ -359,8 +362,9 @@ void vcpus_drop(struct vcpus *vcpus)
 		if (cpu->run)
 			munmap(cpu->run, vcpus->run_bytes);
 		cpu->run = NULL;
+		cleanup_fd(&cpu->stats_fd);
 		cleanup_fd(&cpu->fd);
-		cpu->fd = -1;
+		cpu->fd = cpu->stats_fd = -1;
 	}
 }
 
@@ -390,7 +394,7 @@ int vcpus_tid(const struct vcpus *vcpus, unsigned int cpu)
 	return vcpus->cpus[cpu].tid;
 }
 
-int vcpus_fd(const struct vcpus *vcpus, unsigned int cpu)
+int vcpus_stats_fd(const struct vcpus *vcpus, unsigned int cpu)
 {
-	return vcpus->cpus[cpu].fd;
+	return vcpus->cpus[cpu].stats_fd;
 }

@@ -7,6 +7,7 @@
 #include "vmm/vm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -455,10 +456,16 @@ int vm_stats_fd(struct vm *vm, int cpu)
 {
 	int fd;
 
-	if (cpu >= 0 && (unsigned int)cpu >= vcpus_count(vm->vcpus))
+	if (cpu < 0) {
+		fd = ioctl(kvm_vm_fd(vm->kvm), KVM_GET_STATS_FD, NULL);
+		return fd < 0 ? -errno : fd;
+	}
+	if ((unsigned int)cpu >= vcpus_count(vm->vcpus))
 		return -EINVAL;
-	fd = cpu < 0 ? kvm_vm_fd(vm->kvm) : vcpus_fd(vm->vcpus, (unsigned int)cpu);
-	fd = ioctl(fd, KVM_GET_STATS_FD, NULL);
+	fd = vcpus_stats_fd(vm->vcpus, (unsigned int)cpu);
+	if (fd < 0)
+		return -EOPNOTSUPP;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
 

@@ -233,6 +233,7 @@ static void socket_both_ways(void **state)
 static void input_waits_for_room(void **state)
 {
 	struct world *w = *state;
+	char buf[64];
 	int fd;
 
 	w->room = 3;
@@ -247,13 +248,79 @@ static void input_waits_for_room(void **state)
 	chardev_input_ready(w->chardev);
 	turn(w, 10);
 	assert_int_equal(w->n_in, 5);
-	/* Leaving with input unread is no reason to lose it. */
+	/* Leaving with input unread is no reason to lose it, nor to let the next one wait. */
 	close(fd);
+	turn(w, 10);
+	fd = dial(w);
+	turn(w, 10);
+	put(w, "hello");
+	assert_int_equal(hear(fd, buf, sizeof(buf)), 5);
+	say(fd, "ij");
+	turn(w, 10);
+	close(fd);
+	turn(w, 10);
+	fd = dial(w);
+	say(fd, "k");
+	turn(w, 10);
+	assert_int_equal(w->n_in, 5);
+	w->room = 4;
+	chardev_input_ready(w->chardev);
+	turn(w, 10);
+	assert_int_equal(w->n_in, 9);
 	w->room = 100;
 	chardev_input_ready(w->chardev);
 	turn(w, 10);
-	assert_memory_equal(w->in, "abcdefgh", 8);
-	assert_int_equal(w->n_in, 8);
+	say(fd, "l");
+	turn(w, 10);
+	assert_int_equal(w->n_in, 12);
+	assert_memory_equal(w->in, "abcdefghijkl", 12);
+	close(fd);
+}
+
+/* A guest that takes no input at all does not keep its console from being attached again. */
+static void clients_of_a_stopped_guest(void **state)
+{
+	struct world *w = *state;
+	char buf[64];
+
+	w->room = 0;
+	assert_int_equal(make(w, "unix:"), 0);
+	for (int i = 0; i < 50; i++) {
+		int fd = dial(w);
+
+		say(fd, "x");
+		turn(w, 2);
+		put(w, "out");
+		assert_int_equal(hear(fd, buf, sizeof(buf)), 3);
+		close(fd);
+		turn(w, 2);
+	}
+	w->room = 100;
+	chardev_input_ready(w->chardev);
+	turn(w, 10);
+	assert_int_equal(w->n_in, 50);
+}
+
+/* A client that has said all it wants to say still listens. */
+static void half_closed_client(void **state)
+{
+	struct world *w = *state;
+	uint64_t began = clock_now_us();
+	int fd;
+
+	w->room = 0;
+	assert_int_equal(make(w, "unix:"), 0);
+	fd = dial(w);
+	say(fd, "x");
+	shutdown(fd, SHUT_WR);
+	turn(w, 50);
+	assert_int_equal(w->n_in, 0);
+	w->room = 10;
+	chardev_input_ready(w->chardev);
+	turn(w, 10);
+	assert_int_equal(w->n_in, 1);
+	assert_true(clock_now_us() - began < 5000000);
+	close(fd);
 }
 
 static void clients_come_and_go(void **state)
@@ -652,6 +719,8 @@ int main(void)
 		T(socket_both_ways),
 		T(input_waits_for_room),
 		T(clients_come_and_go),
+		T(clients_of_a_stopped_guest),
+		T(half_closed_client),
 		T(socket_file_in_the_way),
 		T(full_socket_holds_the_device),
 		T(stalled_client_loses_output),
