@@ -48,7 +48,7 @@ void vcpus_stop(struct vcpus *vcpus);
 void vcpus_tell_stopped(struct vcpus *vcpus);
 
 unsigned int vcpus_count(const struct vcpus *vcpus);
-int vcpus_tid(const struct vcpus *vcpus, unsigned int cpu); /* host thread id */
+int vcpus_tid(const struct vcpus *vcpus, unsigned int cpu);	 /* host thread id */
 int vcpus_stats_fd(const struct vcpus *vcpus, unsigned int cpu); /* -1: none; stays ours */
 
 #endif
