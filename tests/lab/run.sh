@@ -143,7 +143,7 @@ run_console_end() {
 	tr -d '\r' <"$RUN_DIR/console" | tail -n "${1:-40}" | sed 's/^/  | /' >&2
 }
 
-# Waits for the emulator's end and sets RUN_VERDICT to ended, fault, timeout, failed (set-up) or off (by COMMAND).
+# Waits for the emulator's end and sets RUN_VERDICT to ended, fault, timeout, failed (set-up, or killed) or off (by COMMAND).
 run_watch() {
 	local start=$SECONDS heard=$SECONDS size=0 now_size limit
 	limit=$((RUN_TIMEOUT_S + RUN_BOOT_S))
@@ -170,6 +170,9 @@ run_watch() {
 		RUN_VERDICT=ended
 		! grep -qx timeout "$RUN_DIR/control" || RUN_VERDICT=timeout
 	elif RUN_REASON=$(run_control fail) && [[ -n $RUN_REASON ]]; then
+		RUN_VERDICT=failed
+	elif RUN_REASON=$(grep -om1 'terminating on signal .*' "$RUN_DIR/qemu"); then
+		# Somebody's hand, not an error of the emulator: neither retried nor counted.
 		RUN_VERDICT=failed
 	elif RUN_REASON=$(grep -aEom1 "$RUN_FAULT_PATTERN" "$RUN_DIR/console"); then
 		RUN_VERDICT=fault RUN_REASON=${RUN_REASON%$'\r'}
@@ -256,7 +259,7 @@ run_main() {
 		exit "$LAB_EXIT_TIMEOUT"
 		;;
 	failed)
-		lab_say "the emulated host could not be set up: $RUN_REASON"
+		lab_say "the emulated host could not be set up or was stopped: $RUN_REASON"
 		run_console_end
 		exit "$LAB_EXIT_LAB"
 		;;
