@@ -49,9 +49,9 @@ struct device_window {
 
 struct device_type {
 	const char *name;
-	bool (*is_wanted)(const struct options *options); /* NULL: always there */
-	/* A virtio device: window and pin are given out in order. */
-	struct virtio_device *(*new_virtio)(struct devices *devices);
+	unsigned int (*count)(const struct options *options); /* NULL: always one */
+	/* A virtio device: window and pin are given out in order. index: which of its kind. */
+	struct virtio_device *(*new_virtio)(struct devices *devices, unsigned int index);
 	/* Any other: its state, NULL when there is no memory. */
 	void *(*new_state)(struct devices *devices, int irq_fd);
 	void (*reset)(void *state);
@@ -93,22 +93,22 @@ static void free_power(void *state)
 	power_free(state);
 }
 
-static bool wants_console(const struct options *options)
+static unsigned int count_consoles(const struct options *options)
 {
 	return options->console && strcmp(options->console, "none") != 0;
 }
 
-static struct virtio_device *new_console(struct devices *devices)
+static struct virtio_device *new_console(struct devices *devices, unsigned int index)
 {
 	return console_new(devices->config.ram, devices->console_end);
 }
 
-static bool wants_balloon(const struct options *options)
+static unsigned int count_balloons(const struct options *options)
 {
 	return options->balloon;
 }
 
-static struct virtio_device *new_balloon(struct devices *devices)
+static struct virtio_device *new_balloon(struct devices *devices, unsigned int index)
 {
 	const struct devices_config *config = &devices->config;
 	const struct balloon_config balloon = {
@@ -121,12 +121,12 @@ static struct virtio_device *new_balloon(struct devices *devices)
 	return devices->balloon;
 }
 
-static bool wants_rng(const struct options *options)
+static unsigned int count_rngs(const struct options *options)
 {
 	return options->rng;
 }
 
-static struct virtio_device *new_rng(struct devices *devices)
+static struct virtio_device *new_rng(struct devices *devices, unsigned int index)
 {
 	return rng_new(devices->config.ram);
 }
@@ -150,16 +150,16 @@ static const struct device_type device_types[] = {
 		.gsi = LAYOUT_GSI_COM1,
 		.windows = {{BUS_PIO, LAYOUT_COM1, SERIAL_PORTS, &serial_bus_ops}},
 	},
-	{.name = "console", .is_wanted = wants_console, .new_virtio = new_console},
-	{.name = "balloon", .is_wanted = wants_balloon, .new_virtio = new_balloon},
-	{.name = "rng", .is_wanted = wants_rng, .new_virtio = new_rng},
+	{.name = "console", .count = count_consoles, .new_virtio = new_console},
+	{.name = "balloon", .count = count_balloons, .new_virtio = new_balloon},
+	{.name = "rng", .count = count_rngs, .new_virtio = new_rng},
 };
 
 /* ---- all of them ---- */
 
-static int device_make_virtio(struct devices *devices, struct device *device)
+static int device_make_virtio(struct devices *devices, struct device *device, unsigned int index)
 {
-	struct virtio_device *virtio = device->type->new_virtio(devices);
+	struct virtio_device *virtio = device->type->new_virtio(devices, index);
 	struct virtio_mmio *mmio;
 	int r;
 
@@ -187,10 +187,13 @@ static int device_make_platform(struct devices *devices, struct device *device)
 	return r;
 }
 
-static int device_make(struct devices *devices, const struct device_type *type)
+static int device_make(struct devices *devices, const struct device_type *type, unsigned int index)
 {
 	struct device *device = &devices->list[devices->n];
 
+	if (devices->n == DEVICES_MAX ||
+	    (type->new_virtio && devices->n_virtio == LAYOUT_VIRTIO_MAX))
+		return -ENOSPC;
 	*device = (struct device){.type = type, .gsi = type->gsi};
 	device->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (device->irq_fd < 0)
@@ -198,11 +201,9 @@ static int device_make(struct devices *devices, const struct device_type *type)
 	devices->n++;
 	if (!type->new_virtio)
 		return device_make_platform(devices, device);
-	if (devices->n_virtio == LAYOUT_VIRTIO_MAX)
-		return -ENOSPC;
 	device->virtio_base = LAYOUT_VIRTIO_MMIO + devices->n_virtio * LAYOUT_VIRTIO_STRIDE;
 	device->gsi = LAYOUT_GSI_VIRTIO + devices->n_virtio++;
-	return device_make_virtio(devices, device);
+	return device_make_virtio(devices, device, index);
 }
 
 static int devices_open_ends(struct devices *devices)
@@ -213,7 +214,7 @@ static int devices_open_ends(struct devices *devices)
 
 	r = chardev_new(config->loop, "serial", options->serial, config->quit, config->ctx,
 			&devices->serial_end);
-	if (!r && wants_console(options))
+	if (!r && count_consoles(options))
 		r = chardev_new(config->loop, "console", options->console, config->quit,
 				config->ctx, &devices->console_end);
 	return r;
@@ -234,10 +235,10 @@ int devices_new(const struct devices_config *config, struct devices **ret_device
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(device_types); i++) {
 		const struct device_type *type = &device_types[i];
+		unsigned int n = type->count ? type->count(config->options) : 1;
 
-		if (type->is_wanted && !type->is_wanted(config->options))
-			continue;
-		r = device_make(devices, type);
+		for (unsigned int index = 0; index < n && !r; index++)
+			r = device_make(devices, type, index);
 		if (r) {
 			log_err("cannot make the %s device: %s", type->name, strerror(-r));
 			devices_free(devices);
@@ -299,6 +300,20 @@ void devices_reset(struct devices *devices)
 		while (read(device->irq_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 			;
 	}
+}
+
+void devices_pause(struct devices *devices)
+{
+	for (unsigned int i = 0; i < devices->n; i++)
+		if (devices->list[i].type->new_virtio)
+			virtio_pause(virtio_mmio_device(devices->list[i].state));
+}
+
+void devices_resume(struct devices *devices)
+{
+	for (unsigned int i = 0; i < devices->n; i++)
+		if (devices->list[i].type->new_virtio)
+			virtio_resume(virtio_mmio_device(devices->list[i].state));
 }
 
 unsigned int devices_virtio_count(const struct devices *devices)

@@ -37,6 +37,9 @@ void devices_free(struct devices *devices); /* NULL is fine */
 int devices_wire(struct devices *devices, struct kvm *kvm);
 /* To the state after power-on. */
 void devices_reset(struct devices *devices);
+/* While the vCPUs stand: see virtio_pause. */
+void devices_pause(struct devices *devices);
+void devices_resume(struct devices *devices);
 
 unsigned int devices_virtio_count(const struct devices *devices);
 struct virtio_device *devices_balloon(const struct devices *devices); /* NULL: none */

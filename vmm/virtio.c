@@ -133,6 +133,24 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status)
 
 void virtio_notify(struct virtio_device *dev, unsigned int queue)
 {
-	if (queue < dev->ops->n_queues && dev->active && dev->queues[queue].ready)
+	/* A kick that comes too late for the pause is made up for by virtio_resume. */
+	if (queue < dev->ops->n_queues && dev->active && !dev->paused && dev->queues[queue].ready)
 		dev->ops->notify(dev, queue);
+}
+
+void virtio_pause(struct virtio_device *dev)
+{
+	if (dev->paused)
+		return;
+	dev->paused = true;
+	if (dev->ops->pause)
+		dev->ops->pause(dev);
+}
+
+void virtio_resume(struct virtio_device *dev)
+{
+	if (!dev->paused)
+		return;
+	dev->paused = false;
+	kick_waiting(dev);
 }

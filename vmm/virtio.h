@@ -61,6 +61,11 @@ struct virtio_ops {
 	void (*notify)(struct virtio_device *dev, unsigned int queue);
 	/* Forget all that the driver set up; dev->features still holds what was. May be NULL. */
 	void (*reset)(struct virtio_device *dev);
+	/*
+	 * The machine stops: finish what is under way and give it back. After it guest memory is
+	 * not touched until the next notify. NULL: nothing is ever under way.
+	 */
+	void (*pause)(struct virtio_device *dev);
 	void (*free)(struct virtio_device *dev);
 };
 
@@ -88,6 +93,7 @@ struct virtio_device {
 	uint64_t offered;    /* feature bits */
 	uint64_t features;   /* what the driver took of them; settled once active */
 	bool active;	     /* DRIVER_OK and neither broken nor reset since */
+	bool paused;	     /* kicks wait for virtio_resume */
 	uint8_t status;	     /* VIRTIO_STATUS_... as the driver reads it */
 	uint32_t generation; /* of the config space */
 	struct virtio_queue queues[VIRTIO_QUEUES_MAX];
@@ -170,6 +176,13 @@ void virtio_set_status(struct virtio_device *dev, uint8_t status);
 
 /* The driver kicked a queue: nothing happens unless the device is active and the queue ready. */
 void virtio_notify(struct virtio_device *dev, unsigned int queue);
+
+/*
+ * The machine stands still, and goes on. Between the two no device touches guest memory on behalf
+ * of its driver; kicks are not lost. Each may be called twice in a row.
+ */
+void virtio_pause(struct virtio_device *dev);
+void virtio_resume(struct virtio_device *dev);
 
 /* Back to the state after power-on, queues, features and status; by the driver or the machine. */
 void virtio_reset(struct virtio_device *dev);

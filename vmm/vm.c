@@ -293,6 +293,7 @@ int vm_stop(struct vm *vm)
 	if (vm->state != VM_RUNNING)
 		return 0;
 	vcpus_stop(vm->vcpus);
+	devices_pause(vm->devices);
 	kvm_clock_stop(vm->kvm);
 	vm->state = VM_PAUSED;
 	vm_events_send(vm->events, "STOP");
@@ -306,6 +307,7 @@ int vm_cont(struct vm *vm)
 	if (vm->state == VM_SHUTDOWN || vm->state == VM_INTERNAL_ERROR)
 		return -EPERM;
 	kvm_clock_start(vm->kvm);
+	devices_resume(vm->devices);
 	if (vm->state == VM_PAUSED)
 		vcpus_tell_stopped(vm->vcpus);
 	vm->state = VM_RUNNING;

@@ -8,7 +8,7 @@
 struct probe {
 	struct virtio_device dev;
 	uint8_t config[6];
-	unsigned int notified[3], activated, resets;
+	unsigned int notified[3], activated, resets, pauses;
 };
 
 static struct probe *probe_of(struct virtio_device *dev)
@@ -42,6 +42,11 @@ static void probe_reset(struct virtio_device *dev)
 	probe_of(dev)->resets++;
 }
 
+static void probe_pause(struct virtio_device *dev)
+{
+	probe_of(dev)->pauses++;
+}
+
 static void probe_free(struct virtio_device *dev)
 {
 	free(dev);
@@ -58,6 +63,7 @@ static const struct virtio_ops probe_ops = {
 	.activate = probe_activate,
 	.notify = probe_notify,
 	.reset = probe_reset,
+	.pause = probe_pause,
 	.free = probe_free,
 };
 
@@ -241,6 +247,29 @@ static void kicks_by_register_and_eventfd(void **state)
 	assert_int_equal(virtio_mmio_queue_count(d->mmio), 3);
 }
 
+/* Kicks while the machine stands come when it goes on, once, and only where something waits. */
+static void pause_holds_kicks(void **state)
+{
+	struct driver *d = *state;
+	struct probe *probe = probe_of(d->dev);
+
+	driver_start(d, 0, 3, 8);
+	virtio_pause(d->dev);
+	virtio_pause(d->dev);
+	assert_int_equal(probe->pauses, 1);
+	set_desc(d, 1, 0, 0x80000, 16, 0, 0);
+	offer(d, 1, 0);
+	kick(d, 1);
+	eventfd_write(virtio_mmio_notify_fd(d->mmio, 1), 1);
+	fake_loop_poll(&d->loop);
+	assert_int_equal(probe->notified[1], 0);
+	virtio_resume(d->dev);
+	virtio_resume(d->dev);
+	fake_loop_poll(&d->loop);
+	assert_int_equal(probe->notified[1], 1);
+	assert_int_equal(probe->notified[0], 0);
+}
+
 static void kick_before_driver_ok(void **state)
 {
 	struct driver *d = *state;
@@ -353,6 +382,7 @@ int main(void)
 		T(queue_that_is_not_there),
 		T(kicks_by_register_and_eventfd),
 		T(kick_before_driver_ok),
+		T(pause_holds_kicks),
 		T(config_space),
 		T(config_change),
 		T(odd_accesses),
