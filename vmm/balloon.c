@@ -50,6 +50,8 @@ struct balloon {
 	bool gave_back; /* since reset: RAM keeps accounts of us */
 	bool told_poison;
 	struct balloon_stats_queue stats;
+	struct loop_source *settle_timer; /* RAM that waits for the rest of its huge page */
+	bool is_settling;
 	struct balloon_counters counters;
 	struct virtio_chain chain; /* scratch: too large for a stack */
 	uint32_t pfns[REQUEST_PFNS_MAX];
@@ -72,9 +74,17 @@ static uint32_t ram_pfns(const struct balloon *b)
 
 /* ---- inflate and deflate ---- */
 
+/* A driver that does not promise to tell before it uses a page again must not find it dropped. */
+static int discard(struct balloon *b, uint64_t gpa, uint64_t len, enum ram_giver giver)
+{
+	if (giver == RAM_GIVER_BALLOON && virtio_has_feature(&b->dev, F_MUST_TELL_HOST))
+		return ram_discard_lazily(b->dev.ram, gpa, len);
+	return ram_discard(b->dev.ram, gpa, len, giver);
+}
+
 static void give_back(struct balloon *b, uint64_t gpa, uint64_t len, enum ram_giver giver)
 {
-	int err = ram_discard(b->dev.ram, gpa, len, giver);
+	int err = discard(b, gpa, len, giver);
 
 	b->counters.discards++;
 	b->gave_back = true;
@@ -137,6 +147,14 @@ static size_t read_pfns(struct balloon *b)
 	return kept;
 }
 
+static void settle(void *ctx, uint32_t events)
+{
+	struct balloon *b = ctx;
+
+	b->is_settling = ram_settle(b->dev.ram, false);
+	loop_timer_set(b->settle_timer, b->is_settling ? RAM_SETTLE_US : 0, 0);
+}
+
 static void change_pages(struct balloon *b, bool inflate, size_t n)
 {
 	struct pfn_run run;
@@ -145,6 +163,10 @@ static void change_pages(struct balloon *b, bool inflate, size_t n)
 	n = pfn_order(b->pfns, n);
 	while (pfn_next_run(b->pfns, n, &at, &run))
 		change_run(b, inflate, run);
+	if (inflate && !b->is_settling) {
+		b->is_settling = true;
+		loop_timer_set(b->settle_timer, RAM_SETTLE_US, 0);
+	}
 	if (inflate)
 		b->counters.inflated_pages += n;
 	else
@@ -319,6 +341,7 @@ static void balloon_free(struct virtio_device *dev)
 	struct balloon *b = balloon_of(dev);
 
 	balloon_stats_free(&b->stats);
+	loop_remove(b->settle_timer);
 	free(b);
 }
 
@@ -358,6 +381,11 @@ struct virtio_device *balloon_new(struct ram *ram, struct loop *loop,
 	b->changed_ctx = ctx;
 	if (balloon_stats_init(&b->stats, &b->dev, loop) < 0) {
 		free(b);
+		return NULL;
+	}
+	b->settle_timer = loop_timer(loop, settle, b);
+	if (!b->settle_timer) {
+		balloon_free(&b->dev);
 		return NULL;
 	}
 	return &b->dev;

@@ -114,6 +114,19 @@ enum ram_giver { RAM_GIVER_BALLOON, RAM_GIVER_REPORTING, RAM_GIVER_RESET };
  */
 int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver);
 /*
+ * As ram_discard by the balloon, for a guest that tells before it uses such memory again: with
+ * pages=thp, what is not all of a huge page yet waits for its rest, so that the huge page goes in
+ * one piece and comes back as one. Reads see the old content until it goes: at ram_settle at the
+ * latest, or earlier when too much waits. An error of what has waited is one of a later call.
+ */
+int ram_discard_lazily(struct ram *ram, uint64_t gpa, uint64_t len);
+/*
+ * Give back what has waited since before the last call, or all that waits. Does a bounded amount of
+ * work. True: call again, within RAM_SETTLE_US.
+ */
+bool ram_settle(struct ram *ram, bool all);
+#define RAM_SETTLE_US 100000
+/*
  * The guest uses [gpa, gpa + len) again (deflate; call it before the guest is told): forget partial
  * and accounted returns of it. A pool page that went is taken again if the pool has one; if not,
  * the range stays on ordinary memory. -EFAULT, -EINVAL as above.

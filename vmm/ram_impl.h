@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
- * and the accessors, ram_map.c mapping, advice and populating, ram_bind.c host nodes, ram_pool.c
- * the hugetlb pools, ram_return.c what was given back.
+ * and the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host nodes
+ * and placement, ram_pool.c the hugetlb pools, ram_return.c what was given back, ram_hold.c what
+ * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages.
  */
 #ifndef MEMD_VMM_RAM_IMPL_H
 #define MEMD_VMM_RAM_IMPL_H
@@ -31,10 +32,22 @@ struct ram_piece {
 	 */
 	uint64_t *credit[2];
 
+	/*
+	 * hugetlb and thp: what the balloon holds, per 4 KiB page and counted per unit, which is
+	 * the pool's page or a huge page's 2 MiB. The last unit of thp may be short.
+	 */
+	uint64_t unit_bytes; /* 0: nothing is held here */
+	uint64_t *held;	     /* bit per 4 KiB page: it is in the balloon */
+	uint32_t *n_held;    /* per unit: how many of its bits are set */
+
 	/* hugetlb only */
-	uint64_t *held;	  /* bit per 4 KiB page: it is in the balloon */
-	uint32_t *n_held; /* per host page: how many of its bits are set */
-	uint64_t *plain;  /* bit per host page: it went, ordinary memory is mapped there */
+	uint64_t *plain; /* bit per host page: it went, ordinary memory is mapped there */
+
+	/* thp only */
+	uint64_t *waiting; /* bit per 4 KiB page: held, and not given back yet */
+	uint64_t *open;	   /* bit per unit: pages of it wait */
+	uint64_t *aged;	   /* bit per open unit: nothing new since the last ram_settle */
+	uint64_t *torn;	   /* bit per unit: given back in part, so hardly a huge page any more */
 };
 
 struct ram {
@@ -47,6 +60,9 @@ struct ram {
 	int pagemap_fd;		/* /proc/self/pagemap, or -1 */
 	unsigned int maps_made; /* upper bound of mappings that replacing has added */
 	bool maps_full_logged;
+	unsigned int n_open; /* units with pages that wait */
+	size_t settle_piece; /* where the next unit is looked for when too many are open */
+	uint64_t settle_unit;
 };
 
 /* ---- bits ---- */
@@ -64,6 +80,42 @@ static inline void bit_set(uint64_t *words, uint64_t i)
 static inline void bit_clear(uint64_t *words, uint64_t i)
 {
 	words[i / 64] &= ~(1ULL << (i % 64));
+}
+
+/* Set n bits from the first on, or clear them; returns how many of them were different. */
+static inline uint64_t bits_fill(uint64_t *words, uint64_t first, uint64_t n, bool on)
+{
+	uint64_t changed = 0;
+
+	while (n) {
+		uint64_t at = first % 64, take = n < 64 - at ? n : 64 - at;
+		uint64_t mask = (take == 64 ? ~0ULL : (1ULL << take) - 1) << at;
+		uint64_t *word = &words[first / 64], old = *word;
+		uint64_t value = on ? old | mask : old & ~mask;
+
+		/* Untouched words stay untouched: they cost no host memory. */
+		if (value != old)
+			*word = value;
+		changed += (uint64_t)__builtin_popcountll(value ^ old);
+		first += take;
+		n -= take;
+	}
+	return changed;
+}
+
+/* The first bit in [from, end) that is set (or, with on false, clear); end: none. */
+static inline uint64_t bits_find(const uint64_t *words, uint64_t from, uint64_t end, bool on)
+{
+	while (from < end) {
+		uint64_t word = (on ? words[from / 64] : ~words[from / 64]) >> (from % 64);
+
+		if (word) {
+			from += (uint64_t)__builtin_ctzll(word);
+			return from < end ? from : end;
+		}
+		from += 64 - from % 64;
+	}
+	return end;
 }
 
 /* ---- ram_map.c ---- */
@@ -113,5 +165,33 @@ void ram_pool_log_shortage(const struct ram_config *config, unsigned int node, u
 /* Bitmaps of a piece. -ENOMEM. */
 int ram_return_init(struct ram_piece *piece);
 void ram_return_free(struct ram_piece *piece);
+/*
+ * Give [off, off + len) of a piece of ordinary memory back with one madvise, accounted to giver.
+ * -errno: nothing is accounted.
+ */
+int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver);
+
+/* ---- ram_hold.c ---- */
+
+/* Bitmaps of a piece of hugetlb or thp; nothing on others. -ENOMEM. */
+int ram_hold_init(struct ram_piece *piece);
+void ram_hold_free(struct ram_piece *piece);
+/* Bytes of a unit: all are unit_bytes but the last of a piece of thp. */
+uint64_t ram_hold_unit_bytes(const struct ram_piece *piece, uint64_t unit);
+/* The balloon holds [off, off + len), or no more. */
+void ram_hold(struct ram_piece *piece, uint64_t off, uint64_t len, bool on);
+/* Does it hold all of that unit? */
+bool ram_hold_is_whole(const struct ram_piece *piece, uint64_t unit);
+/*
+ * thp: hold [off, off + len); units that are held wholly now are given back, neighbours together,
+ * what is in others waits for ram_settle. The first -errno of giving back.
+ */
+int ram_hold_lazily(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
+/* thp: [off, off + len) is not held any more and does not wait. */
+void ram_hold_release(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
+/* Hold nothing, nothing waits. */
+void ram_hold_forget(struct ram *ram, struct ram_piece *piece);
+/* Note that [off, off + len) of thp goes: units that it covers in part are torn. */
+void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len);
 
 #endif

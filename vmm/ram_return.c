@@ -47,34 +47,30 @@ int ram_return_init(struct ram_piece *piece)
 		if (!piece->credit[i])
 			return -ENOMEM;
 	}
-	if (!ram_pages_is_pool(piece->pages))
-		return 0;
-	piece->held = calloc(words, sizeof(uint64_t));
-	piece->n_held = calloc(piece->region.size_bytes / piece->page_bytes, sizeof(uint32_t));
-	piece->plain =
-		calloc(piece->region.size_bytes / piece->page_bytes / 64 + 1, sizeof(uint64_t));
-	return piece->held && piece->n_held && piece->plain ? 0 : -ENOMEM;
+	if (ram_pages_is_pool(piece->pages)) {
+		piece->plain = calloc(piece->region.size_bytes / piece->page_bytes / 64 + 1,
+				      sizeof(uint64_t));
+		if (!piece->plain)
+			return -ENOMEM;
+	}
+	return ram_hold_init(piece);
 }
 
 void ram_return_free(struct ram_piece *piece)
 {
 	free(piece->credit[0]);
 	free(piece->credit[1]);
-	free(piece->held);
-	free(piece->n_held);
 	free(piece->plain);
+	ram_hold_free(piece);
 }
 
-static void forget_all(struct ram_piece *piece)
+static void forget_all(struct ram *ram, struct ram_piece *piece)
 {
 	uint64_t words = (piece->region.size_bytes / RAM_SMALL_BYTES + 63) / 64;
 
 	memset(piece->credit[0], 0, words * sizeof(uint64_t));
 	memset(piece->credit[1], 0, words * sizeof(uint64_t));
-	if (!piece->held)
-		return;
-	memset(piece->held, 0, words * sizeof(uint64_t));
-	memset(piece->n_held, 0, piece->region.size_bytes / piece->page_bytes * sizeof(uint32_t));
+	ram_hold_forget(ram, piece);
 }
 
 /* ---- credit ---- */
@@ -94,6 +90,26 @@ static void credit_set(struct ram_piece *piece, uint64_t page, enum credit credi
 	}
 }
 
+/* Give the pages of a word of the bitmaps that are in mask this credit. */
+static void credit_word(struct ram_piece *piece, uint64_t word, uint64_t mask, enum credit credit)
+{
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t old = piece->credit[i][word];
+		uint64_t value = credit >> i & 1 ? old | mask : old & ~mask;
+
+		if (value != old)
+			piece->credit[i][word] = value;
+	}
+}
+
+/* Those of the n pages from first on (all in one word) that have any credit. */
+static uint64_t credited(const struct ram_piece *piece, uint64_t first, uint64_t n)
+{
+	uint64_t mask = (n == 64 ? ~0ULL : (1ULL << n) - 1) << (first % 64);
+
+	return (piece->credit[0][first / 64] | piece->credit[1][first / 64]) & mask;
+}
+
 /*
  * Before [off, off + len) goes: credit the giver with what is resident now, or was when it was
  * first given back and has been absent since. A page that the guest never touched frees nothing.
@@ -104,22 +120,32 @@ static void credit_range(struct ram_piece *piece, uint64_t off, uint64_t len, en
 	unsigned char resident[BATCH_PAGES];
 
 	for (uint64_t end = off + len, n; off < end; off += n) {
-		uint64_t first = off / RAM_SMALL_BYTES;
+		uint64_t at = off / RAM_SMALL_BYTES, stop, take;
 
 		n = min_u64(end - off, BATCH_PAGES * RAM_SMALL_BYTES);
 		if (mincore(piece->region.hva + off, n, resident) < 0)
 			memset(resident, 0, sizeof(resident));
-		for (uint64_t i = 0; i < n / RAM_SMALL_BYTES; i++)
-			if (resident[i] & 1 || credit_get(piece, first + i) != CREDIT_NONE)
-				credit_set(piece, first + i, credit);
+		stop = at + n / RAM_SMALL_BYTES;
+		for (const unsigned char *p = resident; at < stop; at += take, p += take) {
+			uint64_t mask = 0;
+
+			take = min_u64(stop - at, 64 - at % 64);
+			for (uint64_t i = 0; i < take; i++)
+				mask |= (uint64_t)(p[i] & 1) << i;
+			mask = mask << (at % 64) | credited(piece, at, take);
+			credit_word(piece, at / 64, mask, credit);
+		}
 	}
 }
 
 static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum credit to)
 {
-	for (uint64_t end = off + len; off < end; off += RAM_SMALL_BYTES)
-		if (credit_get(piece, off / RAM_SMALL_BYTES) != CREDIT_NONE)
-			credit_set(piece, off / RAM_SMALL_BYTES, to);
+	uint64_t at = off / RAM_SMALL_BYTES, stop = at + len / RAM_SMALL_BYTES, take;
+
+	for (; at < stop; at += take) {
+		take = min_u64(stop - at, 64 - at % 64);
+		credit_word(piece, at / 64, credited(piece, at, take), to);
+	}
 }
 
 /* ---- pool pages ---- */
@@ -199,31 +225,9 @@ static int take_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uin
 	return 0;
 }
 
-static void hold(struct ram_piece *piece, uint64_t off, uint64_t len, bool on)
-{
-	for (uint64_t end = off + len; off < end; off += RAM_SMALL_BYTES) {
-		uint64_t page = off / RAM_SMALL_BYTES, host = off / piece->page_bytes;
-
-		if (bit_get(piece->held, page) == on)
-			continue;
-		if (on) {
-			bit_set(piece->held, page);
-			piece->n_held[host]++;
-		} else {
-			bit_clear(piece->held, page);
-			piece->n_held[host]--;
-		}
-	}
-}
-
-static bool is_held_whole(const struct ram_piece *piece, uint64_t host)
-{
-	return piece->n_held[host] == piece->page_bytes / RAM_SMALL_BYTES;
-}
-
 /* ---- giving back ---- */
 
-static int drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
+int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
 {
 	int r;
 
@@ -231,8 +235,10 @@ static int drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_gi
 		uncredit_range(piece, off, len, CREDIT_NONE);
 	else
 		credit_range(piece, off, len, giver);
-	if (madvise(piece->region.hva + off, len, MADV_DONTNEED) == 0)
+	if (madvise(piece->region.hva + off, len, MADV_DONTNEED) == 0) {
+		ram_hold_tear(piece, off, len);
 		return 0;
+	}
 	r = -errno;
 	uncredit_range(piece, off, len, CREDIT_NONE);
 	return r;
@@ -247,7 +253,7 @@ static enum pool_step choose_step(struct ram_piece *piece, uint64_t off, uint64_
 	uint64_t host = off / piece->page_bytes;
 
 	if (giver == RAM_GIVER_BALLOON)
-		hold(piece, off, end - off, true);
+		ram_hold(piece, off, end - off, true);
 	if (bit_get(piece->plain, host))
 		return STEP_DROP;
 	if (giver == RAM_GIVER_RESET)
@@ -255,7 +261,7 @@ static enum pool_step choose_step(struct ram_piece *piece, uint64_t off, uint64_
 	/* Reported pages are reused without a word: what is no whole page now never adds up. */
 	if (giver == RAM_GIVER_REPORTING)
 		return end - off == piece->page_bytes ? STEP_RELEASE : STEP_KEEP;
-	return is_held_whole(piece, host) ? STEP_RELEASE : STEP_KEEP;
+	return ram_hold_is_whole(piece, host) ? STEP_RELEASE : STEP_KEEP;
 }
 
 static int take_step(struct ram *ram, struct ram_piece *piece, enum pool_step step, uint64_t off,
@@ -265,7 +271,7 @@ static int take_step(struct ram *ram, struct ram_piece *piece, enum pool_step st
 	case STEP_RELEASE:
 		return release_pool(ram, piece, off, len, giver);
 	case STEP_DROP:
-		return drop(piece, off, len, giver);
+		return ram_piece_drop(piece, off, len, giver);
 	case STEP_ZERO:
 		memset(piece->region.hva + off, 0, len);
 		return 0;
@@ -330,7 +336,7 @@ static int check_range(const struct ram *ram, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
-int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver)
+static int discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver, bool lazily)
 {
 	int result = check_range(ram, gpa, len);
 
@@ -347,13 +353,25 @@ int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver give
 			r = -EINVAL;
 		else if (ram_pages_is_pool(piece->pages))
 			r = discard_pool(ram, piece, off, n, giver);
+		else if (lazily && piece->unit_bytes)
+			r = ram_hold_lazily(ram, piece, off, n);
 		else
-			r = drop(piece, off, n, giver);
+			r = ram_piece_drop(piece, off, n, giver);
 		result = result ? result : r;
 		gpa += n;
 		len -= n;
 	}
 	return result;
+}
+
+int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver)
+{
+	return discard(ram, gpa, len, giver, false);
+}
+
+int ram_discard_lazily(struct ram *ram, uint64_t gpa, uint64_t len)
+{
+	return discard(ram, gpa, len, RAM_GIVER_BALLOON, true);
 }
 
 /* ---- using it again ---- */
@@ -366,7 +384,7 @@ static void reuse_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, u
 		uint64_t host = off / piece->page_bytes, from = host * piece->page_bytes;
 
 		to = min_u64(end, from + piece->page_bytes);
-		if (bit_get(piece->plain, host) && is_held_whole(piece, host)) {
+		if (bit_get(piece->plain, host) && ram_hold_is_whole(piece, host)) {
 			int r = take_pool(ram, piece, from, piece->page_bytes);
 
 			if (r < 0 && log_limit_pass(&limit, NULL))
@@ -375,7 +393,7 @@ static void reuse_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, u
 					"uses again (%s): it gets ordinary memory",
 					ram_pages_name(piece->pages), strerror(-r));
 		}
-		hold(piece, off, to - off, false);
+		ram_hold(piece, off, to - off, false);
 	}
 }
 
@@ -392,6 +410,8 @@ int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
 
 		if (ram_pages_is_pool(piece->pages))
 			reuse_pool(ram, piece, off, n);
+		else if (piece->unit_bytes)
+			ram_hold_release(ram, piece, off, n);
 		/* Still absent until it is touched: should it be reported, that counts again. */
 		uncredit_range(piece, off, n, CREDIT_NOBODY);
 		gpa += n;
@@ -428,7 +448,7 @@ void ram_discard_all(struct ram *ram)
 		uint8_t *hva = piece->region.hva;
 		uint64_t len = piece->region.size_bytes;
 
-		forget_all(piece);
+		forget_all(ram, piece);
 		if (ram_pages_is_pool(piece->pages))
 			reset_pool(ram, piece);
 		else if ((uintptr_t)hva % RAM_SMALL_BYTES || madvise(hva, len, MADV_DONTNEED) < 0)
@@ -478,6 +498,8 @@ int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_rep
 	uint64_t pages[4] = {0};
 	bool used[BATCH_PAGES] = {false};
 
+	while (ram_settle(ram, true))
+		;
 	for (size_t i = 0; i < ram->n_pieces; i++) {
 		struct ram_piece *piece = &ram->pieces[i];
 		uint64_t end = piece->region.size_bytes / RAM_SMALL_BYTES;

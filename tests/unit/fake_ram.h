@@ -28,6 +28,8 @@ struct ram {
 	struct fake_call discards[FAKE_CALLS_MAX], reuses[FAKE_CALLS_MAX];
 	size_t n_discards, n_reuses;
 	int discard_result;
+	unsigned int n_lazy;
+	unsigned int n_settles, settles_left; /* calls; how many of them leave something over */
 };
 
 static inline struct ram *fake_ram_new(void)
@@ -94,6 +96,18 @@ int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver give
 	if (ram->n_discards < FAKE_CALLS_MAX)
 		ram->discards[ram->n_discards++] = (struct fake_call){gpa, len, giver};
 	return ram->discard_result;
+}
+
+int ram_discard_lazily(struct ram *ram, uint64_t gpa, uint64_t len)
+{
+	ram->n_lazy++;
+	return ram_discard(ram, gpa, len, RAM_GIVER_BALLOON);
+}
+
+bool ram_settle(struct ram *ram, bool all)
+{
+	ram->n_settles++;
+	return ram->settles_left > 0 && ram->settles_left--;
 }
 
 int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)

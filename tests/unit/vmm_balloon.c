@@ -94,6 +94,52 @@ static void inflate_descending_is_one_discard(void **state)
 	assert_discard(d, 0, 64 * 4096, 128 * 4096);
 }
 
+static struct loop_source *settle_timer(struct driver *d)
+{
+	for (size_t i = 0; i < 32; i++)
+		if (d->loop.sources[i].is_timer && d->loop.sources[i].first_us == RAM_SETTLE_US)
+			return &d->loop.sources[i];
+	return NULL;
+}
+
+/* RAM may let pieces of huge pages wait for each other: until a timer, and only then. */
+static void inflate_settles_later(void **state)
+{
+	struct driver *d = *state;
+	uint32_t pfns[2] = {64, 65};
+	struct loop_source *timer;
+
+	driver_start(d, TELL, 3, 128);
+	assert_null(settle_timer(d));
+	send_out(d, 0, pfns, sizeof(pfns));
+	send_out(d, 0, pfns, sizeof(pfns));
+	assert_int_equal(d->ram->n_lazy, 2);
+	timer = settle_timer(d);
+	assert_non_null(timer);
+	assert_int_equal(timer->period_us, 0);
+	d->ram->settles_left = 1;
+	timer->fn(timer->ctx, 1);
+	assert_int_equal(d->ram->n_settles, 1);
+	assert_ptr_equal(settle_timer(d), timer);
+	timer->fn(timer->ctx, 1);
+	assert_int_equal(d->ram->n_settles, 2);
+	assert_null(settle_timer(d));
+	send_out(d, 0, pfns, sizeof(pfns));
+	assert_ptr_equal(settle_timer(d), timer);
+}
+
+/* Without MUST_TELL_HOST the guest may use the page as soon as the request is answered. */
+static void inflate_untold_goes_at_once(void **state)
+{
+	struct driver *d = *state;
+	uint32_t pfn = 64;
+
+	driver_start(d, 0, 3, 128);
+	send_out(d, 0, &pfn, sizeof(pfn));
+	assert_int_equal(d->ram->n_discards, 1);
+	assert_int_equal(d->ram->n_lazy, 0);
+}
+
 static void inflate_mixed_with_duplicates(void **state)
 {
 	static const uint32_t pfns[] = {90, 20, 91, 22, 21, 20, 92, 50};
@@ -371,6 +417,8 @@ int main(void)
 		T(inflate_descending_is_one_discard),
 		T(inflate_mixed_with_duplicates),
 		T(inflate_list_in_pieces),
+		T(inflate_settles_later),
+		T(inflate_untold_goes_at_once),
 		T(inflate_run_across_regions),
 		T(deflate_reuses_runs),
 		T(discard_failure_is_counted),
