@@ -36,6 +36,8 @@ struct devices {
 	struct devices_config config;
 	struct chardev *serial_end, *console_end;
 	struct virtio_device *balloon;
+	struct disk *disk_ends[OPTIONS_DISKS_MAX]; /* not yet a device's */
+	struct virtio_device *disks[OPTIONS_DISKS_MAX];
 	struct power *power;
 	unsigned int n, n_virtio;
 	struct device list[DEVICES_MAX];
@@ -121,6 +123,21 @@ static struct virtio_device *new_balloon(struct devices *devices, unsigned int i
 	return devices->balloon;
 }
 
+static unsigned int count_disks(const struct options *options)
+{
+	return (unsigned int)options->n_disks;
+}
+
+static struct virtio_device *new_disk(struct devices *devices, unsigned int index)
+{
+	const struct devices_config *config = &devices->config;
+
+	devices->disks[index] =
+		blk_new(config->ram, config->loop, TAKE_PTR(devices->disk_ends[index]), index,
+			config->disk_failed, config->ctx);
+	return devices->disks[index];
+}
+
 static unsigned int count_rngs(const struct options *options)
 {
 	return options->rng;
@@ -150,6 +167,7 @@ static const struct device_type device_types[] = {
 		.gsi = LAYOUT_GSI_COM1,
 		.windows = {{BUS_PIO, LAYOUT_COM1, SERIAL_PORTS, &serial_bus_ops}},
 	},
+	{.name = "disk", .count = count_disks, .new_virtio = new_disk},
 	{.name = "console", .count = count_consoles, .new_virtio = new_console},
 	{.name = "balloon", .count = count_balloons, .new_virtio = new_balloon},
 	{.name = "rng", .count = count_rngs, .new_virtio = new_rng},
@@ -217,6 +235,8 @@ static int devices_open_ends(struct devices *devices)
 	if (!r && count_consoles(options))
 		r = chardev_new(config->loop, "console", options->console, config->quit,
 				config->ctx, &devices->console_end);
+	for (size_t i = 0; i < options->n_disks && !r; i++)
+		r = disk_open(&options->disks[i], &devices->disk_ends[i]);
 	return r;
 }
 
@@ -262,6 +282,8 @@ void devices_free(struct devices *devices)
 			device->type->free(device->state);
 		cleanup_fd(&device->irq_fd);
 	}
+	for (size_t i = 0; i < OPTIONS_DISKS_MAX; i++)
+		disk_close(devices->disk_ends[i]);
 	chardev_free(devices->serial_end);
 	chardev_free(devices->console_end);
 	free(devices);
@@ -324,6 +346,11 @@ unsigned int devices_virtio_count(const struct devices *devices)
 struct virtio_device *devices_balloon(const struct devices *devices)
 {
 	return devices->balloon;
+}
+
+struct virtio_device *devices_disk(const struct devices *devices, unsigned int index)
+{
+	return index < OPTIONS_DISKS_MAX ? devices->disks[index] : NULL;
 }
 
 void devices_press_power(struct devices *devices)

@@ -8,6 +8,7 @@
 #define MEMD_VMM_DEVICES_H
 
 #include "vmm/balloon.h"
+#include "vmm/blk.h"
 #include "vmm/bus.h"
 #include "vmm/kvm.h"
 #include "vmm/loop.h"
@@ -25,8 +26,9 @@ struct devices_config {
 	struct ram *ram;
 	const struct power_events *power;
 	balloon_change_fn balloon_changed;
+	blk_error_fn disk_failed;
 	void (*quit)(void *ctx); /* typed at the terminal */
-	void *ctx;		 /* of all three */
+	void *ctx;		 /* of all four */
 };
 
 /* Logs what is wrong. */
@@ -43,6 +45,8 @@ void devices_resume(struct devices *devices);
 
 unsigned int devices_virtio_count(const struct devices *devices);
 struct virtio_device *devices_balloon(const struct devices *devices); /* NULL: none */
+/* In the order of the options; NULL: no such disk. */
+struct virtio_device *devices_disk(const struct devices *devices, unsigned int index);
 void devices_press_power(struct devices *devices);
 
 #endif

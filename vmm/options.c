@@ -2,7 +2,7 @@
 /*
  * vmm's command line. One table drives the parser and --help alike. Parsing is strict: what is not
  * understood is an error that names the option, the value and what would be right; nothing is
- * silently ignored. options_keys.c takes the KEY=VALUE lists of --memory and --balloon.
+ * silently ignored. options_keys.c takes the lists of --memory, --disk and --balloon.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -28,6 +28,7 @@ enum {
 	OPT_KERNEL,
 	OPT_INITRD,
 	OPT_APPEND,
+	OPT_DISK,
 	OPT_SERIAL,
 	OPT_CONSOLE,
 	OPT_RNG,
@@ -65,6 +66,13 @@ static const struct option_entry {
 	{"kernel", OPT_KERNEL, "FILE", false, "bzImage, or ELF vmlinux with a PVH note; required"},
 	{"initrd", OPT_INITRD, "FILE", false, "initial RAM disk"},
 	{"append", OPT_APPEND, "STRING", false, "kernel command line"},
+	{"disk", OPT_DISK, "KEY=VALUE,...", true,
+	 "add a virtio disk; repeat it for more (vda, vdb, ...):\n"
+	 "  path=FILE                        raw image or block device; required\n"
+	 "  readonly=on|off                  the guest cannot write to it (default: off)\n"
+	 "  serial=TEXT                      serial number, up to 20 letters, digits and ._-\n"
+	 "  discard=on|off                   what the guest discards becomes a hole in the\n"
+	 "                                   image (default: on)"},
 	{"serial", OPT_SERIAL, "WHERE", false,
 	 "COM1: stdio (default), none, unix:PATH (vmm listens) or file:PATH"},
 	{"console", OPT_CONSOLE, "WHERE", false,
@@ -238,6 +246,8 @@ static int take(int id, const char *arg, struct options *o)
 	case OPT_APPEND:
 		o->append = arg;
 		return 0;
+	case OPT_DISK:
+		return options_parse_disk(arg, o);
 	case OPT_SERIAL:
 		return set_chardev(arg, &o->serial)
 			       ? 0

@@ -5,9 +5,11 @@
 
 #include <stdbool.h>
 
+#include "vmm/disk.h"
 #include "vmm/ram.h"
 
-#define OPTIONS_CPUS_MAX 64
+#define OPTIONS_CPUS_MAX  64
+#define OPTIONS_DISKS_MAX 8
 
 struct options {
 	char name[64];
@@ -16,6 +18,8 @@ struct options {
 	struct ram_config memory[RAM_NODES_MAX];
 	size_t n_memory;
 	const char *kernel, *initrd, *append;
+	struct disk_config disks[OPTIONS_DISKS_MAX];
+	size_t n_disks;
 	const char *qmp;     /* socket path, NULL: none */
 	const char *serial;  /* "stdio", "none", "unix:PATH", "file:PATH" */
 	const char *console; /* virtio-console, same forms; NULL: no device */

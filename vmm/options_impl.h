@@ -10,8 +10,12 @@
 /* "on" or "off"; false: neither. */
 bool options_on_off(const char *text, bool *ret_on);
 
-/* The value of --memory: one node more; of --balloon: "on", "off" or keys. -EINVAL: logged. */
+/*
+ * The value of --memory: one node more; of --disk: one disk more; of --balloon: "on", "off" or
+ * keys. -EINVAL: logged.
+ */
 int options_parse_memory(const char *text, struct options *options);
+int options_parse_disk(const char *text, struct options *options);
 int options_parse_balloon(const char *text, struct options *options);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The KEY=VALUE lists of --memory and --balloon. One table each names the keys, takes their values
- * and says what would be right; a key is given once at most.
+ * The KEY=VALUE lists of --memory, --disk and --balloon. One table each names the keys, takes their
+ * values and says what would be right; a key is given once at most.
  */
 #include "vmm/options_impl.h"
 
@@ -23,9 +23,10 @@ bool options_on_off(const char *text, bool *ret_on)
 	return true;
 }
 
-/* What --memory and --balloon collect; which keys were given tells defaults from wishes. */
+/* What the lists collect; which keys were given tells defaults from wishes. */
 struct key_target {
 	struct ram_config *memory;
+	struct disk_config *disk;
 	struct options *options;
 	unsigned int given; /* bit per entry of the table */
 };
@@ -90,6 +91,39 @@ static bool key_reporting(struct key_target *t, const char *value)
 	return options_on_off(value, &t->options->balloon_reporting);
 }
 
+static bool key_path(struct key_target *t, const char *value)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || len >= sizeof(t->disk->path))
+		return false;
+	memcpy(t->disk->path, value, len + 1);
+	return true;
+}
+
+static bool key_readonly(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->disk->readonly);
+}
+
+static bool key_serial(struct key_target *t, const char *value)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || len >= sizeof(t->disk->serial))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)value[i]) && !strchr("._-", value[i]))
+			return false;
+	memcpy(t->disk->serial, value, len + 1);
+	return true;
+}
+
+static bool key_discard(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->disk->discard);
+}
+
 enum { KEY_SIZE, KEY_PAGES, KEY_HOST_NODES, KEY_POLICY, KEY_MERGE, KEY_PREALLOC, N_MEMORY_KEYS };
 static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
@@ -99,6 +133,12 @@ static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
 	[KEY_MERGE] = {"merge", key_merge, "on or off"},
 	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
+};
+static const struct key_entry disk_keys[] = {
+	{"path", key_path, "a raw image or block device, a path of up to 1023 bytes"},
+	{"readonly", key_readonly, "on or off"},
+	{"serial", key_serial, "1 to 20 letters, digits and ._-"},
+	{"discard", key_discard, "on or off"},
 };
 static const struct key_entry balloon_keys[] = {
 	{"deflate-on-oom", key_deflate_on_oom, "on or off"},
@@ -133,7 +173,7 @@ static int parse_keys(const char *option, const char *text, const struct key_ent
 	while (true) {
 		size_t len = item_length(text), name_len = strcspn(text, "=,");
 		const struct key_entry *key = find_key(keys, n, text, name_len);
-		char value[256];
+		char value[DISK_PATH_MAX];
 
 		if (!key || name_len >= len) {
 			char known[160] = "";
@@ -197,6 +237,25 @@ int options_parse_memory(const char *text, struct options *options)
 		return -EINVAL;
 	}
 	options->memory[options->n_memory++] = config;
+	return 0;
+}
+
+int options_parse_disk(const char *text, struct options *options)
+{
+	struct disk_config config = {.discard = true};
+	struct key_target target = {.disk = &config};
+
+	if (options->n_disks == OPTIONS_DISKS_MAX) {
+		log_err("--disk %s: at most %d disks", text, OPTIONS_DISKS_MAX);
+		return -EINVAL;
+	}
+	if (parse_keys("disk", text, disk_keys, ARRAY_SIZE(disk_keys), &target) < 0)
+		return -EINVAL;
+	if (!config.path[0]) {
+		log_err("--disk %s: path is missing, for instance path=debian.img", text);
+		return -EINVAL;
+	}
+	options->disks[options->n_disks++] = config;
 	return 0;
 }
 

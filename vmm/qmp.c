@@ -155,6 +155,8 @@ static const struct wire_command commands[] = {
 	{"query-cpus-fast", query_cpus_fast, NULL, false},
 	{"query-stats", qmp_query_stats, stats_args, false},
 	{"query-balloon", qmp_query_balloon, NULL, false},
+	{"query-block", qmp_query_block, NULL, false},
+	{"query-blockstats", qmp_query_blockstats, NULL, false},
 	{"query-memdev", qmp_query_memdev, NULL, false},
 	{"query-memory-size-summary", qmp_query_memory_size_summary, NULL, false},
 	{"query-memory-devices", qmp_query_memory_devices, NULL, false},

@@ -37,4 +37,9 @@ int qmp_qom_set(void *ctx, json_object *args, json_object **ret_value, struct wi
 /* qmp_stats.c */
 int qmp_query_stats(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 
+/* qmp_block.c */
+int qmp_query_block(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+int qmp_query_blockstats(void *ctx, json_object *args, json_object **ret_value,
+			 struct wire_error *err);
+
 #endif

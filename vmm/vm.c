@@ -116,6 +116,13 @@ static void vm_on_balloon_change(void *ctx, uint64_t actual_bytes)
 	vm_events_balloon(vm->events, actual_bytes);
 }
 
+static void vm_on_disk_failure(void *ctx, unsigned int index, bool is_write, int err)
+{
+	struct vm *vm = ctx;
+
+	vm_events_disk(vm->events, index, is_write, err);
+}
+
 static void vm_on_signal(void *ctx, uint32_t events)
 {
 	struct vm *vm = ctx;
@@ -210,6 +217,7 @@ static int vm_make_devices(struct vm *vm)
 		.ram = vm->ram,
 		.power = &power_events,
 		.balloon_changed = vm_on_balloon_change,
+		.disk_failed = vm_on_disk_failure,
 		.quit = vm_on_quit_typed,
 		.ctx = vm,
 	};
@@ -418,6 +426,11 @@ struct bus *vm_bus(const struct vm *vm)
 struct virtio_device *vm_balloon(const struct vm *vm)
 {
 	return devices_balloon(vm->devices);
+}
+
+struct virtio_device *vm_disk(const struct vm *vm, unsigned int index)
+{
+	return devices_disk(vm->devices, index);
 }
 
 enum vm_state vm_state(const struct vm *vm)

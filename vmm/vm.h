@@ -35,7 +35,8 @@ const struct options *vm_options(const struct vm *vm);
 struct ram *vm_ram(const struct vm *vm);
 struct loop *vm_loop(const struct vm *vm);
 struct bus *vm_bus(const struct vm *vm);
-struct virtio_device *vm_balloon(const struct vm *vm); /* NULL: none */
+struct virtio_device *vm_balloon(const struct vm *vm);			/* NULL: none */
+struct virtio_device *vm_disk(const struct vm *vm, unsigned int index); /* NULL: no such */
 enum vm_state vm_state(const struct vm *vm);
 const char *vm_state_name(enum vm_state state);
 

@@ -2,7 +2,10 @@
 /* Events of the machine: see vm_events.h. */
 #include "vmm/vm_events.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/wire.h"
@@ -79,6 +82,24 @@ void vm_events_power(struct vm_events *events, const char *name, bool by_guest, 
 	json_add_bool(data, "guest", by_guest);
 	json_add_str(data, "reason", reason);
 	wire_server_event(events->server, name, data);
+}
+
+void vm_events_disk(struct vm_events *events, unsigned int index, bool is_write, int err)
+{
+	json_object *data;
+	char name[16];
+
+	if (!events->server)
+		return;
+	data = json_object_new_object();
+	snprintf(name, sizeof(name), VM_DISK_NAME, index);
+	json_add_str(data, "device", name);
+	json_add_str(data, "node-name", name);
+	json_add_str(data, "operation", is_write ? "write" : "read");
+	json_add_str(data, "action", "report");
+	json_add_bool(data, "nospace", err == ENOSPC || err == EDQUOT);
+	json_add_str(data, "reason", strerror(err));
+	wire_server_event(events->server, "BLOCK_IO_ERROR", data);
 }
 
 void vm_events_balloon(struct vm_events *events, uint64_t actual_bytes)

@@ -11,6 +11,9 @@
 
 #include "vmm/loop.h"
 
+/* What a disk is called in QMP, by its index. */
+#define VM_DISK_NAME "disk%u"
+
 struct vm_events;
 struct wire_server;
 
@@ -21,6 +24,8 @@ void vm_events_set_server(struct vm_events *events, struct wire_server *server);
 void vm_events_send(struct vm_events *events, const char *name);
 /* SHUTDOWN and RESET. */
 void vm_events_power(struct vm_events *events, const char *name, bool by_guest, const char *reason);
+/* BLOCK_IO_ERROR (qapi/block-core.json): the guest was told, and goes on. err: errno. */
+void vm_events_disk(struct vm_events *events, unsigned int index, bool is_write, int err);
 void vm_events_balloon(struct vm_events *events, uint64_t actual_bytes);
 
 #endif

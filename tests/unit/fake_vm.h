@@ -14,6 +14,7 @@
 
 #include "common/size.h"
 #include "vmm/balloon.h"
+#include "vmm/blk.h"
 #include "vmm/vm.h"
 
 struct fake_balloon {
@@ -22,6 +23,18 @@ struct fake_balloon {
 	bool has_driver;
 	int set_target_result;
 	struct balloon_stats stats;
+};
+
+struct disk {
+	struct disk_config config;
+	uint64_t size_bytes;
+};
+
+struct fake_disk {
+	struct virtio_device dev; /* first: what vm_disk gives out */
+	struct disk disk;
+	struct blk_stats stats;
+	int failed; /* errno */
 };
 
 struct ram {
@@ -36,6 +49,8 @@ struct vm {
 	struct ram ram;
 	struct fake_balloon balloon;
 	bool has_balloon;
+	struct fake_disk disks[2];
+	unsigned int n_disks;
 	enum vm_state state;
 	unsigned int n_cpus;
 	unsigned int n_powerdowns, n_resets, n_quits;
@@ -75,6 +90,11 @@ struct ram *vm_ram(const struct vm *vm)
 struct loop *vm_loop(const struct vm *vm)
 {
 	return NULL;
+}
+
+struct virtio_device *vm_disk(const struct vm *vm, unsigned int index)
+{
+	return index < vm->n_disks ? (struct virtio_device *)(uintptr_t)&vm->disks[index] : NULL;
 }
 
 struct virtio_device *vm_balloon(const struct vm *vm)
@@ -292,6 +312,41 @@ uint64_t balloon_poll_interval(const struct virtio_device *dev)
 void balloon_counters(const struct virtio_device *dev, struct balloon_counters *ret_counters)
 {
 	*ret_counters = (struct balloon_counters){1, 2, 3, 4, 5};
+}
+
+/* ---- blk.h, disk.h ---- */
+
+const struct disk *blk_disk(const struct virtio_device *dev)
+{
+	return &((const struct fake_disk *)(const void *)dev)->disk;
+}
+
+const struct blk_stats *blk_stats(const struct virtio_device *dev)
+{
+	return &((const struct fake_disk *)(const void *)dev)->stats;
+}
+
+bool blk_has_failed(const struct virtio_device *dev, bool *ret_nospace)
+{
+	int err = ((const struct fake_disk *)(const void *)dev)->failed;
+
+	*ret_nospace = err == ENOSPC;
+	return err != 0;
+}
+
+const struct disk_config *disk_config(const struct disk *disk)
+{
+	return &disk->config;
+}
+
+uint64_t disk_size_bytes(const struct disk *disk)
+{
+	return disk->size_bytes;
+}
+
+uint64_t disk_allocated_bytes(const struct disk *disk)
+{
+	return disk->size_bytes / 2;
 }
 
 #endif

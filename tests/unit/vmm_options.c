@@ -21,7 +21,7 @@ static char said[8192];
 /* Parse one line, words separated by single spaces; what is printed is in said. */
 static enum options_result parse(const char *line, struct options *ret_options)
 {
-	static char lines[16][1024]; /* parsed options point into their line */
+	static char lines[16][2048]; /* parsed options point into their line */
 	static unsigned int at;
 	char *rest = lines[at++ % ARRAY_SIZE(lines)], *argv[64] = {(char *)(uintptr_t) "vmm"};
 	int argc = 1, saved_out = dup(1), saved_err = dup(2);
@@ -137,6 +137,39 @@ static void test_merge_default(void **state)
 	assert_true(good("--kernel k --memory size=1G,merge=on,pages=2M").memory[0].merge);
 }
 
+static void test_disk(void **state)
+{
+	struct options o = good("--kernel k --disk path=/a/b.img --disk "
+				"serial=root-1,path=c,readonly=on,discard=off");
+	char line[1200];
+
+	assert_int_equal(o.n_disks, 2);
+	assert_string_equal(o.disks[0].path, "/a/b.img");
+	assert_string_equal(o.disks[0].serial, "");
+	assert_true(!o.disks[0].readonly && o.disks[0].discard);
+	assert_string_equal(o.disks[1].path, "c");
+	assert_string_equal(o.disks[1].serial, "root-1");
+	assert_true(o.disks[1].readonly && !o.disks[1].discard);
+	assert_int_equal(good("--kernel k").n_disks, 0);
+	bad("--kernel k --disk disk.img", "--disk: 'disk.img'", "path, readonly, serial, discard");
+	bad("--kernel k --disk readonly=on", "--disk readonly=on", "path is missing");
+	bad("--kernel k --disk path=", "--disk path=", "raw image or block device");
+	bad("--kernel k --disk path=a,path=b", "--disk: 'path'", "twice");
+	bad("--kernel k --disk path=a,readonly=yes", "--disk readonly=yes", "on or off");
+	bad("--kernel k --disk path=a,serial=123456789012345678901", "--disk serial=", "1 to 20");
+	bad("--kernel k --disk path=a,serial=a/b", "--disk serial=a/b", "letters");
+	memset(line, 'x', sizeof(line));
+	memcpy(line, "--kernel k --disk path=", 23);
+	line[23 + 1024] = '\0';
+	bad(line, "--disk path", "too long");
+	strcpy(line, "--kernel k");
+	for (int i = 0; i < OPTIONS_DISKS_MAX; i++)
+		strcat(line, " --disk path=d");
+	assert_int_equal(good(line).n_disks, OPTIONS_DISKS_MAX);
+	strcat(line, " --disk path=e");
+	bad(line, "--disk path=e", "at most 8");
+}
+
 static void test_balloon(void **state)
 {
 	struct options o = good("--kernel k --balloon on");
@@ -165,7 +198,6 @@ static void test_unknown(void **state)
 {
 	bad("--kernel k --frobnicate", "--frobnicate", "unknown");
 	/* Not there yet: never taken silently. */
-	bad("--kernel k --disk path=d", "--disk", "unknown");
 	bad("--kernel k --net tap=t", "--net", "unknown");
 	bad("--kernel k --mem-device size=1G", "--mem-device", "unknown");
 	bad("--kernel k -m 1G", "-m", "unknown");
@@ -270,10 +302,11 @@ static void test_memory(void **state)
 
 static void test_help(void **state)
 {
-	static const char *const options[] = {
-		"--name",   "--uuid",	"--cpus",    "--memory",    "--kernel",	   "--initrd",
-		"--append", "--serial", "--console", "--rng",	    "--balloon",   "--qmp",
-		"--paused", "--help",	"--version", "--no-reboot", "host-nodes=", "prealloc="};
+	static const char *const options[] = {"--name",	     "--uuid",	    "--cpus",	"--memory",
+					      "--kernel",    "--initrd",    "--append", "--disk",
+					      "--serial",    "--console",   "--rng",	"--balloon",
+					      "--qmp",	     "--paused",    "--help",	"--version",
+					      "--no-reboot", "host-nodes=", "prealloc="};
 	struct options o;
 
 	assert_int_equal(parse("--help", &o), OPTIONS_DONE);
@@ -293,9 +326,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_merge_default), cmocka_unit_test(test_balloon),
-		cmocka_unit_test(test_consoles),      cmocka_unit_test(test_unknown),
-		cmocka_unit_test(test_values),	      cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_disk),	      cmocka_unit_test(test_consoles),
+		cmocka_unit_test(test_unknown),	      cmocka_unit_test(test_values),
+		cmocka_unit_test(test_memory),	      cmocka_unit_test(test_help),
 	};
 
 	log_init("vmm", LOG_LEVEL_INFO);

@@ -248,6 +248,49 @@ static void test_memdev(void **state)
 	       "!DeviceNotFound: Device '/objects/ram2' not found");
 }
 
+static void test_disks(void **state)
+{
+	expect("{\"execute\":\"query-block\"}", "[]");
+	expect("{\"execute\":\"query-blockstats\"}", "[]");
+	vm.n_disks = 2;
+	vm.disks[0].disk = (struct disk){{.path = "a.img"}, 4096};
+	vm.disks[0].stats = (struct blk_stats){.read = {1, 2, 3, 4}, .highest_offset = 5};
+	vm.disks[1].disk = (struct disk){{.path = "b.img", .readonly = true}, 512};
+	vm.disks[1].failed = ENOSPC;
+	expect("{\"execute\":\"query-block\"}",
+	       "[{\"device\":\"disk0\",\"qdev\":\"/machine/peripheral/disk0/virtio-backend\","
+	       "\"type\":\"unknown\",\"removable\":false,\"locked\":false,\"io-status\":\"ok\","
+	       "\"inserted\":{\"file\":\"a.img\",\"node-name\":\"disk0\",\"ro\":false,"
+	       "\"drv\":\"raw\",\"backing_file_depth\":0,\"encrypted\":false,"
+	       "\"detect_zeroes\":\"off\",\"bps\":0,\"bps_rd\":0,\"bps_wr\":0,\"iops\":0,"
+	       "\"iops_rd\":0,\"iops_wr\":0,\"image\":{\"filename\":\"a.img\","
+	       "\"format\":\"raw\",\"virtual-size\":4096,\"actual-size\":2048,"
+	       "\"dirty-flag\":false},\"cache\":{\"writeback\":true,\"direct\":false,"
+	       "\"no-flush\":false},\"write_threshold\":0}},"
+	       "{\"device\":\"disk1\",\"qdev\":\"/machine/peripheral/disk1/virtio-backend\","
+	       "\"type\":\"unknown\",\"removable\":false,\"locked\":false,"
+	       "\"io-status\":\"nospace\",\"inserted\":{\"file\":\"b.img\","
+	       "\"node-name\":\"disk1\",\"ro\":true,\"drv\":\"raw\",\"backing_file_depth\":0,"
+	       "\"encrypted\":false,\"detect_zeroes\":\"off\",\"bps\":0,\"bps_rd\":0,"
+	       "\"bps_wr\":0,\"iops\":0,\"iops_rd\":0,\"iops_wr\":0,\"image\":{"
+	       "\"filename\":\"b.img\",\"format\":\"raw\",\"virtual-size\":512,"
+	       "\"actual-size\":256,\"dirty-flag\":false},\"cache\":{\"writeback\":true,"
+	       "\"direct\":false,\"no-flush\":false},\"write_threshold\":0}}]");
+	vm.n_disks = 1;
+#define ZERO(kind)                                                                     \
+	"\"" kind "_bytes\":0,\"" kind "_operations\":0,\"" kind "_total_time_ns\":0," \
+	"\"failed_" kind "_operations\":0,\"invalid_" kind "_operations\":0,\"" kind   \
+	"_merged\":0,"
+	expect("{\"execute\":\"query-blockstats\"}",
+	       "[{\"device\":\"disk0\",\"qdev\":\"/machine/peripheral/disk0/virtio-backend\","
+	       "\"node-name\":\"disk0\",\"stats\":{\"rd_bytes\":3,\"rd_operations\":1,"
+	       "\"rd_total_time_ns\":4,\"failed_rd_operations\":2,\"invalid_rd_operations\":0,"
+	       "\"rd_merged\":0," ZERO("wr") ZERO("flush")
+		       ZERO("unmap") "\"wr_highest_offset\":5,\"account_invalid\":false,\"account_"
+				     "failed\":true,"
+				     "\"timed_stats\":[]}}]");
+}
+
 static void test_merge(void **state)
 {
 #define SET_MERGE(value)                                                                   \
@@ -502,6 +545,7 @@ int main(void)
 		TEST(test_balloon),
 		TEST(test_guest_stats),
 		TEST(test_memdev),
+		TEST(test_disks),
 		TEST(test_merge),
 		TEST(test_returned),
 		TEST(test_tree),
