@@ -6,8 +6,9 @@
 # through files that QEMU appends to, not through pipes, so that a slow reader loses nothing.
 
 # cmpxchg16b, 5-level paging, virtual GIF, SMAP and protection keys are off because nested
-# guests run into the emulator's errors with them.
-RUN_CPU=max,+svm,+npt,-cx16,-la57,-vgif,-smap,-pku,-pks
+# guests run into the emulator's errors with them; erms and fsrm because kernels that see them
+# clear and copy memory with `rep stosb` and `rep movsb`, which the emulator runs byte by byte.
+RUN_CPU=max,+svm,+npt,-cx16,-la57,-vgif,-smap,-pku,-pks,-erms,-fsrm
 RUN_RETRIES=${LAB_RETRIES:-2}
 # The emulated host says "beat" every 5 s at real-time priority.
 RUN_SILENCE_S=90
