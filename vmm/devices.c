@@ -17,6 +17,7 @@
 #include "vmm/chardev.h"
 #include "vmm/console.h"
 #include "vmm/layout.h"
+#include "vmm/net.h"
 #include "vmm/rng.h"
 #include "vmm/serial.h"
 #include "vmm/virtio_mmio.h"
@@ -38,6 +39,8 @@ struct devices {
 	struct virtio_device *balloon;
 	struct disk *disk_ends[OPTIONS_DISKS_MAX]; /* not yet a device's */
 	struct virtio_device *disks[OPTIONS_DISKS_MAX];
+	struct net_config net_ends[OPTIONS_NETS_MAX]; /* not yet a device's */
+	struct virtio_device *nets[OPTIONS_NETS_MAX];
 	struct power *power;
 	unsigned int n, n_virtio;
 	struct device list[DEVICES_MAX];
@@ -138,6 +141,55 @@ static struct virtio_device *new_disk(struct devices *devices, unsigned int inde
 	return devices->disks[index];
 }
 
+static unsigned int count_nets(const struct options *options)
+{
+	return (unsigned int)options->n_nets;
+}
+
+/* -errno: logged. NULL in *ret_vhost: do without. */
+static int open_vhost(const struct options_net *net, const char *interface,
+		      struct vhost_net **ret_vhost)
+{
+	int r = net->vhost == OPTIONS_VHOST_OFF ? 0 : vhost_net_open(ret_vhost);
+
+	if (r && net->vhost == OPTIONS_VHOST_ON)
+		log_err("--net vhost=on: /dev/vhost-net: %s%s", strerror(-r),
+			r == -ENOENT ? ": modprobe vhost_net" : "");
+	else if (r)
+		log_info("%s without vhost-net (%s): vmm moves its frames itself", interface,
+			 strerror(-r));
+	return net->vhost == OPTIONS_VHOST_ON ? r : 0;
+}
+
+static int open_net(const struct options *options, unsigned int index, struct net_config *ret_end)
+{
+	const struct options_net *net = &options->nets[index];
+	struct net_config end = {0};
+	int r = net->fd >= 0 ? tap_from_fd(net->fd, &end.tap) : tap_open(net->tap, &end.tap);
+
+	if (!r)
+		r = open_vhost(net, tap_name(end.tap), &end.vhost);
+	if (r) {
+		tap_free(end.tap);
+		return r;
+	}
+	if (net->has_mac)
+		memcpy(end.mac, net->mac, sizeof(end.mac));
+	else
+		net_default_mac(options->uuid, options->name, index, tap_name(end.tap), end.mac);
+	*ret_end = end;
+	return 0;
+}
+
+static struct virtio_device *new_net(struct devices *devices, unsigned int index)
+{
+	const struct net_config end = devices->net_ends[index];
+
+	devices->net_ends[index] = (struct net_config){0};
+	devices->nets[index] = net_new(devices->config.ram, devices->config.loop, &end);
+	return devices->nets[index];
+}
+
 static unsigned int count_rngs(const struct options *options)
 {
 	return options->rng;
@@ -170,6 +222,7 @@ static const struct device_type device_types[] = {
 	{.name = "disk", .count = count_disks, .new_virtio = new_disk},
 	{.name = "console", .count = count_consoles, .new_virtio = new_console},
 	{.name = "balloon", .count = count_balloons, .new_virtio = new_balloon},
+	{.name = "net", .count = count_nets, .new_virtio = new_net},
 	{.name = "rng", .count = count_rngs, .new_virtio = new_rng},
 };
 
@@ -237,6 +290,8 @@ static int devices_open_ends(struct devices *devices)
 				config->ctx, &devices->console_end);
 	for (size_t i = 0; i < options->n_disks && !r; i++)
 		r = disk_open(&options->disks[i], &devices->disk_ends[i]);
+	for (unsigned int i = 0; i < options->n_nets && !r; i++)
+		r = open_net(options, i, &devices->net_ends[i]);
 	return r;
 }
 
@@ -284,6 +339,10 @@ void devices_free(struct devices *devices)
 	}
 	for (size_t i = 0; i < OPTIONS_DISKS_MAX; i++)
 		disk_close(devices->disk_ends[i]);
+	for (size_t i = 0; i < OPTIONS_NETS_MAX; i++) {
+		vhost_net_free(devices->net_ends[i].vhost);
+		tap_free(devices->net_ends[i].tap);
+	}
 	chardev_free(devices->serial_end);
 	chardev_free(devices->console_end);
 	free(devices);
@@ -351,6 +410,11 @@ struct virtio_device *devices_balloon(const struct devices *devices)
 struct virtio_device *devices_disk(const struct devices *devices, unsigned int index)
 {
 	return index < OPTIONS_DISKS_MAX ? devices->disks[index] : NULL;
+}
+
+struct virtio_device *devices_net(const struct devices *devices, unsigned int index)
+{
+	return index < OPTIONS_NETS_MAX ? devices->nets[index] : NULL;
 }
 
 void devices_press_power(struct devices *devices)

@@ -47,6 +47,8 @@ unsigned int devices_virtio_count(const struct devices *devices);
 struct virtio_device *devices_balloon(const struct devices *devices); /* NULL: none */
 /* In the order of the options; NULL: no such disk. */
 struct virtio_device *devices_disk(const struct devices *devices, unsigned int index);
+/* The network interface of that number; NULL: there are not so many. */
+struct virtio_device *devices_net(const struct devices *devices, unsigned int index);
 void devices_press_power(struct devices *devices);
 
 #endif

@@ -29,6 +29,7 @@ enum {
 	OPT_INITRD,
 	OPT_APPEND,
 	OPT_DISK,
+	OPT_NET,
 	OPT_SERIAL,
 	OPT_CONSOLE,
 	OPT_RNG,
@@ -73,6 +74,12 @@ static const struct option_entry {
 	 "  serial=TEXT                      serial number, up to 20 letters, digits and ._-\n"
 	 "  discard=on|off                   what the guest discards becomes a hole in the\n"
 	 "                                   image (default: on)"},
+	{"net", OPT_NET, "KEY=VALUE,...", true,
+	 "add a virtio network interface; repeat it for more:\n"
+	 "  tap=INTERFACE | fd=N             a tap of the host, or one that is already open\n"
+	 "  mac=MAC                          default: made from uuid, or name and tap\n"
+	 "  vhost=auto|on|off                have the host's kernel move the frames (default:\n"
+	 "                                   if it can)"},
 	{"serial", OPT_SERIAL, "WHERE", false,
 	 "COM1: stdio (default), none, unix:PATH (vmm listens) or file:PATH"},
 	{"console", OPT_CONSOLE, "WHERE", false,
@@ -248,6 +255,8 @@ static int take(int id, const char *arg, struct options *o)
 		return 0;
 	case OPT_DISK:
 		return options_parse_disk(arg, o);
+	case OPT_NET:
+		return options_parse_net(arg, o);
 	case OPT_SERIAL:
 		return set_chardev(arg, &o->serial)
 			       ? 0

@@ -10,6 +10,18 @@
 
 #define OPTIONS_CPUS_MAX  64
 #define OPTIONS_DISKS_MAX 8
+#define OPTIONS_NETS_MAX  8
+
+enum options_vhost { OPTIONS_VHOST_AUTO, OPTIONS_VHOST_ON, OPTIONS_VHOST_OFF };
+
+/* One --net option. */
+struct options_net {
+	char tap[16]; /* interface; "": by fd */
+	int fd;	      /* -1: by name */
+	bool has_mac;
+	uint8_t mac[6];
+	enum options_vhost vhost;
+};
 
 struct options {
 	char name[64];
@@ -20,6 +32,8 @@ struct options {
 	const char *kernel, *initrd, *append;
 	struct disk_config disks[OPTIONS_DISKS_MAX];
 	size_t n_disks;
+	struct options_net nets[OPTIONS_NETS_MAX];
+	size_t n_nets;
 	const char *qmp;     /* socket path, NULL: none */
 	const char *serial;  /* "stdio", "none", "unix:PATH", "file:PATH" */
 	const char *console; /* virtio-console, same forms; NULL: no device */

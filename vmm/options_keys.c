@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The KEY=VALUE lists of --memory, --disk and --balloon. One table each names the keys, takes their
- * values and says what would be right; a key is given once at most.
+ * The KEY=VALUE lists of --memory, --disk, --net and --balloon. One table each names the keys,
+ * takes their values and says what would be right; a key is given once at most.
  */
 #include "vmm/options_impl.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -27,6 +29,7 @@ bool options_on_off(const char *text, bool *ret_on)
 struct key_target {
 	struct ram_config *memory;
 	struct disk_config *disk;
+	struct options_net *net;
 	struct options *options;
 	unsigned int given; /* bit per entry of the table */
 };
@@ -124,6 +127,57 @@ static bool key_discard(struct key_target *t, const char *value)
 	return options_on_off(value, &t->disk->discard);
 }
 
+static bool key_tap(struct key_target *t, const char *value)
+{
+	size_t len = strlen(value);
+
+	if (len == 0 || len >= sizeof(t->net->tap) || strpbrk(value, "/: \t"))
+		return false;
+	memcpy(t->net->tap, value, len + 1);
+	return true;
+}
+
+static bool key_fd(struct key_target *t, const char *value)
+{
+	char *end;
+	unsigned long fd = isdigit((unsigned char)*value) ? strtoul(value, &end, 10) : ULONG_MAX;
+
+	if (fd < 3 || fd > INT_MAX || *end)
+		return false;
+	t->net->fd = (int)fd;
+	return true;
+}
+
+static bool key_mac(struct key_target *t, const char *value)
+{
+	uint8_t any = 0;
+
+	for (unsigned int i = 0; i < 6; i++, value += 3) {
+		char byte[3] = {value[0], value[0] ? value[1] : '\0', '\0'};
+
+		if (!isxdigit((unsigned char)byte[0]) || !isxdigit((unsigned char)byte[1]) ||
+		    value[2] != (i < 5 ? ':' : '\0'))
+			return false;
+		t->net->mac[i] = (uint8_t)strtoul(byte, NULL, 16);
+		any |= t->net->mac[i];
+	}
+	t->net->has_mac = true;
+	return any && !(t->net->mac[0] & 1);
+}
+
+static bool key_vhost(struct key_target *t, const char *value)
+{
+	bool on;
+
+	if (strcmp(value, "auto") == 0)
+		t->net->vhost = OPTIONS_VHOST_AUTO;
+	else if (options_on_off(value, &on))
+		t->net->vhost = on ? OPTIONS_VHOST_ON : OPTIONS_VHOST_OFF;
+	else
+		return false;
+	return true;
+}
+
 enum { KEY_SIZE, KEY_PAGES, KEY_HOST_NODES, KEY_POLICY, KEY_MERGE, KEY_PREALLOC, N_MEMORY_KEYS };
 static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
@@ -139,6 +193,13 @@ static const struct key_entry disk_keys[] = {
 	{"readonly", key_readonly, "on or off"},
 	{"serial", key_serial, "1 to 20 letters, digits and ._-"},
 	{"discard", key_discard, "on or off"},
+};
+
+static const struct key_entry net_keys[] = {
+	{"tap", key_tap, "the name of an interface, 1 to 15 bytes"},
+	{"fd", key_fd, "the number of an open fd from 3 on"},
+	{"mac", key_mac, "a MAC such as 02:00:00:12:34:56, whose first byte is even"},
+	{"vhost", key_vhost, "auto, on or off"},
 };
 static const struct key_entry balloon_keys[] = {
 	{"deflate-on-oom", key_deflate_on_oom, "on or off"},
@@ -267,4 +328,32 @@ int options_parse_balloon(const char *text, struct options *options)
 		return 0;
 	options->balloon = true;
 	return parse_keys("balloon", text, balloon_keys, ARRAY_SIZE(balloon_keys), &target);
+}
+
+int options_parse_net(const char *text, struct options *options)
+{
+	struct options_net net = {.fd = -1};
+	struct key_target target = {.net = &net};
+
+	if (options->n_nets == OPTIONS_NETS_MAX) {
+		log_err("--net %s: at most %d interfaces", text, OPTIONS_NETS_MAX);
+		return -EINVAL;
+	}
+	if (parse_keys("net", text, net_keys, ARRAY_SIZE(net_keys), &target) < 0)
+		return -EINVAL;
+	if ((net.fd < 0) == (net.tap[0] == '\0')) {
+		log_err("--net %s: wanted one of tap=INTERFACE and fd=N", text);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < options->n_nets; i++) {
+		const struct options_net *other = &options->nets[i];
+
+		if (net.fd < 0 ? strcmp(net.tap, other->tap) == 0 : net.fd == other->fd) {
+			log_err("--net %s: given twice; each interface needs a tap of its own",
+				text);
+			return -EINVAL;
+		}
+	}
+	options->nets[options->n_nets++] = net;
+	return 0;
 }

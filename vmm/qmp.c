@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 
 #include "common/log.h"
+#include "vmm/net.h"
 #include "vmm/qmp_impl.h"
 
 /* How long the answer to `quit` may take to leave when the process ends. */
@@ -134,6 +135,27 @@ static int quit(void *ctx, json_object *args, json_object **ret_value, struct wi
 	return 0;
 }
 
+/* qapi/net.json. The interfaces are net0, net1 ... in the order of the command line. */
+static int set_link(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
+{
+	const char *name = json_get_str(args, "name");
+	struct virtio_device *net = NULL;
+	unsigned int index;
+	char same[16] = "";
+	bool up = true;
+
+	if (sscanf(name, "net%u", &index) == 1)
+		snprintf(same, sizeof(same), "net%u", index);
+	if (!strcmp(name, same))
+		net = vm_net(ctx, index);
+	if (!net)
+		return wire_fail(err, -ENODEV, WIRE_DEVICE_NOT_FOUND, "Device '%.64s' not found",
+				 name);
+	json_get_bool(args, "up", &up);
+	net_set_link(net, up);
+	return 0;
+}
+
 static const struct wire_arg balloon_args[] = {{"value", WIRE_INT, false}, {0}};
 static const struct wire_arg list_args[] = {{"path", WIRE_STRING, false}, {0}};
 static const struct wire_arg get_args[] = {
@@ -142,6 +164,8 @@ static const struct wire_arg set_args[] = {{"path", WIRE_STRING, false},
 					   {"property", WIRE_STRING, false},
 					   {"value", WIRE_ANY, false},
 					   {0}};
+static const struct wire_arg link_args[] = {
+	{"name", WIRE_STRING, false}, {"up", WIRE_BOOL, false}, {0}};
 static const struct wire_arg stats_args[] = {{"target", WIRE_STRING, false},
 					     {"vcpus", WIRE_ARRAY, true},
 					     {"providers", WIRE_ARRAY, true},
@@ -165,6 +189,7 @@ static const struct wire_command commands[] = {
 	{"qom-get", qmp_qom_get, get_args, false},
 	{"qom-set", qmp_qom_set, set_args, true},
 	{"balloon", qmp_balloon, balloon_args, true},
+	{"set_link", set_link, link_args, true},
 	{"stop", stop, NULL, true},
 	{"cont", cont, NULL, true},
 	{"system_powerdown", system_powerdown, NULL, true},

@@ -152,5 +152,7 @@ void virtio_resume(struct virtio_device *dev)
 	if (!dev->paused)
 		return;
 	dev->paused = false;
+	if (dev->active && dev->ops->resume)
+		dev->ops->resume(dev);
 	kick_waiting(dev);
 }

@@ -66,6 +66,9 @@ struct virtio_ops {
 	 * not touched until the next notify. NULL: nothing is ever under way.
 	 */
 	void (*pause)(struct virtio_device *dev);
+	/* It goes on: whatever needs no kick starts again. Waiting kicks come after it. May be
+	 * NULL. */
+	void (*resume)(struct virtio_device *dev);
 	void (*free)(struct virtio_device *dev);
 };
 
@@ -75,6 +78,9 @@ struct virtio_transport {
 	void (*config_interrupt)(void *ctx);
 	/* Have ops->notify called for this queue once more from the loop. */
 	void (*kick_later)(void *ctx, unsigned int queue);
+	/* Leave the driver's kicks to whoever polls the eventfd that is returned, or take them
+	 * back. */
+	int (*lend_kicks)(void *ctx, unsigned int queue, bool lend);
 };
 
 /* A split queue (section 2.7). Addresses are the driver's; pointers are set while ready. */
@@ -139,12 +145,33 @@ void virtio_queue_unpop(struct virtio_device *dev, unsigned int queue);
 /* Give a chain back; written: bytes the device has put into its in spans. */
 void virtio_queue_push(struct virtio_device *dev, unsigned int queue, uint16_t head,
 		       uint32_t written);
+/*
+ * The same for a request that takes n chains, which the driver must see all at one time: fill them
+ * in, index from 0 to n - 1, then publish n. Nothing else is pushed between.
+ */
+void virtio_queue_fill(struct virtio_device *dev, unsigned int queue, unsigned int index,
+		       uint16_t head, uint32_t written);
+void virtio_queue_publish(struct virtio_device *dev, unsigned int queue, unsigned int n);
+/*
+ * Ask the driver for kicks (at first it does) or for none (section 2.7.10). It may still kick.
+ * After asking for them look once more at what is pending: it may have come before.
+ */
+void virtio_queue_want_kicks(struct virtio_device *dev, unsigned int queue, bool wanted);
 /* Interrupt the driver for what was pushed, unless it asked not to be. Once per batch. */
 void virtio_queue_interrupt(struct virtio_device *dev, unsigned int queue);
 /* Chains the driver has made available and the device has not taken. 0 if not ready. */
 uint16_t virtio_queue_pending(const struct virtio_device *dev, unsigned int queue);
 /* Call ops->notify for this queue again soon: a device that used up its share of time. */
 void virtio_queue_kick_later(struct virtio_device *dev, unsigned int queue);
+
+/*
+ * For devices whose queues the host's kernel serves (vhost). lend: the eventfd of the driver's
+ * kicks, which the loop no longer reads, or -EOPNOTSUPP. return: kicks are ours again.
+ */
+int virtio_queue_lend_kicks(struct virtio_device *dev, unsigned int queue);
+void virtio_queue_return_kicks(struct virtio_device *dev, unsigned int queue);
+/* Go on where the kernel stopped: it takes next_avail next; the used ring says the rest. */
+void virtio_queue_go_on(struct virtio_device *dev, unsigned int queue, uint16_t next_avail);
 
 /* Sum of the lengths of n spans. */
 uint64_t virtio_spans_len(const struct virtio_span *spans, unsigned int n);

@@ -95,10 +95,19 @@ static void kick_later(void *ctx, unsigned int queue)
 	eventfd_write(mmio->kicks[queue].fd, 1);
 }
 
+static int lend_kicks(void *ctx, unsigned int queue, bool lend)
+{
+	struct virtio_mmio *mmio = ctx;
+
+	loop_modify(mmio->kicks[queue].source, lend ? 0 : EPOLLIN);
+	return mmio->kicks[queue].fd;
+}
+
 static const struct virtio_transport transport = {
 	.queue_interrupt = queue_interrupt,
 	.config_interrupt = config_interrupt,
 	.kick_later = kick_later,
+	.lend_kicks = lend_kicks,
 };
 
 static void kicked(void *ctx, uint32_t events)

@@ -20,6 +20,7 @@ _Static_assert(sizeof(struct descriptor) == 16, "virtio 1.2 2.7.5");
 #define USED_BYTES	   8 /* one element of the used ring */
 #define RING_HEADER	   4 /* flags, idx */
 #define AVAIL_NO_INTERRUPT 1
+#define USED_NO_NOTIFY	   1
 
 /* ---- words of the rings; enable() has checked the alignment ---- */
 
@@ -204,19 +205,46 @@ void virtio_queue_unpop(struct virtio_device *dev, unsigned int queue)
 
 /* ---- giving them back ---- */
 
-void virtio_queue_push(struct virtio_device *dev, unsigned int queue, uint16_t head,
-		       uint32_t written)
+void virtio_queue_fill(struct virtio_device *dev, unsigned int queue, unsigned int index,
+		       uint16_t head, uint32_t written)
 {
 	struct virtio_queue *q = &dev->queues[queue];
 	uint32_t element[2] = {head, written};
+	uint16_t at = (uint16_t)(q->next_used + index);
 
-	if (!q->ready) /* reset while the device held the chain */
+	if (q->ready) /* else it was reset while the device held the chain */
+		memcpy(q->used + RING_HEADER + (size_t)USED_BYTES * (at & (q->size - 1)), element,
+		       sizeof(element));
+}
+
+void virtio_queue_publish(struct virtio_device *dev, unsigned int queue, unsigned int n)
+{
+	struct virtio_queue *q = &dev->queues[queue];
+
+	if (!q->ready)
 		return;
-	memcpy(q->used + RING_HEADER + (size_t)USED_BYTES * (q->next_used & (q->size - 1)), element,
-	       sizeof(element));
-	q->next_used++;
-	/* Release: the element is there before the index says so. */
+	q->next_used = (uint16_t)(q->next_used + n);
+	/* Release: the elements are there before the index says so. */
 	__atomic_store_n((uint16_t *)(void *)(q->used + 2), q->next_used, __ATOMIC_RELEASE);
+}
+
+void virtio_queue_push(struct virtio_device *dev, unsigned int queue, uint16_t head,
+		       uint32_t written)
+{
+	virtio_queue_fill(dev, queue, 0, head, written);
+	virtio_queue_publish(dev, queue, 1);
+}
+
+void virtio_queue_want_kicks(struct virtio_device *dev, unsigned int queue, bool wanted)
+{
+	struct virtio_queue *q = &dev->queues[queue];
+
+	if (!q->ready)
+		return;
+	__atomic_store_n((uint16_t *)(void *)q->used, wanted ? 0 : USED_NO_NOTIFY,
+			 __ATOMIC_RELAXED);
+	/* We set the flag, then look at avail idx; the driver the other way round. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 void virtio_queue_interrupt(struct virtio_device *dev, unsigned int queue)
@@ -235,6 +263,31 @@ void virtio_queue_kick_later(struct virtio_device *dev, unsigned int queue)
 {
 	if (dev->transport)
 		dev->transport->kick_later(dev->transport_ctx, queue);
+}
+
+/* ---- queues that the kernel serves ---- */
+
+int virtio_queue_lend_kicks(struct virtio_device *dev, unsigned int queue)
+{
+	if (!dev->transport || !dev->transport->lend_kicks)
+		return -EOPNOTSUPP;
+	return dev->transport->lend_kicks(dev->transport_ctx, queue, true);
+}
+
+void virtio_queue_return_kicks(struct virtio_device *dev, unsigned int queue)
+{
+	if (dev->transport && dev->transport->lend_kicks)
+		dev->transport->lend_kicks(dev->transport_ctx, queue, false);
+}
+
+void virtio_queue_go_on(struct virtio_device *dev, unsigned int queue, uint16_t next_avail)
+{
+	struct virtio_queue *q = &dev->queues[queue];
+
+	if (!q->ready)
+		return;
+	q->next_avail = next_avail;
+	q->next_used = __atomic_load_n((uint16_t *)(void *)(q->used + 2), __ATOMIC_RELAXED);
 }
 
 /* ---- spans ---- */

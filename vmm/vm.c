@@ -433,6 +433,11 @@ struct virtio_device *vm_disk(const struct vm *vm, unsigned int index)
 	return devices_disk(vm->devices, index);
 }
 
+struct virtio_device *vm_net(const struct vm *vm, unsigned int index)
+{
+	return devices_net(vm->devices, index);
+}
+
 enum vm_state vm_state(const struct vm *vm)
 {
 	return vm->state;

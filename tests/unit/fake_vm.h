@@ -15,6 +15,7 @@
 #include "common/size.h"
 #include "vmm/balloon.h"
 #include "vmm/blk.h"
+#include "vmm/net.h"
 #include "vmm/vm.h"
 
 struct fake_balloon {
@@ -37,6 +38,11 @@ struct fake_disk {
 	int failed; /* errno */
 };
 
+struct fake_net {
+	struct virtio_device dev; /* first: what vm_net gives out */
+	bool link_pulled;
+};
+
 struct ram {
 	struct ram_config configs[2];
 	bool merge[2];
@@ -51,6 +57,7 @@ struct vm {
 	bool has_balloon;
 	struct fake_disk disks[2];
 	unsigned int n_disks;
+	struct fake_net net;
 	enum vm_state state;
 	unsigned int n_cpus;
 	unsigned int n_powerdowns, n_resets, n_quits;
@@ -100,6 +107,16 @@ struct virtio_device *vm_disk(const struct vm *vm, unsigned int index)
 struct virtio_device *vm_balloon(const struct vm *vm)
 {
 	return vm->has_balloon ? (struct virtio_device *)(uintptr_t)&vm->balloon.dev : NULL;
+}
+
+struct virtio_device *vm_net(const struct vm *vm, unsigned int index)
+{
+	return index == 0 ? (struct virtio_device *)(uintptr_t)&vm->net.dev : NULL;
+}
+
+void net_set_link(struct virtio_device *dev, bool up)
+{
+	((struct fake_net *)(void *)dev)->link_pulled = !up;
 }
 
 enum vm_state vm_state(const struct vm *vm)

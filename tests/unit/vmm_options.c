@@ -184,6 +184,51 @@ static void test_balloon(void **state)
 	bad("--kernel k --balloon deflate-on-oom=1", "--balloon deflate-on-oom=1", "on or off");
 }
 
+static void test_net(void **state)
+{
+	struct options o = good("--kernel k --net tap=vm0 "
+				"--net fd=7,mac=52:54:00:aB:cd:0f,vhost=off --net vhost=on,tap=t");
+	static const uint8_t mac[6] = {0x52, 0x54, 0, 0xab, 0xcd, 0x0f};
+	char line[400] = "--kernel k";
+
+	assert_int_equal(o.n_nets, 3);
+	assert_string_equal(o.nets[0].tap, "vm0");
+	assert_int_equal(o.nets[0].fd, -1);
+	assert_int_equal(o.nets[0].vhost, OPTIONS_VHOST_AUTO);
+	assert_false(o.nets[0].has_mac);
+	assert_string_equal(o.nets[1].tap, "");
+	assert_int_equal(o.nets[1].fd, 7);
+	assert_true(o.nets[1].has_mac);
+	assert_memory_equal(o.nets[1].mac, mac, 6);
+	assert_int_equal(o.nets[1].vhost, OPTIONS_VHOST_OFF);
+	assert_int_equal(o.nets[2].vhost, OPTIONS_VHOST_ON);
+	assert_int_equal(good("--kernel k").n_nets, 0);
+
+	bad("--kernel k --net vm0", "'vm0'", "tap, fd, mac, vhost");
+	bad("--kernel k --net mac=52:54:00:ab:cd:0f", "tap=INTERFACE", "fd=N");
+	bad("--kernel k --net tap=a,fd=4", "tap=a,fd=4", "one of");
+	bad("--kernel k --net tap=", "--net tap=", "1 to 15");
+	bad("--kernel k --net tap=abcdefghijklmnop", "--net tap=abc", "1 to 15");
+	bad("--kernel k --net tap=../x", "--net tap=../x", "1 to 15");
+	bad("--kernel k --net fd=2", "--net fd=2", "from 3");
+	bad("--kernel k --net fd=-1", "--net fd=-1", "from 3");
+	bad("--kernel k --net fd=4x", "--net fd=4x", "from 3");
+	bad("--kernel k --net fd=99999999999", "--net fd=99999999999", "from 3");
+	bad("--kernel k --net tap=t,mac=5254:00:ab:cd:0f", "mac=5254", "02:00:00:12:34:56");
+	bad("--kernel k --net tap=t,mac=52:54:00:ab:cd:0", "mac=52", "02:00:00:12:34:56");
+	bad("--kernel k --net tap=t,mac=52:54:00:ab:cd:0f:01", "mac=52", "first byte is even");
+	bad("--kernel k --net tap=t,mac=01:54:00:ab:cd:0f", "mac=01", "first byte is even");
+	bad("--kernel k --net tap=t,mac=00:00:00:00:00:00", "mac=00", "first byte is even");
+	bad("--kernel k --net tap=t,vhost=maybe", "vhost=maybe", "auto, on or off");
+	bad("--kernel k --net tap=t --net tap=t", "--net tap=t", "twice");
+	bad("--kernel k --net fd=5 --net fd=5", "--net fd=5", "twice");
+	for (int i = 0; i < OPTIONS_NETS_MAX; i++)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line), " --net tap=t%d", i);
+	assert_int_equal(good(line).n_nets, OPTIONS_NETS_MAX);
+	strcat(line, " --net tap=more");
+	bad(line, "--net tap=more", "at most 8");
+}
+
 static void test_consoles(void **state)
 {
 	assert_null(good("--kernel k --console none").console);
@@ -198,7 +243,6 @@ static void test_unknown(void **state)
 {
 	bad("--kernel k --frobnicate", "--frobnicate", "unknown");
 	/* Not there yet: never taken silently. */
-	bad("--kernel k --net tap=t", "--net", "unknown");
 	bad("--kernel k --mem-device size=1G", "--mem-device", "unknown");
 	bad("--kernel k -m 1G", "-m", "unknown");
 	bad("--kernel k --n x", "--n", "ambiguous");
@@ -302,11 +346,11 @@ static void test_memory(void **state)
 
 static void test_help(void **state)
 {
-	static const char *const options[] = {"--name",	     "--uuid",	    "--cpus",	"--memory",
-					      "--kernel",    "--initrd",    "--append", "--disk",
-					      "--serial",    "--console",   "--rng",	"--balloon",
-					      "--qmp",	     "--paused",    "--help",	"--version",
-					      "--no-reboot", "host-nodes=", "prealloc="};
+	static const char *const options[] = {
+		"--name",    "--uuid",	 "--cpus",   "--memory",  "--kernel",	 "--initrd",
+		"--append",  "--disk",	 "--serial", "--console", "--rng",	 "--balloon",
+		"--qmp",     "--paused", "--help",   "--version", "--no-reboot", "host-nodes=",
+		"prealloc=", "--net",	 "vhost="};
 	struct options o;
 
 	assert_int_equal(parse("--help", &o), OPTIONS_DONE);
@@ -326,9 +370,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_merge_default), cmocka_unit_test(test_balloon),
-		cmocka_unit_test(test_disk),	      cmocka_unit_test(test_consoles),
-		cmocka_unit_test(test_unknown),	      cmocka_unit_test(test_values),
-		cmocka_unit_test(test_memory),	      cmocka_unit_test(test_help),
+		cmocka_unit_test(test_disk),	      cmocka_unit_test(test_net),
+		cmocka_unit_test(test_consoles),      cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_values),	      cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_help),
 	};
 
 	log_init("vmm", LOG_LEVEL_INFO);

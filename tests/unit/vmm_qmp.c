@@ -175,6 +175,23 @@ static void test_names(void **state)
 	       "{\"UUID\":\"00000000-0000-0000-0000-000000000000\"}");
 }
 
+static void test_link(void **state)
+{
+#define SET_LINK(name, up) \
+	"{\"execute\":\"set_link\",\"arguments\":{\"name\":\"" name "\",\"up\":" up "}}"
+	expect(SET_LINK("net0", "false"), "{}");
+	assert_true(vm.net.link_pulled);
+	expect(SET_LINK("net0", "true"), "{}");
+	assert_false(vm.net.link_pulled);
+	expect(SET_LINK("net1", "true"), "!DeviceNotFound: Device 'net1' not found");
+	expect(SET_LINK("net", "true"), "!DeviceNotFound: Device 'net' not found");
+	expect(SET_LINK("net00", "true"), "!DeviceNotFound: Device 'net00' not found");
+	expect(SET_LINK("net-1", "true"), "!DeviceNotFound: Device 'net-1' not found");
+	expect(SET_LINK("net0 ", "true"), "!DeviceNotFound: Device 'net0 ' not found");
+	expect(SET_LINK("net0", "1"),
+	       "!GenericError: Invalid parameter type for 'up', expected: boolean");
+}
+
 static void test_cpus(void **state)
 {
 	vm.ram.n = 2;
@@ -541,6 +558,7 @@ int main(void)
 		TEST(test_no_balloon_as_qemu),
 		TEST(test_run_state),
 		TEST(test_names),
+		TEST(test_link),
 		TEST(test_cpus),
 		TEST(test_balloon),
 		TEST(test_guest_stats),
