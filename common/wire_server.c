@@ -263,7 +263,7 @@ static void accept_and_close(struct wire_server *server)
 	cleanup_fd(&server->spare_fd);
 	fd = accept4(server->listen.fd, NULL, NULL, SOCK_CLOEXEC);
 	cleanup_fd(&fd);
-	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	server->spare_fd = fcntl(server->epoll_fd, F_DUPFD_CLOEXEC, 0);
 	if (log_limit_pass(&server->drops, NULL))
 		log_warn("%s: a client was turned away: no file descriptors left",
 			 server->options.path);
@@ -383,8 +383,9 @@ int wire_server_new(const struct wire_server_options *options, struct wire_serve
 		server->options.max_clients = CLIENTS_MAX_DEFAULT;
 	server->drops = (struct log_limit){.window_us = 10 * USEC_PER_SEC, .burst = 5};
 	server->listen.fd = -1;
-	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	/* Any file serves, but one without a path: a confined process can open none. */
+	server->spare_fd = fcntl(server->epoll_fd, F_DUPFD_CLOEXEC, 0);
 	r = server->epoll_fd < 0 ? -errno : 0;
 	if (!server->options.path)
 		r = -ENOMEM;

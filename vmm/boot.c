@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,11 +27,9 @@
 
 /* ---- files ---- */
 
-static void close_file(struct boot_file *file)
-{
-	cleanup_fd(&file->fd);
-}
-#define AUTO_BOOT_FILE AUTO(close_file)
+struct boot_files {
+	struct boot_file kernel, initrd; /* fd -1: none */
+};
 
 static int open_file(const char *path, const char *what, struct boot_file *ret_file)
 {
@@ -47,15 +46,54 @@ static int open_file(const char *path, const char *what, struct boot_file *ret_f
 		log_err("%s %s: not a regular file", what, path);
 		return -EINVAL;
 	}
+	*ret_file = (struct boot_file){.path = path, .what = what, .fd = TAKE_FD(fd)};
+	return 0;
+}
+
+int boot_open(const char *kernel, const char *initrd, struct boot_files **ret_files)
+{
+	struct boot_files *files = calloc(1, sizeof(*files));
+	int r;
+
+	if (!files)
+		return -ENOMEM;
+	files->kernel.fd = files->initrd.fd = -1;
+	r = open_file(kernel, "kernel", &files->kernel);
+	if (r == 0 && initrd)
+		r = open_file(initrd, "initrd", &files->initrd);
+	if (r < 0) {
+		boot_close(files);
+		return r;
+	}
+	*ret_files = files;
+	return 0;
+}
+
+void boot_close(struct boot_files *files)
+{
+	if (!files)
+		return;
+	cleanup_fd(&files->kernel.fd);
+	cleanup_fd(&files->initrd.fd);
+	free(files);
+}
+
+/* As large as it is now: it may have been written to since the last reset. */
+static int measure_file(struct boot_file *file)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st) < 0) {
+		int r = -errno;
+
+		log_err("%s %s: %s", file->what, file->path, strerror(errno));
+		return r;
+	}
 	if (st.st_size == 0) {
-		log_err("%s %s: the file is empty", what, path);
+		log_err("%s %s: the file is empty", file->what, file->path);
 		return -ENOEXEC;
 	}
-	*ret_file = (struct boot_file){
-		.path = path,
-		.fd = TAKE_FD(fd),
-		.size_bytes = (uint64_t)st.st_size,
-	};
+	file->size_bytes = (uint64_t)st.st_size;
 	return 0;
 }
 
@@ -148,27 +186,26 @@ static int load_cmdline(struct ram *ram, const char *append, uint64_t max, uint6
 }
 
 /* As high as the kernel allows: low memory is what kernels are short of, and KASLR moves about. */
-static int load_initrd(struct ram *ram, const char *path, const struct boot_kernel *kernel,
+static int load_initrd(struct ram *ram, struct boot_file *file, const struct boot_kernel *kernel,
 		       struct boot_facts *facts)
 {
-	AUTO_BOOT_FILE struct boot_file file = {.fd = -1};
 	uint64_t end = kernel->initrd_end, size, gpa;
-	int r = open_file(path, "initrd", &file);
+	int r = measure_file(file);
 
 	if (r < 0)
 		return r;
-	size = file.size_bytes;
+	size = file->size_bytes;
 	if (size > end || (end - size) / PAGE * PAGE < kernel->end) {
 		end = boot_ram_end(ram, LAYOUT_HIGH_START);
 		if (!kernel->initrd_high || size > end - LAYOUT_HIGH_START)
 			return boot_refuse(
-				&file, -EFBIG,
+				file, -EFBIG,
 				"the initrd has %s and does not fit into guest RAM above "
 				"the kernel, which ends at %s: give the guest more memory",
 				SIZE_TEXT(size), SIZE_TEXT(kernel->end));
 	}
 	gpa = (end - size) / PAGE * PAGE;
-	r = boot_file_load(&file, 0, ram, gpa, size);
+	r = boot_file_load(file, 0, ram, gpa, size);
 	if (r < 0)
 		return r;
 	facts->initrd_gpa = gpa;
@@ -205,30 +242,30 @@ static int load_page_tables(struct ram *ram)
 	return 0;
 }
 
-int boot_load(struct ram *ram, const char *kernel, const char *initrd, const char *append,
-	      uint64_t rsdp, struct boot_entry *ret_entry)
+int boot_load(struct ram *ram, struct boot_files *files, const char *append, uint64_t rsdp,
+	      struct boot_entry *ret_entry)
 {
 	struct boot_facts facts = {.rsdp = rsdp};
-	AUTO_BOOT_FILE struct boot_file file = {.fd = -1};
+	struct boot_file *file = &files->kernel;
 	struct boot_kernel loaded;
 	char magic[SELFMAG] = "";
 	bool is_elf;
-	int r = open_file(kernel, "kernel", &file);
+	int r = measure_file(file);
 
 	if (r < 0)
 		return r;
 	if (ram_room(ram, 0) <= LAYOUT_KERNEL)
-		return boot_refuse(&file, -EFBIG, "the guest has no RAM at 1 MiB to load it to");
-	r = (int)boot_file_read(&file, 0, magic, sizeof(magic));
+		return boot_refuse(file, -EFBIG, "the guest has no RAM at 1 MiB to load it to");
+	r = (int)boot_file_read(file, 0, magic, sizeof(magic));
 	if (r < 0)
 		return r;
 	is_elf = memcmp(magic, ELFMAG, SELFMAG) == 0;
-	r = is_elf ? elf_load(&file, ram, &loaded) : bzimage_load(&file, ram, &loaded);
+	r = is_elf ? elf_load(file, ram, &loaded) : bzimage_load(file, ram, &loaded);
 	if (r < 0)
 		return r;
 	r = load_cmdline(ram, append ? append : "", loaded.cmdline_max, &facts.cmdline_bytes);
-	if (r == 0 && initrd)
-		r = load_initrd(ram, initrd, &loaded, &facts);
+	if (r == 0 && files->initrd.fd >= 0)
+		r = load_initrd(ram, &files->initrd, &loaded, &facts);
 	if (r == 0)
 		r = load_gdt(ram);
 	if (r == 0)

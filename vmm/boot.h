@@ -41,12 +41,20 @@ struct boot_entry {
 };
 
 /*
- * Load everything; also called again at each guest reset. append may be NULL. rsdp is the guest
- * address of the ACPI RSDP. Errors are logged with file name and reason: -ENOENT..., -ENOEXEC (not
- * a kernel we can start), -EFBIG (does not fit into RAM), -E2BIG (command line too long). All
- * numbers in the files are untrusted.
+ * The kernel and the initrd (NULL: none), kept open, so that a reset loads them again when no path
+ * can be opened any more. The paths stay the caller's. -errno is logged with the file's name.
  */
-int boot_load(struct ram *ram, const char *kernel, const char *initrd, const char *append,
-	      uint64_t rsdp, struct boot_entry *ret_entry);
+struct boot_files;
+int boot_open(const char *kernel, const char *initrd, struct boot_files **ret_files);
+void boot_close(struct boot_files *files); /* NULL is fine */
+
+/*
+ * Load everything; also called again at each guest reset. append may be NULL. rsdp is the guest
+ * address of the ACPI RSDP. Errors are logged with file name and reason: -ENOEXEC (not a kernel we
+ * can start), -EFBIG (does not fit into RAM), -E2BIG (command line too long), -EIO. All numbers in
+ * the files are untrusted.
+ */
+int boot_load(struct ram *ram, struct boot_files *files, const char *append, uint64_t rsdp,
+	      struct boot_entry *ret_entry);
 
 #endif

@@ -15,9 +15,9 @@
 #include "vmm/ram.h"
 
 struct boot_file {
-	const char *path;
+	const char *path, *what;
 	int fd;
-	uint64_t size_bytes;
+	uint64_t size_bytes; /* when it was last loaded */
 };
 
 struct boot_kernel {

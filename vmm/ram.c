@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/size.h"
 #include "vmm/layout.h"
@@ -126,8 +126,11 @@ static struct ram *ram_alloc(void)
 {
 	struct ram *ram = calloc(1, sizeof(*ram));
 
-	if (ram)
-		ram->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (!ram)
+		return NULL;
+	ram->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	ram->smaps_fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	ram->maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	return ram;
 }
 
@@ -353,8 +356,9 @@ void ram_free(struct ram *ram)
 	unmap_all(ram);
 	for (size_t i = 0; i < ram->n_pieces; i++)
 		ram_return_free(&ram->pieces[i]);
-	if (ram->pagemap_fd >= 0)
-		close(ram->pagemap_fd);
+	cleanup_fd(&ram->pagemap_fd);
+	cleanup_fd(&ram->smaps_fd);
+	cleanup_fd(&ram->maps_fd);
 	free(ram);
 }
 
@@ -497,7 +501,7 @@ int ram_set_merge(struct ram *ram, unsigned int node, bool on)
 		if (region->node != node)
 			continue;
 		/* Without /proc there is only the return code to believe. */
-		(void)ram_read_flag(region->hva, region->size_bytes, "mg", &marked);
+		(void)ram_read_flag(ram, region->hva, region->size_bytes, "mg", &marked);
 		all = all && marked;
 	}
 	ram->merge[node] = all;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "vmm/ram.h"
 
@@ -57,7 +58,8 @@ struct ram {
 	struct ram_piece pieces[RAM_REGIONS_MAX];
 	size_t n_pieces;
 	uint64_t size_bytes;
-	int pagemap_fd;		/* /proc/self/pagemap, or -1 */
+	/* Of /proc/self, or -1; opened once, for a confined process can open nothing. */
+	int pagemap_fd, smaps_fd, maps_fd;
 	unsigned int maps_made; /* upper bound of mappings that replacing has added */
 	bool maps_full_logged;
 	unsigned int n_open; /* units with pages that wait */
@@ -140,8 +142,11 @@ void ram_zero(uint8_t *hva, uint64_t len);
  */
 int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
 		      uint64_t len, bool pool);
+/* Read one of the text files of struct ram from its start; NULL: errno says why not. */
+FILE *ram_reread(int fd);
 /* Are all mappings of [hva, hva + len) marked with the two-letter VmFlag? -errno of reading. */
-int ram_read_flag(const uint8_t *hva, uint64_t len, const char *flag, bool *ret_all);
+int ram_read_flag(const struct ram *ram, const uint8_t *hva, uint64_t len, const char *flag,
+		  bool *ret_all);
 
 /* ---- ram_bind.c ---- */
 

@@ -12,6 +12,7 @@
 #include "vmm/ram_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -119,6 +121,14 @@ void ram_piece_advise(const struct ram_piece *piece)
 	advise(piece->region.hva, piece->region.size_bytes, piece->pages, piece->region.node);
 }
 
+static int populate_slice(uint8_t *hva, uint64_t len)
+{
+	while (madvise(hva, len, MADV_POPULATE_WRITE) < 0)
+		if (errno != EINTR && errno != EAGAIN)
+			return -errno;
+	return 0;
+}
+
 int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
 		      uint64_t len, bool pool)
 {
@@ -141,7 +151,7 @@ int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint
 		return -errno;
 	r = ram_bind(config, p, len);
 	if (r == 0)
-		r = ram_populate(p, len, piece->page_bytes, "guest memory");
+		r = populate_slice(p, len); /* a vCPU may be the caller: it makes no threads */
 	if (r == 0) {
 		advise(p, len, piece->pages, piece->region.node);
 		if (mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, hva) != MAP_FAILED)
@@ -161,14 +171,6 @@ struct fill {
 	_Atomic uint64_t next, done;
 	_Atomic int error;
 };
-
-static int populate_slice(uint8_t *hva, uint64_t len)
-{
-	while (madvise(hva, len, MADV_POPULATE_WRITE) < 0)
-		if (errno != EINTR && errno != EAGAIN)
-			return -errno;
-	return 0;
-}
 
 static int zero_slice(uint8_t *hva, uint64_t len)
 {
@@ -254,9 +256,20 @@ void ram_zero(uint8_t *hva, uint64_t len)
 
 /* ---- reading back ---- */
 
-int ram_read_flag(const uint8_t *hva, uint64_t len, const char *flag, bool *ret_all)
+FILE *ram_reread(int fd)
 {
-	AUTO_FILE FILE *f = fopen("/proc/self/smaps", "re");
+	AUTO_FD int twin = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *f = twin < 0 || lseek(twin, 0, SEEK_SET) < 0 ? NULL : fdopen(twin, "r");
+
+	if (f)
+		TAKE_FD(twin);
+	return f;
+}
+
+int ram_read_flag(const struct ram *ram, const uint8_t *hva, uint64_t len, const char *flag,
+		  bool *ret_all)
+{
+	AUTO_FILE FILE *f = ram_reread(ram->smaps_fd);
 	AUTO_FREE char *line = NULL;
 	uint64_t begin = (uintptr_t)hva, end = begin + len, from = 0, to = 0, marked = 0;
 	size_t size = 0;

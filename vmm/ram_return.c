@@ -151,9 +151,9 @@ static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, 
 /* ---- pool pages ---- */
 
 /* Count the process's mappings. */
-static unsigned int count_maps(void)
+static unsigned int count_maps(const struct ram *ram)
 {
-	AUTO_FILE FILE *f = fopen("/proc/self/maps", "re");
+	AUTO_FILE FILE *f = ram_reread(ram->maps_fd);
 	unsigned int n = 0;
 	int c;
 
@@ -172,7 +172,7 @@ static bool maps_left(struct ram *ram)
 	if (ram->maps_made < MAPS_MAX)
 		return true;
 	if (ram->maps_made % 1024 == 0 || !ram->maps_full_logged)
-		ram->maps_made = count_maps();
+		ram->maps_made = count_maps(ram);
 	if (ram->maps_made < MAPS_MAX)
 		return true;
 	if (!ram->maps_full_logged)

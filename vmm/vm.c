@@ -42,6 +42,7 @@ struct vm {
 	struct bus *bus;
 	struct loop *loop;
 	struct ram *ram;
+	struct boot_files *boot;
 	struct kvm *kvm;
 	struct devices *devices;
 	struct vcpus *vcpus;
@@ -160,12 +161,10 @@ static int vm_write_acpi(struct vm *vm)
 /* Content of RAM, then the KVM side of it. */
 static int vm_build(struct vm *vm)
 {
-	const struct options *options = &vm->options;
 	struct boot_entry entry;
 	int r;
 
-	r = boot_load(vm->ram, options->kernel, options->initrd, options->append, LAYOUT_ACPI,
-		      &entry);
+	r = boot_load(vm->ram, vm->boot, vm->options.append, LAYOUT_ACPI, &entry);
 	if (!r)
 		r = vm_write_acpi(vm);
 	if (!r)
@@ -235,6 +234,8 @@ static int vm_make(struct vm *vm)
 	int r = kvm_open(&vm->kvm);
 
 	if (!r)
+		r = boot_open(options->kernel, options->initrd, &vm->boot);
+	if (!r)
 		r = ram_new(options->memory, options->n_memory, &vm->ram);
 	if (r)
 		return r;
@@ -284,6 +285,7 @@ void vm_free(struct vm *vm)
 	vcpus_free(vm->vcpus);
 	kvm_close(vm->kvm);
 	devices_free(vm->devices);
+	boot_close(vm->boot);
 	if (vm->loop)
 		loop_remove(vm->signal_source);
 	cleanup_fd(&vm->signal_fd);

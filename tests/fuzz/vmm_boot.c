@@ -22,6 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static struct boot_files *files[2]; /* without and with an initrd */
 	static struct ram *ram;
 	static char path[32];
 	static int fd = -1;
@@ -38,10 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (fd < 0 || ram_new(configs, 2, &ram) < 0)
 			abort();
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		if (boot_open(path, NULL, &files[0]) < 0 || boot_open(path, path, &files[1]) < 0)
+			abort();
 	}
 	if (ftruncate(fd, 0) < 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
 		abort();
-	if (boot_load(ram, path, size % 2 ? path : NULL, "quiet", RSDP, &entry) == 0) {
+	if (boot_load(ram, files[size % 2], "quiet", RSDP, &entry) == 0) {
 		if (entry.info != LAYOUT_ZERO_PAGE || entry.rip < LAYOUT_KERNEL ||
 		    !ram_ptr(ram, entry.rip, 1))
 			abort();

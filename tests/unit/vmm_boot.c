@@ -109,12 +109,16 @@ static struct ram *ram_of(const uint64_t *sizes, size_t n)
 static int load(struct ram *ram, const char *kernel, const char *initrd, const char *append,
 		struct boot_entry *ret_entry)
 {
+	struct boot_files *files = NULL;
 	int saved = dup(2), r;
 	FILE *f = tmpfile();
 	size_t n;
 
 	dup2(fileno(f), 2);
-	r = boot_load(ram, kernel, initrd, append, RSDP, ret_entry);
+	r = boot_open(kernel, initrd, &files);
+	if (r == 0)
+		r = boot_load(ram, files, append, RSDP, ret_entry);
+	boot_close(files);
 	dup2(saved, 2);
 	close(saved);
 	rewind(f);
