@@ -171,6 +171,9 @@ static const struct wire_arg stats_args[] = {{"target", WIRE_STRING, false},
 					     {"providers", WIRE_ARRAY, true},
 					     {0}};
 
+static const struct wire_arg merge_args[] = {{"ranges", WIRE_ARRAY, false}, {0}};
+static const struct wire_arg query_merge_args[] = {{"gpa", WIRE_INT, true}, {0}};
+
 static const struct wire_command commands[] = {
 	{"query-name", query_name, NULL, false},
 	{"query-uuid", query_uuid, NULL, false},
@@ -185,6 +188,8 @@ static const struct wire_command commands[] = {
 	{"query-memory-size-summary", qmp_query_memory_size_summary, NULL, false},
 	{"query-memory-devices", qmp_query_memory_devices, NULL, false},
 	{"__memd-query-returned", qmp_query_returned, NULL, false},
+	{"__memd-merge", qmp_merge, merge_args, true},
+	{"__memd-query-merge", qmp_query_merge, query_merge_args, false},
 	{"qom-list", qmp_qom_list, list_args, false},
 	{"qom-get", qmp_qom_get, get_args, false},
 	{"qom-set", qmp_qom_set, set_args, true},

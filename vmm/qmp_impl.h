@@ -34,6 +34,10 @@ int qmp_qom_list(void *ctx, json_object *args, json_object **ret_value, struct w
 int qmp_qom_get(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 int qmp_qom_set(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 
+/* qmp_merge.c */
+int qmp_merge(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+int qmp_query_merge(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+
 /* qmp_stats.c */
 int qmp_query_stats(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 

@@ -59,10 +59,23 @@ json_object *qmp_host_nodes_new(const struct ram_config *config)
 	return list;
 }
 
+/* Of all of RAM, so with the first backend alone. */
+static json_object *huge_new(const struct ram_collapse_stats *stats)
+{
+	json_object *obj = json_object_new_object();
+
+	json_add_u64(obj, "collapsed-bytes", stats->collapsed_units * RAM_MERGE_CHUNK);
+	json_add_u64(obj, "torn-bytes", stats->torn_units * RAM_MERGE_CHUNK);
+	json_add_u64(obj, "failures", stats->failures);
+	json_add_str(obj, "last-error", stats->last_error ? strerror(stats->last_error) : NULL);
+	return obj;
+}
+
 int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	const struct ram *ram = vm_ram(ctx);
 	json_object *list = json_object_new_array();
+	struct ram_collapse_stats huge;
 
 	for (unsigned int node = 0; node < ram_node_count(ram); node++) {
 		const struct ram_config *config = ram_node_config(ram, node);
@@ -80,6 +93,8 @@ int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, stru
 		json_object_object_add(item, "host-nodes", qmp_host_nodes_new(config));
 		json_add_str(item, "policy", ram_policy_name(config->policy));
 		json_add_str(item, "__memd-pages", ram_pages_name(config->pages));
+		if (node == 0 && ram_collapse_stats(ram, &huge))
+			json_object_object_add(item, "__memd-huge", huge_new(&huge));
 		json_object_array_add(list, item);
 	}
 	*ret_value = list;

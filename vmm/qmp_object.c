@@ -118,7 +118,7 @@ static int set_merge(struct vm *vm, const struct object *object, json_object *va
 		return wire_fail(err, -EINVAL, NULL,
 				 "Invalid parameter type for 'merge', expected: boolean");
 	on = json_object_get_boolean(value);
-	if (on == ram_merge(ram, object->node))
+	if (!on && !ram_merge(ram, object->node))
 		return 0;
 	r = ram_set_merge(ram, object->node, on);
 	if (r == -EOPNOTSUPP)

@@ -130,6 +130,7 @@ static struct ram *ram_alloc(void)
 		return NULL;
 	ram->pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	ram->smaps_fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+	ram->merge_maps_max = ram_merge_maps_max();
 	ram->maps_fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	return ram;
 }
@@ -147,6 +148,7 @@ static void lay_out(struct ram *ram)
 				.region = {.gpa = gpa, .size_bytes = run, .node = (unsigned int)i},
 				.pages = config->pages,
 				.page_bytes = ram_pages_bytes(config->pages),
+				.prealloc = config->prealloc,
 			};
 		}
 		ram->size_bytes += config->size_bytes;
@@ -184,7 +186,8 @@ static int prepare_piece(struct ram_piece *piece, const struct ram_config *confi
 		return r;
 	}
 	ram_piece_advise(piece);
-	return ram_return_init(piece);
+	r = ram_merge_init(piece);
+	return r < 0 ? r : ram_return_init(piece);
 }
 
 static int populate_piece(const struct ram_piece *piece, const struct ram_config *config)
@@ -225,7 +228,7 @@ static void merge_node(struct ram *ram, unsigned int node)
 			 node);
 	else if (r < 0)
 		log_warn("memory node %u: merge=on: %s", node, strerror(-r));
-	else if (!ram->merge[node])
+	else if (!ram_merge(ram, node))
 		log_warn("memory node %u: merge=on has no effect: the kernel took the advice and "
 			 "did not mark the memory mergeable",
 			 node);
@@ -340,7 +343,9 @@ int ram_new_buffer(void *buffer, uint64_t gpa, uint64_t size_bytes, struct ram *
 		.page_bytes = RAM_SMALL_BYTES,
 		.is_buffer = true,
 	};
-	r = ram_return_init(&ram->pieces[0]);
+	r = ram_merge_init(&ram->pieces[0]);
+	if (r == 0)
+		r = ram_return_init(&ram->pieces[0]);
 	if (r < 0) {
 		ram_free(ram);
 		return r;
@@ -353,9 +358,12 @@ void ram_free(struct ram *ram)
 {
 	if (!ram)
 		return;
+	ram_collapse_stop(ram);
 	unmap_all(ram);
-	for (size_t i = 0; i < ram->n_pieces; i++)
+	for (size_t i = 0; i < ram->n_pieces; i++) {
+		ram_merge_free(&ram->pieces[i]);
 		ram_return_free(&ram->pieces[i]);
+	}
 	cleanup_fd(&ram->pagemap_fd);
 	cleanup_fd(&ram->smaps_fd);
 	cleanup_fd(&ram->maps_fd);
@@ -391,27 +399,27 @@ uint64_t ram_size_bytes(const struct ram *ram)
 
 /* ---- accessors ---- */
 
-static const struct ram_piece *find_piece(const struct ram *ram, uint64_t gpa)
+struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa)
 {
 	for (size_t i = 0; i < ram->n_pieces; i++) {
 		const struct ram_region *region = &ram->pieces[i].region;
 
 		if (gpa >= region->gpa && gpa - region->gpa < region->size_bytes)
-			return &ram->pieces[i];
+			return (struct ram_piece *)(uintptr_t)&ram->pieces[i];
 	}
 	return NULL;
 }
 
 uint64_t ram_room(const struct ram *ram, uint64_t gpa)
 {
-	const struct ram_piece *piece = find_piece(ram, gpa);
+	const struct ram_piece *piece = ram_find_piece(ram, gpa);
 
 	return piece ? piece->region.size_bytes - (gpa - piece->region.gpa) : 0;
 }
 
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t len)
 {
-	const struct ram_piece *piece = find_piece(ram, gpa);
+	const struct ram_piece *piece = ram_find_piece(ram, gpa);
 
 	if (!piece || len == 0 || len > piece->region.size_bytes - (gpa - piece->region.gpa))
 		return NULL;
@@ -470,45 +478,7 @@ int ram_write(const struct ram *ram, uint64_t gpa, const void *src, uint64_t len
 
 uint64_t ram_page_bytes(const struct ram *ram, uint64_t gpa)
 {
-	const struct ram_piece *piece = find_piece(ram, gpa);
+	const struct ram_piece *piece = ram_find_piece(ram, gpa);
 
 	return piece ? piece->page_bytes : RAM_SMALL_BYTES;
-}
-
-/* ---- merging ---- */
-
-int ram_set_merge(struct ram *ram, unsigned int node, bool on)
-{
-	bool all = true;
-	int r = 0;
-
-	if (node >= ram->n_configs)
-		return -EINVAL;
-	if (ram_pages_is_pool(ram->configs[node].pages))
-		return on ? -EOPNOTSUPP : 0;
-	for (size_t i = 0; i < ram->n_pieces; i++) {
-		const struct ram_region *region = &ram->pieces[i].region;
-
-		if (region->node == node && madvise(region->hva, region->size_bytes,
-						    on ? MADV_MERGEABLE : MADV_UNMERGEABLE) < 0)
-			r = -errno;
-	}
-	/* The return code proves nothing: madvise(2) "just ignores the advice" on some memory. */
-	for (size_t i = 0; i < ram->n_pieces; i++) {
-		const struct ram_region *region = &ram->pieces[i].region;
-		bool marked = on && r == 0;
-
-		if (region->node != node)
-			continue;
-		/* Without /proc there is only the return code to believe. */
-		(void)ram_read_flag(ram, region->hva, region->size_bytes, "mg", &marked);
-		all = all && marked;
-	}
-	ram->merge[node] = all;
-	return r;
-}
-
-bool ram_merge(const struct ram *ram, unsigned int node)
-{
-	return node < ram->n_configs && ram->merge[node];
 }

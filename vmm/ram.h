@@ -147,10 +147,46 @@ int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_rep
 
 /*
  * madvise(MADV_MERGEABLE/UNMERGEABLE) on a node. -EOPNOTSUPP: hugetlb, which the kernel silently
- * never merges; -EINVAL: a kernel without KSM. ram_merge: the state as read back from the kernel
- * (VmFlags in /proc/self/smaps) after the last change.
+ * never merges; -EINVAL: a kernel without KSM. What the kernel took is read back (VmFlags in
+ * /proc/self/smaps). ram_merge: may any of the node be merged?
  */
 int ram_set_merge(struct ram *ram, unsigned int node, bool on);
 bool ram_merge(const struct ram *ram, unsigned int node);
+
+#define RAM_MERGE_CHUNK (2ULL << 20)
+struct ram_merge_range {
+	uint64_t gpa, len;
+	bool merge;
+};
+/*
+ * The same for ranges, in this order when they overlap. Addresses are multiples of RAM_MERGE_CHUNK,
+ * lengths too but for the end of RAM; a range may go over several regions. Switching off takes
+ * sharing apart at once: the time of a fault for each page that is shared. All is checked first:
+ * -EINVAL (alignment), -EFAULT (not RAM), -EOPNOTSUPP (hugetlb), -E2BIG (too many pieces for
+ * vm.max_map_count) change nothing; another -errno is the kernel's. why: what is wrong.
+ */
+int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size_t n,
+		     char why[RAM_WHY_MAX]);
+/* The longest range of equal state at or behind gpa, within a region. False: no RAM there. */
+bool ram_merge_run(const struct ram *ram, uint64_t gpa, struct ram_merge_range *ret_run);
+
+struct bus;
+/* [gpa, gpa + len) is huge pages now, and unmapped from the guest. Own thread, no bus_lock. */
+typedef void (*ram_collapsed_fn)(void *ctx, uint64_t gpa, uint64_t len);
+/*
+ * Bring huge pages back in the background (thread "collapse") after the balloon gave memory to the
+ * guest again; only with pages=thp, a kernel that can (MADV_COLLAPSE) and transparent huge pages
+ * that are not switched off. -errno: no thread. ram_collapse_stop without bus_lock; twice is fine.
+ */
+int ram_collapse_start(struct ram *ram, struct bus *bus, ram_collapsed_fn collapsed, void *ctx);
+void ram_collapse_stop(struct ram *ram);
+struct ram_collapse_stats {
+	uint64_t collapsed_units; /* 2 MiB each, brought back since start */
+	uint64_t torn_units;	  /* given back in part once, not whole again yet */
+	uint64_t failures;
+	int last_error; /* errno of the last failure: ENOMEM no huge page to be had */
+};
+/* False: it does not run. */
+bool ram_collapse_stats(const struct ram *ram, struct ram_collapse_stats *ret_stats);
 
 #endif

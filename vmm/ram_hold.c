@@ -91,7 +91,7 @@ bool ram_hold_is_whole(const struct ram_piece *piece, uint64_t unit)
 	return piece->n_held[unit] == ram_hold_unit_bytes(piece, unit) / RAM_SMALL_BYTES;
 }
 
-void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len)
+void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
 {
 	uint64_t first = off / RAM_HUGE_BYTES, last = (off + len - 1) / RAM_HUGE_BYTES;
 
@@ -101,6 +101,8 @@ void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len)
 		bit_set(piece->torn, first);
 	if ((off + len) % RAM_HUGE_BYTES)
 		bit_set(piece->torn, last);
+	if (piece->prealloc && giver == RAM_GIVER_BALLOON)
+		bits_fill(piece->torn, first, last - first + 1, true);
 }
 
 /* ---- what waits ---- */
@@ -219,6 +221,7 @@ int ram_hold_lazily(struct ram *ram, struct ram_piece *piece, uint64_t off, uint
 void ram_hold_release(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len)
 {
 	ram_hold(piece, off, len, false);
+	ram_collapse_wake(ram);
 	if (!ram->n_open)
 		return;
 	for (uint64_t end = off + len, to; off < end; off = to) {

@@ -24,6 +24,7 @@ struct ram_piece {
 	struct ram_region region;
 	enum ram_pages pages;
 	uint64_t page_bytes; /* the unit of return: 4096, or the pool's page size */
+	bool prealloc;	     /* is to be filled at all times */
 	bool is_buffer;	     /* the caller's memory, not ours to unmap or advise */
 
 	/*
@@ -49,23 +50,29 @@ struct ram_piece {
 	uint64_t *open;	   /* bit per unit: pages of it wait */
 	uint64_t *aged;	   /* bit per open unit: nothing new since the last ram_settle */
 	uint64_t *torn;	   /* bit per unit: given back in part, so hardly a huge page any more */
+
+	uint64_t *merged; /* bit per RAM_MERGE_CHUNK: KSM may merge it; not on hugetlb */
 };
 
 struct ram {
 	struct ram_config configs[RAM_NODES_MAX];
-	bool merge[RAM_NODES_MAX]; /* as read back */
 	size_t n_configs;
 	struct ram_piece pieces[RAM_REGIONS_MAX];
 	size_t n_pieces;
 	uint64_t size_bytes;
 	/* Of /proc/self, or -1; opened once, for a confined process can open nothing. */
 	int pagemap_fd, smaps_fd, maps_fd;
+	uint64_t merge_maps_max;
 	unsigned int maps_made; /* upper bound of mappings that replacing has added */
 	bool maps_full_logged;
 	unsigned int n_open; /* units with pages that wait */
 	size_t settle_piece; /* where the next unit is looked for when too many are open */
 	uint64_t settle_unit;
+	struct ram_collapse *collapse; /* NULL: not running */
 };
+
+/* The piece that gpa lies in, or NULL. */
+struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa);
 
 /* ---- bits ---- */
 
@@ -176,6 +183,9 @@ void ram_return_free(struct ram_piece *piece);
  */
 int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver);
 
+/* Is any page of [off, off + len) credited to reporting? */
+bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len);
+
 /* ---- ram_hold.c ---- */
 
 /* Bitmaps of a piece of hugetlb or thp; nothing on others. -ENOMEM. */
@@ -196,7 +206,26 @@ int ram_hold_lazily(struct ram *ram, struct ram_piece *piece, uint64_t off, uint
 void ram_hold_release(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
 /* Hold nothing, nothing waits. */
 void ram_hold_forget(struct ram *ram, struct ram_piece *piece);
-/* Note that [off, off + len) of thp goes: units that it covers in part are torn. */
-void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len);
+/*
+ * Note that [off, off + len) of thp goes: units that it covers in part are torn, and with prealloc
+ * those that the balloon gives back as a whole, too, for they are to be filled again.
+ */
+void ram_hold_tear(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver);
+
+/* ---- ram_merge.c ---- */
+
+/* Into how many mappings ranges may cut guest RAM on this host. */
+uint64_t ram_merge_maps_max(void);
+/* The bitmap of a piece: nothing is merged. -ENOMEM. */
+int ram_merge_init(struct ram_piece *piece);
+void ram_merge_free(struct ram_piece *piece);
+/* May any of [off, off + len) be merged? */
+bool ram_merge_any(const struct ram *ram, const struct ram_piece *piece, uint64_t off,
+		   uint64_t len);
+
+/* ---- ram_collapse.c ---- */
+
+/* There may be torn units to bring back. Under bus_lock; nothing when it does not run. */
+void ram_collapse_wake(struct ram *ram);
 
 #endif

@@ -138,6 +138,14 @@ static void credit_range(struct ram_piece *piece, uint64_t off, uint64_t len, en
 	}
 }
 
+bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len)
+{
+	for (uint64_t at = off / RAM_SMALL_BYTES; at < (off + len) / RAM_SMALL_BYTES; at++)
+		if (credit_get(piece, at) == CREDIT_REPORTING)
+			return true;
+	return false;
+}
+
 static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum credit to)
 {
 	uint64_t at = off / RAM_SMALL_BYTES, stop = at + len / RAM_SMALL_BYTES, take;
@@ -236,7 +244,7 @@ int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram
 	else
 		credit_range(piece, off, len, giver);
 	if (madvise(piece->region.hva + off, len, MADV_DONTNEED) == 0) {
-		ram_hold_tear(piece, off, len);
+		ram_hold_tear(piece, off, len, giver);
 		return 0;
 	}
 	r = -errno;
@@ -310,15 +318,6 @@ static int discard_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, 
 
 /* ---- the range of a call, region by region ---- */
 
-static struct ram_piece *find_piece(struct ram *ram, uint64_t gpa)
-{
-	for (size_t i = 0; i < ram->n_pieces; i++)
-		if (gpa >= ram->pieces[i].region.gpa &&
-		    gpa - ram->pieces[i].region.gpa < ram->pieces[i].region.size_bytes)
-			return &ram->pieces[i];
-	return NULL;
-}
-
 static int check_range(const struct ram *ram, uint64_t gpa, uint64_t len)
 {
 	if ((gpa | len) % RAM_SMALL_BYTES)
@@ -343,7 +342,7 @@ static int discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver g
 	if (result < 0)
 		return result;
 	while (len) {
-		struct ram_piece *piece = find_piece(ram, gpa);
+		struct ram_piece *piece = ram_find_piece(ram, gpa);
 		uint64_t off = gpa - piece->region.gpa;
 		uint64_t n = min_u64(len, piece->region.size_bytes - off);
 		int r;
@@ -404,7 +403,7 @@ int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
 	if (r < 0)
 		return r;
 	while (len) {
-		struct ram_piece *piece = find_piece(ram, gpa);
+		struct ram_piece *piece = ram_find_piece(ram, gpa);
 		uint64_t off = gpa - piece->region.gpa;
 		uint64_t n = min_u64(len, piece->region.size_bytes - off);
 

@@ -26,6 +26,17 @@
 #define VCPU_KICK  (SIGRTMIN)
 #define VCPU_STACK (256 * 1024UL)
 
+#define PREFAULTS_MAX 32
+
+/* Linux 6.11; older headers do not have it. */
+#ifndef KVM_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+struct kvm_pre_fault_memory {
+	__u64 gpa, size, flags, padding[5];
+};
+#define KVM_PRE_FAULT_MEMORY _IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#endif
+
 struct vcpu {
 	struct vcpus *all;
 	unsigned int index;
@@ -48,6 +59,10 @@ struct vcpus {
 	pthread_cond_t changed;
 	bool open, quit;
 	unsigned int waiting; /* at the gate */
+
+	bool can_prefault;
+	unsigned int n_prefaults; /* for the first vCPU to do */
+	struct kvm_pre_fault_memory prefaults[PREFAULTS_MAX];
 
 	struct vcpu cpus[];
 };
@@ -113,6 +128,46 @@ static bool vcpu_pass_gate(struct vcpu *cpu)
 	quit = vcpus->quit;
 	pthread_mutex_unlock(&vcpus->lock);
 	return !quit;
+}
+
+/* ---- mapping memory ahead ---- */
+
+void vcpus_prefault(struct vcpus *vcpus, uint64_t gpa, uint64_t len)
+{
+	pthread_mutex_lock(&vcpus->lock);
+	if (vcpus->can_prefault && vcpus->n_prefaults < PREFAULTS_MAX) {
+		vcpus->prefaults[vcpus->n_prefaults++] =
+			(struct kvm_pre_fault_memory){.gpa = gpa, .size = len};
+		vcpu_kick(&vcpus->cpus[0]);
+	}
+	pthread_mutex_unlock(&vcpus->lock);
+}
+
+static bool vcpu_take_prefault(struct vcpu *cpu, struct kvm_pre_fault_memory *ret_range)
+{
+	struct vcpus *vcpus = cpu->all;
+	bool has = false;
+
+	if (cpu->index)
+		return false;
+	pthread_mutex_lock(&vcpus->lock);
+	if (vcpus->open && vcpus->n_prefaults) {
+		*ret_range = vcpus->prefaults[--vcpus->n_prefaults];
+		has = true;
+	}
+	pthread_mutex_unlock(&vcpus->lock);
+	return has;
+}
+
+/* Best effort: what is not mapped now, the guest's next access maps. */
+static void vcpu_prefault(struct vcpu *cpu)
+{
+	struct kvm_pre_fault_memory range;
+
+	while (vcpu_take_prefault(cpu, &range))
+		while (range.size &&
+		       (!ioctl(cpu->fd, KVM_PRE_FAULT_MEMORY, &range) || errno == EAGAIN))
+			;
 }
 
 /* ---- running the guest ---- */
@@ -197,6 +252,7 @@ static void vcpu_run_failed(struct vcpu *cpu, int err)
 static void vcpu_loop(struct vcpu *cpu)
 {
 	while (vcpu_pass_gate(cpu)) {
+		vcpu_prefault(cpu);
 		for (;;) {
 			if (!ioctl(cpu->fd, KVM_RUN, 0)) {
 				vcpu_handle_exit(cpu);
@@ -347,6 +403,8 @@ int vcpus_build(struct vcpus *vcpus, struct kvm *kvm, unsigned int n_nodes)
 		return -E2BIG;
 	}
 	vcpus->run_bytes = kvm_run_bytes(kvm);
+	vcpus->can_prefault = kvm_capability(kvm, KVM_CAP_PRE_FAULT_MEMORY) > 0;
+	vcpus->n_prefaults = 0;
 	for (unsigned int i = 0; i < vcpus->n && !r; i++) {
 		place.cpu = i;
 		r = vcpu_build(&vcpus->cpus[i], kvm, &place);

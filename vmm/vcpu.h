@@ -44,6 +44,13 @@ void vcpus_stop_soon(struct vcpus *vcpus);
  */
 void vcpus_stop(struct vcpus *vcpus);
 
+/*
+ * Have the first vCPU map [gpa, gpa + len) into the second-level tables, in as large pages as the
+ * host has there (KVM_PRE_FAULT_MEMORY). Any thread; nothing happens where KVM cannot do it, and a
+ * machine that is stopped does it when it goes on.
+ */
+void vcpus_prefault(struct vcpus *vcpus, uint64_t gpa, uint64_t len);
+
 /* For KVM_KVMCLOCK_CTRL: tell each guest clock that it was stopped, so that no watchdog barks. */
 void vcpus_tell_stopped(struct vcpus *vcpus);
 

@@ -124,6 +124,14 @@ static void vm_on_disk_failure(void *ctx, unsigned int index, bool is_write, int
 	vm_events_disk(vm->events, index, is_write, err);
 }
 
+/* An idle guest would not touch them for long, and its first touch would wait for a fault. */
+static void vm_on_collapsed(void *ctx, uint64_t gpa, uint64_t len)
+{
+	struct vm *vm = ctx;
+
+	vcpus_prefault(vm->vcpus, gpa, len);
+}
+
 static void vm_on_signal(void *ctx, uint32_t events)
 {
 	struct vm *vm = ctx;
@@ -255,6 +263,8 @@ static int vm_make(struct vm *vm)
 	if (!r)
 		r = vcpus_new(options->cpus, vm->bus, &vcpu_events, vm, &vm->vcpus);
 	if (!r)
+		r = ram_collapse_start(vm->ram, vm->bus, vm_on_collapsed, vm);
+	if (!r)
 		r = vm_build(vm);
 	return r;
 }
@@ -282,6 +292,7 @@ void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
+	ram_collapse_stop(vm->ram);
 	vcpus_free(vm->vcpus);
 	kvm_close(vm->kvm);
 	devices_free(vm->devices);

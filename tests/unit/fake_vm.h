@@ -48,6 +48,8 @@ struct ram {
 	bool merge[2];
 	size_t n;
 	int set_merge_result;
+	size_t n_ranges; /* of the last ram_merge_ranges, and the last of them */
+	struct ram_merge_range range;
 };
 
 struct vm {
@@ -260,6 +262,44 @@ int ram_set_merge(struct ram *ram, unsigned int node, bool on)
 	if (ram->set_merge_result == 0)
 		ram->merge[node] = on;
 	return ram->set_merge_result;
+}
+
+size_t ram_region_count(const struct ram *ram)
+{
+	return ram->n;
+}
+
+/* Guest nodes back to back, the second behind a hole of a GiB. */
+const struct ram_region *ram_region(const struct ram *ram, size_t index)
+{
+	static struct ram_region region;
+
+	region = (struct ram_region){.size_bytes = ram->configs[index].size_bytes,
+				     .gpa = index ? ram->configs[0].size_bytes + GIB : 0};
+	return &region;
+}
+
+int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size_t n,
+		     char why[RAM_WHY_MAX])
+{
+	ram->n_ranges = n;
+	if (n)
+		ram->range = ranges[n - 1];
+	snprintf(why, RAM_WHY_MAX, "a reason");
+	return ram->set_merge_result;
+}
+
+bool ram_collapse_stats(const struct ram *ram, struct ram_collapse_stats *ret_stats)
+{
+	return false;
+}
+
+bool ram_merge_run(const struct ram *ram, uint64_t gpa, struct ram_merge_range *ret_run)
+{
+	if (gpa >= ram_size_bytes(ram))
+		return false;
+	*ret_run = (struct ram_merge_range){gpa, RAM_MERGE_CHUNK, gpa / RAM_MERGE_CHUNK % 2};
+	return true;
 }
 
 int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes)

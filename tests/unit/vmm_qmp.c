@@ -331,6 +331,54 @@ static void test_merge(void **state)
 	       "!GenericError: Invalid parameter type for 'merge', expected: boolean");
 }
 
+static void test_merge_ranges(void **state)
+{
+#define MERGE(ranges) "{\"execute\":\"__memd-merge\",\"arguments\":{\"ranges\":" ranges "}}"
+	expect(MERGE("[{\"gpa\":2097152,\"length\":4194304,\"merge\":false}]"), "{}");
+	assert_int_equal(vm.ram.n_ranges, 1);
+	assert_int_equal(vm.ram.range.gpa, 2 * MIB);
+	assert_int_equal(vm.ram.range.len, 4 * MIB);
+	assert_false(vm.ram.range.merge);
+	/* An offset leaves out the hole between guest nodes. */
+	vm.ram.n = 2;
+	expect(MERGE("[{\"gpa\":0,\"length\":1,\"merge\":false},"
+		     "{\"offset\":270532608,\"length\":2097152,\"merge\":true}]"),
+	       "{}");
+	assert_int_equal(vm.ram.n_ranges, 2);
+	assert_int_equal(vm.ram.range.gpa, 256 * MIB + GIB + 2 * MIB);
+	assert_true(vm.ram.range.merge);
+	expect(MERGE("[{\"gpa\":0,\"offset\":0,\"length\":1,\"merge\":false}]"),
+	       "!GenericError: Parameter 'ranges[0]' expects one of 'gpa' and 'offset', a number");
+	expect(MERGE("[7]"),
+	       "!GenericError: Parameter 'ranges[0]' expects one of 'gpa' and 'offset', a number");
+	expect(MERGE("[{\"gpa\":0,\"merge\":false}]"),
+	       "!GenericError: Parameter 'ranges[0].length' expects a number");
+	expect(MERGE("[{\"gpa\":0,\"length\":2097152}]"),
+	       "!GenericError: Parameter 'ranges[0].merge' expects a boolean");
+	vm.ram.set_merge_result = -E2BIG;
+	expect(MERGE("[{\"gpa\":0,\"length\":2097152,\"merge\":true}]"),
+	       "!GenericError: Cannot change merging: a reason");
+}
+
+static void test_query_merge(void **state)
+{
+	AUTO_JSON json_object *answer = NULL;
+	json_object *value, *runs;
+	uint64_t next;
+
+	expect("{\"execute\":\"__memd-query-merge\",\"arguments\":{\"gpa\":264241152}}",
+	       "{\"runs\":[{\"gpa\":264241152,\"length\":2097152,\"merge\":false},"
+	       "{\"gpa\":266338304,\"length\":2097152,\"merge\":true}]}");
+	/* More than fits one answer: where to go on. */
+	vm.ram.configs[0].size_bytes = 16 * GIB;
+	answer = ask("{\"execute\":\"__memd-query-merge\"}");
+	value = json_get_obj(answer, "return");
+	runs = json_get_array(value, "runs");
+	assert_int_equal(json_object_array_length(runs), 4096);
+	assert_true(json_get_u64(value, "next-gpa", &next));
+	assert_int_equal(next, 8 * GIB);
+}
+
 static void test_returned(void **state)
 {
 	expect("{\"execute\":\"__memd-query-returned\"}",
@@ -565,6 +613,8 @@ int main(void)
 		TEST(test_memdev),
 		TEST(test_disks),
 		TEST(test_merge),
+		TEST(test_merge_ranges),
+		TEST(test_query_merge),
 		TEST(test_returned),
 		TEST(test_tree),
 		TEST(test_stats_of_kvm),
