@@ -91,6 +91,7 @@ static void clear_life(struct guest *guest)
 	guest->actual_bytes = guest->target_bytes = POL_ABSENT;
 	guest->target_sent_us = 0;
 	guest->returned_balloon_bytes = guest->returned_reported_bytes = POL_ABSENT;
+	memset(guest->mapped_bytes, 0xff, sizeof(guest->mapped_bytes));
 	memset(&guest->stats, 0xff, sizeof(guest->stats));
 	guest->stats.last_update_s = 0;
 	guest->stats_seen_us = 0;
@@ -103,7 +104,7 @@ void guest_forget(struct guest *guest)
 	name_from_path(guest);
 	clear_life(guest);
 	guest->note[0] = guest->version[0] = guest->balloon_path[0] = guest->merge_reason[0] = '\0';
-	guest->known = guest->ours = guest->balloon_refused = false;
+	guest->known = guest->ours = guest->balloon_refused = guest->mapped_refused = false;
 	guest->deflate_on_oom = guest->reporting = guest->merge_asked = false;
 	guest->release = guest->late = guest->poll_interval_set = guest->foot_valid = false;
 	guest->running = true;

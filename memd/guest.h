@@ -26,6 +26,8 @@
 #define GUEST_NOTE_MAX	  200
 #define GUEST_REQUEST_MAX 16
 
+enum guest_mapped { GUEST_MAPPED_4K, GUEST_MAPPED_2M, GUEST_MAPPED_1G, GUEST_MAPPED_SIZES };
+
 enum guest_phase {
 	GUEST_WAITING,	/* no connection, the next try is at retry_us */
 	GUEST_GREETING, /* connected, greeting and capabilities outstanding */
@@ -92,6 +94,9 @@ struct guest {
 	uint64_t actual_bytes, target_bytes;
 	uint64_t target_sent_us;
 	uint64_t returned_balloon_bytes, returned_reported_bytes;
+	/* what second-level tables map with pages of each size, see guest_mapped */
+	uint64_t mapped_bytes[GUEST_MAPPED_SIZES];
+	bool mapped_refused; /* it has no such statistics: not asked again */
 	struct guest_stats stats;
 	uint64_t stats_seen_us; /* when last_update_s was seen to change, 0: never */
 	bool stats_rejected;	/* contradict what the host knows */

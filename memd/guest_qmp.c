@@ -28,6 +28,7 @@
 
 /* These change slowly: asked again every so many polls. */
 #define RETURNED_EVERY 5
+#define MAPPED_EVERY   5
 #define FACTS_EVERY    30
 
 #define POLL_INTERVAL_S 1
@@ -47,6 +48,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_BALLOON] = "query-balloon",
 	[GUEST_REQUEST_STATS] = "qom-get guest-stats",
 	[GUEST_REQUEST_RETURNED] = "__memd-query-returned",
+	[GUEST_REQUEST_MAPPED] = "query-stats",
 	[GUEST_REQUEST_SET_INTERVAL] = "qom-set guest-stats-polling-interval",
 	[GUEST_REQUEST_SET_TARGET] = "balloon",
 };
@@ -490,6 +492,23 @@ void guest_qmp_check(struct guest *guest, uint64_t now_us)
 		guest_qmp_drop(guest, why);
 }
 
+/* How much the second-level tables map with which pages. Nothing waits for the answer. */
+static void ask_mapped(struct guest *guest)
+{
+	static const char *const names[] = {"pages_4k", "pages_2m", "pages_1g"};
+	json_object *args = json_object_new_object(), *list = json_object_new_array();
+	json_object *providers = json_object_new_array(), *kvm = json_object_new_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		json_object_array_add(list, json_object_new_string(names[i]));
+	json_add_str(kvm, "provider", "kvm");
+	json_object_object_add(kvm, "names", list);
+	json_object_array_add(providers, kvm);
+	json_add_str(args, "target", "vm");
+	json_object_object_add(args, "providers", providers);
+	guest_qmp_send(guest, GUEST_REQUEST_MAPPED, "query-stats", args, 0);
+}
+
 void guest_qmp_poll(struct guest *guest, uint64_t now_us)
 {
 	(void)now_us;
@@ -504,6 +523,9 @@ void guest_qmp_poll(struct guest *guest, uint64_t now_us)
 	if (guest->conn && guest->ours && guest->ticks % RETURNED_EVERY == 1)
 		guest_qmp_send(guest, GUEST_REQUEST_RETURNED, "__memd-query-returned", NULL,
 			       guest->ticks);
+	if (guest->conn && !guest->mapped_refused && guest->ticks % MAPPED_EVERY == 2 &&
+	    !is_open(guest, GUEST_REQUEST_MAPPED))
+		ask_mapped(guest);
 	if (guest->conn && (guest->facts_due || guest->ticks % FACTS_EVERY == 0)) {
 		guest->facts_due = false;
 		guest_qmp_send(guest, GUEST_REQUEST_SIZE, "query-memory-size-summary", NULL, 0);

@@ -222,6 +222,37 @@ static void take_returned(struct guest *guest, json_object *value)
 	json_get_u64(value, "reported-bytes", &guest->returned_reported_bytes);
 }
 
+/* query-stats of the VM: one entry per provider, each a list of names and numbers of pages. */
+static void take_mapped(struct guest *guest, json_object *value)
+{
+	static const struct {
+		const char *name;
+		uint64_t bytes;
+	} sizes[GUEST_MAPPED_SIZES] = {
+		[GUEST_MAPPED_4K] = {"pages_4k", 4 * KIB},
+		[GUEST_MAPPED_2M] = {"pages_2m", 2 * MIB},
+		[GUEST_MAPPED_1G] = {"pages_1g", GIB},
+	};
+	json_object *first =
+		json_object_is_type(value, json_type_array) && json_object_array_length(value)
+			? json_object_array_get_idx(value, 0)
+			: NULL;
+	json_object *list = json_get_array(first, "stats");
+
+	memset(guest->mapped_bytes, 0xff, sizeof(guest->mapped_bytes));
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		json_object *item = json_object_array_get_idx(list, i);
+		const char *name = json_get_str(item, "name");
+		uint64_t pages;
+
+		for (size_t k = 0; name && k < GUEST_MAPPED_SIZES; k++)
+			if (strcmp(name, sizes[k].name) == 0 &&
+			    json_get_u64(item, "value", &pages) &&
+			    pages <= GUEST_BYTES_MAX / sizes[k].bytes)
+				guest->mapped_bytes[k] = pages * sizes[k].bytes;
+	}
+}
+
 static void take_flag(json_object *value, bool *ret_flag)
 {
 	if (json_object_is_type(value, json_type_boolean))
@@ -270,6 +301,9 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 	case GUEST_REQUEST_RETURNED:
 		take_returned(guest, value);
 		break;
+	case GUEST_REQUEST_MAPPED:
+		take_mapped(guest, value);
+		break;
 	default:
 		break;
 	}
@@ -285,6 +319,10 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 	case GUEST_REQUEST_BALLOON:
 		guest->balloon_active = false;
 		guest->balloon_refused = class && strcmp(class, WIRE_KVM_MISSING_CAP) == 0;
+		break;
+	case GUEST_REQUEST_MAPPED:
+		/* QEMU before 7.1, or a kernel without binary statistics. */
+		guest->mapped_refused = true;
 		break;
 	case GUEST_REQUEST_INTERVAL:
 		/* Not asked again: without it there are just no statistics. */

@@ -182,6 +182,27 @@ static void add_identity(const struct guest *guest, json_object *one)
 	json_add_bool(one, "answering", guest_is_answering(guest));
 }
 
+/* Second-level tables: bytes by page size, and what part is in large pages. */
+static void add_mapped(const struct guest *guest, json_object *one)
+{
+	const uint64_t *mapped = guest->mapped_bytes;
+	uint64_t large = 0, all = 0;
+
+	for (size_t i = 0; i < GUEST_MAPPED_SIZES; i++) {
+		if (!pol_has(mapped[i]))
+			continue;
+		all += mapped[i];
+		large += i == GUEST_MAPPED_4K ? 0 : mapped[i];
+	}
+	json_add_u64(one, "mapped_4k_bytes", mapped[GUEST_MAPPED_4K]);
+	json_add_u64(one, "mapped_2m_bytes", mapped[GUEST_MAPPED_2M]);
+	json_add_u64(one, "mapped_1g_bytes", mapped[GUEST_MAPPED_1G]);
+	json_add_u64(one, "large_pages_ppm",
+		     all && pol_has(mapped[GUEST_MAPPED_4K])
+			     ? (uint64_t)((double)large / (double)all * 1e6 + 0.5)
+			     : POL_ABSENT);
+}
+
 static void add_memory(const struct guest *guest, json_object *one)
 {
 	const struct guest *g = guest;
@@ -195,6 +216,7 @@ static void add_memory(const struct guest *guest, json_object *one)
 	json_add_u64(one, "target_bytes", g->target_bytes);
 	json_add_u64(one, "resident_bytes", footprint_of(g, g->foot.resident_bytes));
 	json_add_u64(one, "swapped_bytes", footprint_of(g, g->foot.swapped_bytes));
+	add_mapped(g, one);
 	json_add_u64(one, "saved_bytes", g->ksm_bytes + g->balloon_bytes + g->reported_bytes);
 	json_add_u64(one, "floor_bytes", g->has_view ? v->floor_bytes : POL_ABSENT);
 	json_add_u64(one, "working_set_bytes", g->has_view ? v->working_set_bytes : POL_ABSENT);

@@ -34,7 +34,7 @@ struct table *table_new(const struct table_column *columns, bool bytes)
 	for (const struct table_column *c = columns; c->title; c++) {
 		int flags = 0;
 
-		if (c->kind == TABLE_BYTES || c->kind == TABLE_NUMBER)
+		if (c->kind == TABLE_BYTES || c->kind == TABLE_NUMBER || c->kind == TABLE_PPM)
 			flags = SCOLS_FL_RIGHT;
 		if (c->kind == TABLE_WRAP)
 			flags = SCOLS_FL_WRAP;
@@ -84,6 +84,15 @@ void table_set_bytes(struct table *table, struct libscols_line *row, unsigned in
 	table_set(table, row, column, table_size(bytes, table->bytes, buf, sizeof(buf)));
 }
 
+static void set_ppm(struct table *table, struct libscols_line *row, unsigned int column,
+		    uint64_t ppm)
+{
+	char buf[24];
+
+	snprintf(buf, sizeof(buf), "%" PRIu64 "%%", (ppm + 5000) / 10000);
+	table_set(table, row, column, buf);
+}
+
 static void set_from_json(struct table *table, struct libscols_line *row, unsigned int column,
 			  json_object *value)
 {
@@ -93,6 +102,8 @@ static void set_from_json(struct table *table, struct libscols_line *row, unsign
 		table_set(table, row, column, "-");
 	else if (c->kind == TABLE_BYTES && json_object_is_type(value, json_type_int))
 		table_set_bytes(table, row, column, json_object_get_uint64(value));
+	else if (c->kind == TABLE_PPM && json_object_is_type(value, json_type_int))
+		set_ppm(table, row, column, json_object_get_uint64(value));
 	else if (json_object_is_type(value, json_type_boolean))
 		table_set(table, row, column, json_object_get_boolean(value) ? "yes" : "no");
 	else

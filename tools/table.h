@@ -17,6 +17,7 @@ enum table_kind {
 	TABLE_NUMBER,
 	TABLE_BYTES, /* "1.5 GiB", or the number with --bytes */
 	TABLE_YESNO,
+	TABLE_PPM, /* "97%" */
 };
 
 struct table_column {

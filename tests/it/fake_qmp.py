@@ -174,6 +174,11 @@ class Guest:
         if command == "qom-set" and args["property"] == "guest-stats-polling-interval":
             self.interval = args["value"]
             return {}
+        if command == "query-stats" and self.behaviour == "vmm":
+            huge = (self.actual >> 21) * 3 // 4
+            return [{"provider": "kvm", "stats": [
+                {"name": "pages_4k", "value": (self.actual >> 12) - huge * 512},
+                {"name": "pages_2m", "value": huge}, {"name": "pages_1g", "value": 0}]}]
         if command == "__memd-query-returned" and self.behaviour == "vmm":
             return {"balloon-bytes": self.memory - self.actual, "reported-bytes": 0,
                     "balloon-counters": {}}

@@ -35,6 +35,8 @@ static struct {
 	const char *package;
 	bool silent, no_balloon, balloon_error;
 	char actual[32], stats[512];
+	const char *mapped; /* NULL: refused */
+	unsigned int mapped_asked;
 	unsigned int targets, intervals;
 	uint64_t last_target;
 	/* from the hooks */
@@ -133,6 +135,11 @@ static const char *answer_to(const char *command, json_object *args)
 		       "{\"name\":\"device[1]\",\"type\":\"child<virtio-balloon-pci>\"}]";
 	if (strcmp(command, "qom-list") == 0)
 		return "[]";
+	if (strcmp(command, "query-stats") == 0) {
+		assert_string_equal(json_get_str(args, "target"), "vm");
+		w.mapped_asked++;
+		return w.mapped;
+	}
 	if (strcmp(command, "query-balloon") == 0)
 		return w.balloon_error ? NULL : w.actual;
 	if (strcmp(command, "qom-get") == 0 && strcmp(property, "guest-stats") == 0)
@@ -299,6 +306,35 @@ static void test_statistics(void **state)
 	tick();
 	guests_snapshot(&w.guests, clock_now_us(), &p, 1, &any);
 	assert_int_equal(p.stat_available_bytes, 200000000);
+}
+
+/* Second-level mappings, as far as the monitor knows of them. */
+static void test_mapped(void **state)
+{
+	struct guest *guest;
+
+	(void)state;
+	w.mapped = "[{\"provider\":\"kvm\",\"stats\":[{\"name\":\"pages_4k\",\"value\":512},"
+		   "{\"name\":\"pages_2m\",\"value\":3},{\"name\":\"pages_1g\",\"value\":true}]}]";
+	guest = ready();
+	for (unsigned int i = 0; i < 10 && !w.mapped_asked; i++)
+		tick();
+	assert_int_equal(w.mapped_asked, 1);
+	assert_int_equal(guest->mapped_bytes[GUEST_MAPPED_4K], 2 * MIB);
+	assert_int_equal(guest->mapped_bytes[GUEST_MAPPED_2M], 6 * MIB);
+	assert_true(guest->mapped_bytes[GUEST_MAPPED_1G] == POL_ABSENT);
+	/* TCG: no provider, no numbers. */
+	w.mapped = "[]";
+	for (unsigned int i = 0; i < 10 && w.mapped_asked < 2; i++)
+		tick();
+	assert_true(guest->mapped_bytes[GUEST_MAPPED_4K] == POL_ABSENT);
+	assert_int_equal(guest->phase, GUEST_READY);
+	/* One that does not know the command is not asked for ever. */
+	w.mapped = NULL;
+	for (unsigned int i = 0; i < 20; i++)
+		tick();
+	assert_int_equal(w.mapped_asked, 3);
+	assert_true(guest->mapped_refused);
 }
 
 static void test_target(void **state)
@@ -611,6 +647,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_MONITOR(test_setup),
 		WITH_MONITOR(test_statistics),
+		WITH_MONITOR(test_mapped),
 		WITH_MONITOR(test_target),
 		WITH_MONITOR(test_no_balloon),
 		WITH_MONITOR(test_hang),

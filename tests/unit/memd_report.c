@@ -49,6 +49,7 @@ static int setup(void **state)
 		.balloon_active = true,
 		.driver_seen = true,
 		.merge_asked = true,
+		.mapped_bytes = {25 * MIB, 75 * MIB, POL_ABSENT},
 		.returned_balloon_bytes = 256 * MIB,
 		.returned_reported_bytes = 10 * MIB,
 		.foot_valid = true,
@@ -67,6 +68,7 @@ static int setup(void **state)
 		.memory_bytes = POL_ABSENT,
 		.actual_bytes = POL_ABSENT,
 		.target_bytes = POL_ABSENT,
+		.mapped_bytes = {POL_ABSENT, POL_ABSENT, POL_ABSENT},
 		.note = "does not greet",
 	};
 	savings_count(&d.guests, &d.snapshot.ksm, host_page_bytes(), &d.savings);
@@ -128,6 +130,10 @@ static void test_report(void **state)
 	assert_string_equal(json_get_str(one, "hypervisor"), "vmm");
 	assert_int_equal(number(json_get_obj(one, "nodes"), "0"), 500 * MIB);
 	assert_int_equal(number(json_get_obj(one, "nodes"), "1"), 100 * MIB);
+	assert_int_equal(number(one, "mapped_4k_bytes"), 25 * MIB);
+	assert_int_equal(number(one, "mapped_2m_bytes"), 75 * MIB);
+	assert_int_equal(number(one, "large_pages_ppm"), 750000);
+	assert_true(json_object_object_get(one, "mapped_1g_bytes") == NULL);
 	assert_int_equal(number(one, "balloon_bytes"), 256 * MIB);
 	assert_int_equal(number(one, "reported_bytes"), 10 * MIB);
 	assert_int_equal(number(savings, "total_bytes"), number(savings, "ksm_bytes") +
@@ -157,6 +163,7 @@ static void test_guests(void **state)
 	mute = json_object_array_get_idx(all, 1);
 	assert_true(json_object_object_get(mute, "memory_bytes") == NULL);
 	assert_true(json_object_object_get(mute, "pid") == NULL);
+	assert_true(json_object_object_get(mute, "large_pages_ppm") == NULL);
 	notes = json_get_array(mute, "notes");
 	assert_string_equal(json_object_get_string(json_object_array_get_idx(notes, 0)),
 			    "does not greet");
