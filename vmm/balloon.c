@@ -32,6 +32,7 @@ enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_REPORTING_SPEC = 4, QUEUES };
 #define KICK_PFNS_MAX	  REQUEST_PFNS_MAX
 #define KICK_REQUESTS_MAX VIRTIO_QUEUE_SIZE
 #define REPORT_COST_PFNS  64 /* a reported range counts as many */
+#define POSTPONED_MAX	  20 /* ticks of RAM_SETTLE_US */
 
 /* 5.5.4, little endian. */
 struct config {
@@ -52,6 +53,8 @@ struct balloon {
 	struct balloon_stats_queue stats;
 	struct loop_source *settle_timer; /* RAM that waits for the rest of its huge page */
 	bool is_settling;
+	bool inflated; /* since the timer's last tick */
+	unsigned int postponed;
 	struct balloon_counters counters;
 	struct virtio_chain chain; /* scratch: too large for a stack */
 	uint32_t pfns[REQUEST_PFNS_MAX];
@@ -147,11 +150,23 @@ static size_t read_pfns(struct balloon *b)
 	return kept;
 }
 
+/*
+ * While the guest goes on, the rest of many a huge page is still to come: splitting it now would
+ * cost a fault of the guest for each page of that rest.
+ */
 static void settle(void *ctx, uint32_t events)
 {
 	struct balloon *b = ctx;
 
+	if (b->inflated && b->postponed < POSTPONED_MAX) {
+		b->inflated = false;
+		b->postponed++;
+		loop_timer_set(b->settle_timer, RAM_SETTLE_US, 0);
+		return;
+	}
 	b->is_settling = ram_settle(b->dev.ram, false);
+	if (!b->is_settling)
+		b->postponed = 0;
 	loop_timer_set(b->settle_timer, b->is_settling ? RAM_SETTLE_US : 0, 0);
 }
 
@@ -163,7 +178,9 @@ static void change_pages(struct balloon *b, bool inflate, size_t n)
 	n = pfn_order(b->pfns, n);
 	while (pfn_next_run(b->pfns, n, &at, &run))
 		change_run(b, inflate, run);
-	if (inflate && !b->is_settling) {
+	if (inflate && b->is_settling) {
+		b->inflated = true;
+	} else if (inflate) {
 		b->is_settling = true;
 		loop_timer_set(b->settle_timer, RAM_SETTLE_US, 0);
 	}
