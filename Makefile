@@ -136,6 +136,11 @@ $(O)/tests/memhog: tests/guest/memhog.c
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
 	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -O2 -static -Wall -Wextra -o $@ $<
+# vmm whose balloon gives nothing back: what the guest's driver alone costs.
+$(O)/tests/bench/vmm-idle: $(call obj,vmm/main.c tests/bench/vmm_idle.c) $(O)/libvmm.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=pfn_order -o $@ $^ $(VMM_LIBS)
 guests: $(if $(TINY),$(O)/tests/tiny.elf) $(if $(wildcard tests/guest/memhog.c),$(O)/tests/memhog)
 
 setup:
@@ -153,7 +158,7 @@ check:
 
 bench:
 	$(Q)tests/setup build lab
-	$(Q)$(MAKE) --no-print-directory programs guests
+	$(Q)$(MAKE) --no-print-directory programs guests $(O)/tests/bench/vmm-idle
 	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
 
 lint:

@@ -1,153 +1,197 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Boot, overhead, inflate and deflate of vmm and QEMU microvm, A B A B, medians.
+"""Start, size and return of memory of vmm beside QEMU's microvm and q35: in turn (A B A B), medians.
 
-usage: vmm.py [--runs N] OUT.json      inside a host with /dev/kvm and the lab's images
+usage: vmm.py [--runs N] [--cases boot,balloon,report,unplug,hugetlb,remap] OUT.json
+Runs inside a host with /dev/kvm and the lab's images, as root.
 """
 import json
 import os
-import re
-import select
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-MIB = 1 << 20
-MEMORY = 1024 * MIB
-INFLATE = 512 * MIB
-IMAGES = os.environ.get("DEMO_IMAGES", "/lab")
+from guest import MIB, Guest
+
+MEMORY = 512  # MiB of each guest
+TOUCH = 400   # of which its memhog touches, frees
+TAKE = 256    # and the balloon takes
+POOL = "/sys/kernel/mm/hugepages/hugepages-2048kB"
+IDLE_S = 60
+
+got = {}  # (kind, metric): samples
+failed = []
 
 
-class Guest:
-    """One guest process with its console on a pipe and its QMP socket."""
-
-    def __init__(self, kind, directory):
-        qmp = os.path.join(directory, "qmp")
-        words = "console=ttyS0 quiet"
-        boot = ["-kernel", f"{IMAGES}/vmlinuz", "-initrd", f"{IMAGES}/initrd", "-append", words]
-        if kind == "vmm":
-            argv = ["vmm", "--name", "bench", "--memory", "size=1G,pages=small,merge=off",
-                    "--balloon", "deflate-on-oom=off,free-page-reporting=off", "--qmp", qmp]
-            argv += ["-" + w if w in ("-kernel", "-initrd", "-append") else w for w in boot]
-        else:
-            argv = ["qemu-system-x86_64", "-M", "microvm,acpi=on,pit=off,pic=off,rtc=off",
-                    "-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", "1024",
-                    "-machine", "memory-backend=m0", "-object", "memory-backend-ram,id=m0,size=1G,merge=off",
-                    "-nodefaults", "-no-user-config", "-nographic", "-serial", "stdio",
-                    "-device", "virtio-balloon-device", "-qmp", f"unix:{qmp},server=on,wait=off"] + boot
-        self.begin = time.monotonic()
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        self.text = ""
-        self.path = qmp
-        self.id = 0
-
-    def until(self, pattern, limit):
-        end = time.monotonic() + limit
-        while not re.search(pattern, self.text):
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                raise RuntimeError(f"no '{pattern}' in {limit} s: {self.text[-500:]}")
-            data = os.read(self.process.stdout.fileno(), 65536)
-            if not data:
-                raise RuntimeError(f"ended: {self.text[-500:]}")
-            self.text += data.decode(errors="replace")
-        return time.monotonic()
-
-    def type(self, command, pattern, limit):
-        self.text = ""
-        self.process.stdin.write(command.encode() + b"\n")
-        self.process.stdin.flush()
-        return self.until(pattern, limit)
-
-    def connect(self):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(self.path)
-        self.file = self.socket.makefile("r")
-        self.file.readline()
-        self.call("qmp_capabilities")
-
-    def call(self, command, **arguments):
-        self.id += 1
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments, "id": self.id}).encode() + b"\n")
-        while True:
-            reply = json.loads(self.file.readline())
-            if reply.get("id") == self.id:
-                if "error" in reply:
-                    raise RuntimeError(f"{command}: {reply['error']}")
-                return reply["return"]
-
-    def balloon(self, target, limit=300):
-        """Seconds until the guest has got to TARGET bytes."""
-        begin = time.monotonic()
-        self.call("balloon", value=target)
-        while self.call("query-balloon")["actual"] != target:
-            if time.monotonic() - begin > limit:
-                raise RuntimeError("the balloon does not arrive")
-            time.sleep(0.05)
-        return time.monotonic() - begin
-
-    def overhead(self):
-        """Private bytes of the process that are not the guest's RAM."""
-        total = 0
-        size = private = 0
-        for line in open(f"/proc/{self.process.pid}/smaps"):
-            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-                if size < 512 * MIB:
-                    total += private
-                first, last = line.split()[0].split("-")
-                size, private = int(last, 16) - int(first, 16), 0
-            elif line.startswith("Private_"):
-                private += int(line.split()[1]) * 1024
-        return total + (private if size < 512 * MIB else 0)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
+def keep(kind, **figures):
+    for metric, value in figures.items():
+        got.setdefault((kind, metric), []).append(value)
+    print(f"  {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()), flush=True)
 
 
-def measure(kind):
+
+
+def measure(kind, work, **options):
+    """One guest of KIND; what fails is named and leaves a gap, the other guests go on."""
     with tempfile.TemporaryDirectory() as directory:
-        guest = Guest(kind, directory)
         try:
-            boot = guest.until(r"GUEST READY", 300) - guest.begin
-            guest.connect()
-            overhead = guest.overhead()
-            guest.type("memhog 700M; echo E''ND", r"END", 300)
-            inflate = INFLATE / MIB / guest.balloon(MEMORY - INFLATE)
-            deflate = INFLATE / MIB / guest.balloon(MEMORY)
-            return {"boot": boot, "overhead": overhead / MIB, "inflate": inflate, "deflate": deflate}
-        finally:
-            guest.close()
+            with Guest(kind, directory, **options) as guest:
+                guest.init = guest.until("GUEST INIT")
+                guest.until("GUEST READY")
+                guest.connect()
+                work(guest)
+        except (RuntimeError, OSError, KeyError, IndexError) as error:
+            failed.append(f"{kind}: {error}")
+            print(f"  {kind}: FAILED: {error}", flush=True)
+
+
+# ---- what is done with a guest ----
+
+def boot(guest):
+    keep(guest.kind, boot=guest.init, overhead=guest.overhead() / MIB)
+
+
+def balloon(guest):
+    """Boot's figures too: this guest has started just as well."""
+    boot(guest)
+    guest.run(f"memhog {TOUCH}M")
+    high = guest.resident()
+    inflate = TAKE / guest.balloon(MEMORY - TAKE)
+    time.sleep(0.5)  # parts of huge pages may wait for the rest a moment
+    freed = (high - guest.resident()) / (TAKE * MIB)
+    keep(guest.kind, inflate=inflate, freed=freed, deflate=TAKE / guest.balloon(MEMORY))
+
+
+def report(guest):
+    """Memory that a program has used and freed: MiB/s until the host has nearly all of it."""
+    guest.run(f"memhog {TOUCH}M")
+    high = guest.resident()
+    seconds = guest.wait_for("reporting", lambda: guest.resident() < high - 0.9 * TOUCH * MIB, 60, 0.2)
+    keep(guest.kind, report=0.9 * TOUCH / seconds)
+
+
+def unplug(guest):
+    """Plugged memory that a program has used and freed. The balloon is not in the way."""
+    guest.hotplug(TAKE)
+    guest.run(f"memhog {TOUCH + TAKE - 64}M")
+    high = guest.resident()
+    seconds = guest.hotplug(0)
+    keep(guest.kind, unplug=TAKE / seconds, unplug_freed=(high - guest.resident()) / (TAKE * MIB))
+
+
+def pool_free():
+    with open(POOL + "/free_hugepages") as f:
+        return int(f.read())
+
+
+def hugetlb(guest):
+    guest.run(f"memhog {TOUCH}M")
+    before = pool_free()
+    seconds = guest.balloon(MEMORY - TAKE)
+    keep(guest.kind, hugetlb=(pool_free() - before) * 2 / TAKE, hugetlb_inflate=TAKE / seconds)
+
+
+def remap(guest):
+    """Ballooned by half and back, used, idle: how much is mapped by 2 MiB pages again, and when?"""
+    guest.run(f"memhog {TOUCH}M")
+    before = guest.huge_share()
+    guest.balloon(MEMORY // 2)
+    guest.balloon(MEMORY)
+    guest.run(f"memhog {TOUCH}M")
+    begin, share = time.monotonic(), guest.huge_share()
+    while share < 0.9 and time.monotonic() - begin < IDLE_S:
+        time.sleep(2)
+        share = guest.huge_share()
+    keep(guest.kind, huge_before=before, huge_after=share, huge_after_s=time.monotonic() - begin)
+
+
+def turn(cases):
+    if "boot" in cases:
+        measure("vmm-bzimage", boot)
+    if "boot" in cases and "unplug" not in cases:
+        measure("qemu-q35", boot)
+    for kind in ("vmm", "qemu-microvm", "vmm-idle"):
+        if "balloon" in cases:
+            measure(kind, balloon)
+        elif "boot" in cases and kind != "vmm-idle":
+            measure(kind, boot)
+    for kind in ("vmm", "qemu-microvm"):
+        if "report" in cases:
+            measure(kind, report, reporting=True)
+        if "hugetlb" in cases:
+            measure(kind, hugetlb, pages="2M" if kind == "vmm" else "hugetlb")
+    if "unplug" in cases:
+        measure("vmm", unplug, hotplug=TAKE)
+        measure("qemu-q35", lambda guest: (boot(guest), unplug(guest)), hotplug=TAKE)
+    if "remap" in cases:
+        measure("vmm", remap)
+
+
+# ---- the table ----
+
+DOWN, UP = "lower is better", "higher is better"
+# Case, metric, unit, ours, its figure, peer, its figure, note.
+ROWS = (
+    ("boot vmlinux", "to init", "s", "vmm", "boot", "qemu-microvm", "boot", f"peer boots vmlinuz; {DOWN}, goal 0.5"),
+    ("boot vmlinux", "to init", "s", "vmm", "boot", "qemu-q35", "boot", f"both boot vmlinux; {DOWN}"),
+    ("boot vmlinuz", "to init", "s", "vmm-bzimage", "boot", "qemu-microvm", "boot", f"both boot vmlinuz; {DOWN}"),
+    ("size", "private beside RAM", "MiB", "vmm", "overhead", "qemu-microvm", "overhead", f"{DOWN}, goal 0.1 and 2 MiB"),
+    ("size", "private beside RAM", "MiB", "vmm", "overhead", "qemu-q35", "overhead", DOWN),
+    ("balloon", "inflate, touched", "MiB/s", "vmm", "inflate", "qemu-microvm", "inflate", f"{UP}, goal 3"),
+    ("balloon", "inflate, touched", "MiB/s", "vmm", "inflate", "device-does-nothing", "inflate", "of the driver's own limit, goal 0.77"),
+    ("balloon", "resident falls", "of inflated", "vmm", "freed", "qemu-microvm", "freed", UP),
+    ("balloon", "deflate", "MiB/s", "vmm", "deflate", "qemu-microvm", "deflate", UP),
+    ("reporting", "given back", "MiB/s", "vmm", "report", "qemu-microvm", "report", f"from free to 90 %; {UP}"),
+    ("virtio-mem", "unplug", "MiB/s", "vmm", "unplug", "qemu-microvm", "inflate", f"peer's balloon; {UP}, goal 20"),
+    ("virtio-mem", "unplug", "MiB/s", "vmm", "unplug", "qemu-q35", "unplug", f"peer's virtio-mem-pci; {UP}"),
+    ("virtio-mem", "resident falls", "of unplugged", "vmm", "unplug_freed", "qemu-q35", "unplug_freed", UP),
+    ("hugetlb 2M", "inflate to pool", "of inflated", "vmm", "hugetlb", "qemu-microvm", "hugetlb", f"{UP}, goal 0.9 for ours"),
+    ("hugetlb 2M", "inflate", "MiB/s", "vmm", "hugetlb_inflate", "qemu-microvm", "hugetlb_inflate", UP),
+    ("thp, half and back", "2 MiB-mapped", "of mapped", "vmm", "huge_after", "before", "huge_before", f"within {IDLE_S} s idle; goal 0.9 for ours"),
+    ("thp, half and back", "time to that", "s", "vmm", "huge_after_s", "goal", None, DOWN),
+)
+
+
+def table():
+    rows = []
+    for case, metric, unit, kind, figure, peer, peer_figure, note in ROWS:
+        ours = got.get((kind, figure))
+        theirs = got.get(({"device-does-nothing": "vmm-idle", "before": "vmm"}.get(peer, peer), peer_figure))
+        if not ours or not (theirs or peer == "goal"):
+            continue
+        middle, other = statistics.median(ours), statistics.median(theirs) if theirs else float(IDLE_S)
+        rows.append({"case": case, "metric": metric, "unit": unit, "ours": middle, "peer_name": peer, "peer": other,
+                     "ratio": middle / other if other else None, "runs": min(len(ours), len(theirs or ours)), "note": note})
+    return rows
 
 
 def main():
     args, runs = sys.argv[1:], 5
-    if args[:1] == ["--runs"]:
-        runs, args = int(args[1]), args[2:]
+    cases = "boot,balloon,report,unplug,hugetlb,remap".split(",")
+    while args[:1] and args[0] in ("--runs", "--cases") and len(args) > 1:
+        if args[0] == "--runs":
+            runs = int(args[1])
+        else:
+            cases = args[1].split(",")
+        args = args[2:]
     if len(args) != 1:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    got = {"vmm": [], "qemu-microvm": []}
+    if "hugetlb" in cases:
+        with open(POOL + "/nr_hugepages", "w") as f:
+            f.write(str(MEMORY // 2 + 16))
+    begin = time.monotonic()
     for run in range(runs):
-        for kind in got:
-            got[kind].append(measure(kind))
-            print(f"run {run + 1}/{runs} {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in got[kind][-1].items()), flush=True)
-    middle = {kind: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for kind, rows in got.items()}
-    rows = []
-    for metric, unit, note in (("boot", "s", "process start to first process, lower is better"),
-                               ("overhead", "MiB", "private memory beside guest RAM, lower is better"),
-                               ("inflate", "MiB/s", "of touched memory, higher is better"),
-                               ("deflate", "MiB/s", "higher is better")):
-        ours, peer = middle["vmm"][metric], middle["qemu-microvm"][metric]
-        rows.append({"case": "debian13-initrd", "metric": metric, "unit": unit, "ours": ours, "peer_name": "qemu-microvm",
-                     "peer": peer, "ratio": ours / peer if peer else 0.0, "runs": runs, "note": note})
+        print(f"run {run + 1} of {runs}, {time.monotonic() - begin:.0f} s", flush=True)
+        turn(cases)
     host = f"{os.uname().release}, {os.cpu_count()} cpu, " + next(
-        (l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "?")
+        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     with open(args[0], "w") as f:
-        json.dump({"schema": 1, "part": "vmm", "host": host, "rows": rows}, f, indent=1)
+        json.dump({"schema": 1, "part": "vmm", "host": host, "rows": table()}, f, indent=1)
+    if failed:
+        print(f"{len(failed)} guests failed: " + "; ".join(failed), flush=True)
+    sys.exit(1 if failed else 0)
 
 
 main()
