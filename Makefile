@@ -42,7 +42,9 @@ ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
 PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 JSON_LIBS   = $(shell pkg-config --libs json-c)
-VMM_LIBS    = $(JSON_LIBS) -lnuma -lpthread
+# libhugetlbfs as an archive: its shared object takes shmget() over in the whole process.
+HUGE_LIBS   = -l:libhugetlbfs.a
+VMM_LIBS    = $(JSON_LIBS) -lnuma $(HUGE_LIBS) -lpthread
 MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf) -lnuma
 MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols)
 
@@ -177,7 +179,7 @@ $(O)/fuzz/%: tests/fuzz/%.c $(COMMON) $(POLICY) $(VMM) $(MEMD)
 	$(Q)clang -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. -O1 -g $(PKG_CFLAGS) \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< \
 		$(filter-out %/main.c,$(COMMON) $(POLICY) $(if $(filter vmm_%,$*),$(VMM)) $(if $(filter memd_%,$*),$(MEMD))) \
-		$(MEMD_LIBS) -lpthread
+		$(MEMD_LIBS) $(HUGE_LIBS) -lpthread
 fuzz:
 	$(Q)tests/setup build lint
 	$(Q)$(MAKE) --no-print-directory $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ))

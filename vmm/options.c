@@ -63,7 +63,8 @@ static const struct option_entry {
 	 "  merge=on|off                     let KSM merge equal pages (default: on with\n"
 	 "                                   thp and small; pool pages cannot be merged)\n"
 	 "  prealloc=on|off                  take all of it at start (default: off; pool pages\n"
-	 "                                   are always taken at start)"},
+	 "                                   are always taken at start)\n"
+	 "  dump=on|off                      keep it in core dumps of vmm (default: off)"},
 	{"kernel", OPT_KERNEL, "FILE", false, "bzImage, or ELF vmlinux with a PVH note; required"},
 	{"initrd", OPT_INITRD, "FILE", false, "initial RAM disk"},
 	{"append", OPT_APPEND, "STRING", false, "kernel command line"},

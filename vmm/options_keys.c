@@ -84,6 +84,11 @@ static bool key_prealloc(struct key_target *t, const char *value)
 	return options_on_off(value, &t->memory->prealloc);
 }
 
+static bool key_dump(struct key_target *t, const char *value)
+{
+	return options_on_off(value, &t->memory->dump);
+}
+
 static bool key_deflate_on_oom(struct key_target *t, const char *value)
 {
 	return options_on_off(value, &t->options->balloon_deflate_on_oom);
@@ -178,7 +183,16 @@ static bool key_vhost(struct key_target *t, const char *value)
 	return true;
 }
 
-enum { KEY_SIZE, KEY_PAGES, KEY_HOST_NODES, KEY_POLICY, KEY_MERGE, KEY_PREALLOC, N_MEMORY_KEYS };
+enum {
+	KEY_SIZE,
+	KEY_PAGES,
+	KEY_HOST_NODES,
+	KEY_POLICY,
+	KEY_MERGE,
+	KEY_PREALLOC,
+	KEY_DUMP,
+	N_MEMORY_KEYS
+};
 static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
 	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
@@ -187,6 +201,7 @@ static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
 	[KEY_MERGE] = {"merge", key_merge, "on or off"},
 	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
+	[KEY_DUMP] = {"dump", key_dump, "on or off"},
 };
 static const struct key_entry disk_keys[] = {
 	{"path", key_path, "a raw image or block device, a path of up to 1023 bytes"},

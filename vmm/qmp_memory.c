@@ -71,6 +71,28 @@ static json_object *huge_new(const struct ram_collapse_stats *stats)
 	return obj;
 }
 
+/* Bytes by host node; null where the kernel does not tell. */
+static json_object *placement_new(const struct ram *ram, unsigned int node)
+{
+	uint64_t bytes[RAM_HOST_NODES];
+	json_object *list;
+
+	if (ram_placement(ram, node, bytes) < 0)
+		return NULL;
+	list = json_object_new_array();
+	for (unsigned int i = 0; i < RAM_HOST_NODES; i++) {
+		json_object *item;
+
+		if (!bytes[i])
+			continue;
+		item = json_object_new_object();
+		json_add_u64(item, "host-node", i);
+		json_add_u64(item, "bytes", bytes[i]);
+		json_object_array_add(list, item);
+	}
+	return list;
+}
+
 int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	const struct ram *ram = vm_ram(ctx);
@@ -86,13 +108,14 @@ int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, stru
 		json_add_str(item, "id", id);
 		json_add_u64(item, "size", config->size_bytes);
 		json_add_bool(item, "merge", ram_merge(ram, node));
-		json_add_bool(item, "dump", false);
+		json_add_bool(item, "dump", config->dump);
 		json_add_bool(item, "prealloc", config->prealloc);
 		json_add_bool(item, "share", false);
 		json_add_bool(item, "reserve", false);
 		json_object_object_add(item, "host-nodes", qmp_host_nodes_new(config));
 		json_add_str(item, "policy", ram_policy_name(config->policy));
 		json_add_str(item, "__memd-pages", ram_pages_name(config->pages));
+		json_object_object_add(item, "__memd-placement", placement_new(ram, node));
 		if (node == 0 && ram_collapse_stats(ram, &huge))
 			json_object_object_add(item, "__memd-huge", huge_new(&huge));
 		json_object_array_add(list, item);

@@ -155,6 +155,11 @@ static json_object *get_prealloc(struct vm *vm, const struct object *object)
 	return json_object_new_boolean(config_of(vm, object)->prealloc);
 }
 
+static json_object *get_dump(struct vm *vm, const struct object *object)
+{
+	return json_object_new_boolean(config_of(vm, object)->dump);
+}
+
 static json_object *get_share(struct vm *vm, const struct object *object)
 {
 	return json_object_new_boolean(false);
@@ -176,6 +181,7 @@ static const struct property backend_properties[] = {
 	{"policy", "HostMemPolicy", get_policy, NULL},
 	{"host-nodes", "int", get_host_nodes, NULL},
 	{"prealloc", "bool", get_prealloc, NULL},
+	{"dump", "bool", get_dump, NULL},
 	{"share", "bool", get_share, NULL},
 	{"hugepages", "bool", get_hugepages, NULL},
 	{"__memd-pages", "string", get_pages, NULL},

@@ -185,7 +185,7 @@ static int prepare_piece(struct ram_piece *piece, const struct ram_config *confi
 				     : "");
 		return r;
 	}
-	ram_piece_advise(piece);
+	ram_piece_advise(piece, config);
 	r = ram_merge_init(piece);
 	return r < 0 ? r : ram_return_init(piece);
 }
@@ -198,7 +198,8 @@ static int populate_piece(const struct ram_piece *piece, const struct ram_config
 	/* Pool pages are not reserved but taken: only this shows a shortage on one node. */
 	if (!config->prealloc && !ram_pages_is_pool(piece->pages))
 		return 0;
-	r = ram_populate(region->hva, region->size_bytes, piece->page_bytes, "guest memory");
+	r = ram_populate(config, region->hva, region->size_bytes, piece->page_bytes,
+			 "guest memory");
 	if (r < 0 && !ram_pages_is_pool(piece->pages))
 		log_err("memory node %u: taking %s at start (prealloc=on): %s", region->node,
 			SIZE_TEXT(region->size_bytes), strerror(-r));
@@ -293,8 +294,10 @@ static int bring_up(struct ram *ram)
 	r = populate(ram);
 	if (r < 0)
 		return r;
-	for (unsigned int i = 0; i < ram->n_configs; i++)
+	for (unsigned int i = 0; i < ram->n_configs; i++) {
+		ram_check_placement(ram, i);
 		merge_node(ram, i);
+	}
 	return 0;
 }
 

@@ -37,6 +37,7 @@ struct ram_config {
 	uint64_t host_nodes[RAM_HOST_NODES / 64]; /* bits; none: not bound */
 	bool merge;
 	bool prealloc;
+	bool dump; /* keep it in core dumps of the process */
 };
 
 /* Pages of the host's pool (hugetlb), which KSM never merges? */
@@ -84,6 +85,11 @@ const struct ram_region *ram_region(const struct ram *ram, size_t index);
 size_t ram_node_count(const struct ram *ram);
 const struct ram_config *ram_node_config(const struct ram *ram, unsigned int node);
 uint64_t ram_size_bytes(const struct ram *ram);
+/*
+ * Where a guest node's memory lies now: bytes by host node, as samples of it say (each 2 MiB up to
+ * 8 GiB, then fewer). Absent memory counts nowhere. -errno of move_pages(2), for instance -ENOSYS.
+ */
+int ram_placement(const struct ram *ram, unsigned int node, uint64_t ret_bytes[RAM_HOST_NODES]);
 
 /* The host address of [gpa, gpa + len) when all of it lies in one region, else NULL. len 0 is NULL.
  */

@@ -78,3 +78,52 @@ int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len)
 		mode = n_nodes > 1 ? MPOL_PREFERRED_MANY : MPOL_PREFERRED;
 	return mbind(hva, len, mode, words, RAM_HOST_NODES + 1, 0) < 0 ? -errno : 0;
 }
+
+/* ---- where it lies ---- */
+
+#define SAMPLES_MAX   4096
+#define SAMPLES_BATCH 512
+
+int ram_bind_look(const uint8_t *hva, uint64_t len, uint64_t page_bytes, uint64_t *ret_bytes)
+{
+	uint64_t step = page_bytes > RAM_HUGE_BYTES ? page_bytes : RAM_HUGE_BYTES;
+	void *pages[SAMPLES_BATCH];
+	int where[SAMPLES_BATCH];
+
+	if (len / step > SAMPLES_MAX)
+		step = len / SAMPLES_MAX / page_bytes * page_bytes;
+	for (uint64_t at = 0; at < len;) {
+		unsigned long n = 0;
+		uint64_t first = at;
+
+		for (; n < SAMPLES_BATCH && at < len; at += step)
+			pages[n++] = (void *)(uintptr_t)(hva + at);
+		if (move_pages(0, n, pages, NULL, where, 0) < 0)
+			return -errno;
+		for (unsigned long i = 0; i < n; i++) {
+			uint64_t begin = first + i * step;
+			uint64_t bytes = len - begin < step ? len - begin : step;
+
+			if (where[i] >= 0 && where[i] < RAM_HOST_NODES)
+				ret_bytes[where[i]] += bytes;
+		}
+	}
+	return 0;
+}
+
+int ram_placement(const struct ram *ram, unsigned int node, uint64_t ret_bytes[RAM_HOST_NODES])
+{
+	memset(ret_bytes, 0, RAM_HOST_NODES * sizeof(ret_bytes[0]));
+	for (size_t i = 0; i < ram->n_pieces; i++) {
+		const struct ram_piece *piece = &ram->pieces[i];
+		int r;
+
+		if (piece->region.node != node)
+			continue;
+		r = ram_bind_look(piece->region.hva, piece->region.size_bytes, piece->page_bytes,
+				  ret_bytes);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -134,15 +134,7 @@ int ram_piece_map(struct ram_piece *piece);
 /* Say so when a node wants transparent huge pages and the host has them switched off. */
 void ram_warn_no_thp(const struct ram *ram);
 /* Advice that has to precede the first touch: huge pages, core dumps, fork, name. */
-void ram_piece_advise(const struct ram_piece *piece);
-/*
- * Take host memory for [hva, hva + len) now, with several threads when it is large; on what is
- * there already nothing changes. what: for the progress line. -EFAULT: hugetlb pool ran short;
- * -ENOMEM.
- */
-int ram_populate(uint8_t *hva, uint64_t len, uint64_t page_bytes, const char *what);
-/* Write zeroes the same way. */
-void ram_zero(uint8_t *hva, uint64_t len);
+void ram_piece_advise(const struct ram_piece *piece, const struct ram_config *config);
 /*
  * Replace [hva, hva + len), whole host pages of a pool piece, by ordinary memory (pool false) or by
  * populated pool pages (true; -ENOMEM: the pool has not enough, nothing changed). Content is lost.
@@ -155,12 +147,35 @@ FILE *ram_reread(int fd);
 int ram_read_flag(const struct ram *ram, const uint8_t *hva, uint64_t len, const char *flag,
 		  bool *ret_all);
 
+/* ---- ram_populate.c ---- */
+
+/*
+ * Take host memory for [hva, hva + len) now; on what is there already nothing changes. Several
+ * threads when it is large: with config on processors of its host nodes, so that the pages are
+ * zeroed where they lie, without (the guest runs already) anywhere. what: for the progress line.
+ * -EFAULT: hugetlb pool ran short; -ENOMEM.
+ */
+int ram_populate(const struct ram_config *config, uint8_t *hva, uint64_t len, uint64_t page_bytes,
+		 const char *what);
+/* The same by the caller alone. */
+int ram_populate_slice(uint8_t *hva, uint64_t len);
+/* Write zeroes, with several threads. */
+void ram_zero(uint8_t *hva, uint64_t len);
+/* After populating a node: log where it lies, with a warning when that is not where it is bound. */
+void ram_check_placement(const struct ram *ram, unsigned int node);
+
 /* ---- ram_bind.c ---- */
 
 /* Do the nodes exist and have memory? -ENODEV: logged with the nodes that there are. */
 int ram_bind_check(const struct ram_config *config, unsigned int node);
 /* Apply the policy to [hva, hva + len) before its first touch. -errno of mbind(2), not logged. */
 int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len);
+
+/*
+ * Where [hva, hva + len) lies: samples of its pages are looked at, ret_bytes[host node] is added to
+ * in proportion, what is absent to none. -errno of move_pages(2).
+ */
+int ram_bind_look(const uint8_t *hva, uint64_t len, uint64_t page_bytes, uint64_t *ret_bytes);
 
 /* ---- ram_pool.c ---- */
 

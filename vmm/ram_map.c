@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How guest RAM is mapped in each page mode, advised, filled with host memory ahead of time, and
- * how a range of pool pages is swapped for ordinary memory and back.
+ * How guest RAM is mapped in each page mode, advised, and how a range of pool pages is swapped
+ * for ordinary memory and back.
  *
  * Pool pages are private, anonymous, not reserved and all populated at start: a reservation is of
  * the whole host and knows no node, so only taking the pages shows a shortage where they are bound.
@@ -14,9 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,17 +22,10 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/clock.h"
 #include "common/kfile.h"
 #include "common/log.h"
-#include "common/size.h"
 
 #define MAP_PLAIN (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
-
-#define POPULATE_SLICE	     (32 * MIB)
-#define POPULATE_THREADS_MAX 8
-#define POPULATE_PER_THREAD  (128 * MIB) /* a thread for less does not pay */
-#define PROGRESS_US	     (2 * USEC_PER_SEC)
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA	     0x53564d41
@@ -104,29 +94,24 @@ void ram_warn_no_thp(const struct ram *ram)
 }
 
 /* Advice is best effort: none of it changes what the guest sees. */
-static void advise(uint8_t *hva, uint64_t len, enum ram_pages pages, unsigned int node)
+static void advise(uint8_t *hva, uint64_t len, enum ram_pages pages, unsigned int node, bool dump)
 {
 	char name[24];
 
 	if (!ram_pages_is_pool(pages))
 		(void)madvise(hva, len, pages == RAM_PAGES_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	(void)madvise(hva, len, MADV_DONTDUMP);
+	/* A core of vmm with guest RAM in it is large, and the guest's secrets are in it. */
+	if (!dump)
+		(void)madvise(hva, len, MADV_DONTDUMP);
 	(void)madvise(hva, len, MADV_DONTFORK);
 	snprintf(name, sizeof(name), "guest-ram%u", node);
 	(void)prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, hva, len, name);
 }
 
-void ram_piece_advise(const struct ram_piece *piece)
+void ram_piece_advise(const struct ram_piece *piece, const struct ram_config *config)
 {
-	advise(piece->region.hva, piece->region.size_bytes, piece->pages, piece->region.node);
-}
-
-static int populate_slice(uint8_t *hva, uint64_t len)
-{
-	while (madvise(hva, len, MADV_POPULATE_WRITE) < 0)
-		if (errno != EINTR && errno != EAGAIN)
-			return -errno;
-	return 0;
+	advise(piece->region.hva, piece->region.size_bytes, piece->pages, piece->region.node,
+	       config->dump);
 }
 
 int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
@@ -142,7 +127,7 @@ int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint
 		if (p == MAP_FAILED)
 			return -errno;
 		(void)ram_bind(config, p, len);
-		advise(p, len, RAM_PAGES_THP, piece->region.node);
+		advise(p, len, RAM_PAGES_THP, piece->region.node, config->dump);
 		return 0;
 	}
 	/* Taken elsewhere first and then moved in, so that a short pool changes nothing. */
@@ -151,107 +136,15 @@ int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint
 		return -errno;
 	r = ram_bind(config, p, len);
 	if (r == 0)
-		r = populate_slice(p, len); /* a vCPU may be the caller: it makes no threads */
+		r = ram_populate_slice(p, len); /* a vCPU may be the caller: it makes no threads */
 	if (r == 0) {
-		advise(p, len, piece->pages, piece->region.node);
+		advise(p, len, piece->pages, piece->region.node, config->dump);
 		if (mremap(p, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, hva) != MAP_FAILED)
 			return 0;
 		r = -errno;
 	}
 	munmap(p, len);
 	return r == -EFAULT ? -ENOMEM : r;
-}
-
-/* ---- filling ---- */
-
-struct fill {
-	uint8_t *hva;
-	uint64_t len, slice;
-	int (*work)(uint8_t *hva, uint64_t len);
-	_Atomic uint64_t next, done;
-	_Atomic int error;
-};
-
-static int zero_slice(uint8_t *hva, uint64_t len)
-{
-	memset(hva, 0, len);
-	return 0;
-}
-
-static bool fill_one(struct fill *fill)
-{
-	uint64_t at = atomic_fetch_add(&fill->next, fill->slice);
-	uint64_t n;
-	int r;
-
-	if (at >= fill->len || atomic_load(&fill->error))
-		return false;
-	n = fill->len - at < fill->slice ? fill->len - at : fill->slice;
-	r = fill->work(fill->hva + at, n);
-	if (r < 0)
-		atomic_store(&fill->error, r);
-	else
-		atomic_fetch_add(&fill->done, n);
-	return r == 0;
-}
-
-static void *fill_thread(void *arg)
-{
-	while (fill_one(arg))
-		;
-	return NULL;
-}
-
-static unsigned int fill_thread_count(uint64_t len)
-{
-	uint64_t want = len / POPULATE_PER_THREAD;
-	cpu_set_t cpus;
-
-	if (want > POPULATE_THREADS_MAX)
-		want = POPULATE_THREADS_MAX;
-	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && want > (uint64_t)CPU_COUNT(&cpus))
-		want = (uint64_t)CPU_COUNT(&cpus);
-	return want ? (unsigned int)want : 1;
-}
-
-/* The caller's thread works too, and is the one that reports. */
-static int fill_range(struct fill *fill, const char *what)
-{
-	pthread_t threads[POPULATE_THREADS_MAX];
-	unsigned int want = fill_thread_count(fill->len) - 1, n = 0;
-	uint64_t reported_us = clock_now_us();
-
-	while (n < want && pthread_create(&threads[n], NULL, fill_thread, fill) == 0)
-		n++;
-	while (fill_one(fill)) {
-		if (!what || clock_now_us() - reported_us < PROGRESS_US)
-			continue;
-		reported_us = clock_now_us();
-		log_info("%s: %s of %s ready", what, SIZE_TEXT(atomic_load(&fill->done)),
-			 SIZE_TEXT(fill->len));
-	}
-	while (n > 0)
-		pthread_join(threads[--n], NULL);
-	return atomic_load(&fill->error);
-}
-
-int ram_populate(uint8_t *hva, uint64_t len, uint64_t page_bytes, const char *what)
-{
-	struct fill fill = {
-		.hva = hva,
-		.len = len,
-		.slice = page_bytes > POPULATE_SLICE ? page_bytes : POPULATE_SLICE,
-		.work = populate_slice,
-	};
-
-	return fill_range(&fill, what);
-}
-
-void ram_zero(uint8_t *hva, uint64_t len)
-{
-	struct fill fill = {.hva = hva, .len = len, .slice = POPULATE_SLICE, .work = zero_slice};
-
-	(void)fill_range(&fill, NULL);
 }
 
 /* ---- reading back ---- */

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stddef.h>
+#include <hugetlbfs.h> /* wants stddef.h before it */
 #include <stdio.h>
 #include <string.h>
 
@@ -125,6 +127,23 @@ static void log_shortage(int root, const struct ram_config *config, unsigned int
 					      : "");
 }
 
+/* The sizes of the host's pools: "2M, 1G". */
+static const char *name_sizes(char *buf, size_t n)
+{
+	long sizes[16];
+	int count = gethugepagesizes(sizes, ARRAY_SIZE(sizes));
+	size_t at = 0;
+
+	snprintf(buf, n, "none");
+	for (int i = 0; i < count && at < n; i++) {
+		bool is_gib = sizes[i] % (1L << 30) == 0;
+
+		at += (size_t)snprintf(buf + at, n - at, "%s%ld%c", i ? ", " : "",
+				       sizes[i] >> (is_gib ? 30 : 20), is_gib ? 'G' : 'M');
+	}
+	return buf;
+}
+
 static int check(const struct ram_config *config, unsigned int node, uint64_t wanted,
 		 bool is_short_anyway)
 {
@@ -136,9 +155,11 @@ static int check(const struct ram_config *config, unsigned int node, uint64_t wa
 	if (root < 0)
 		return 0; /* populating will tell */
 	if (read_pool(root, page_bytes, -1, &host) < 0) {
-		log_err("memory node %u: pages=%s: this host has no huge pages of that size (no "
-			"/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB)",
-			node, ram_pages_name(config->pages), page_bytes / 1024);
+		char sizes[128];
+
+		log_err("memory node %u: pages=%s: this host has no huge pages of that size; it "
+			"has: %s",
+			node, ram_pages_name(config->pages), name_sizes(sizes, sizeof(sizes)));
 		return -EOPNOTSUPP;
 	}
 	free = pages_free(root, config, &host, page_bytes, &first);

@@ -453,7 +453,7 @@ void ram_discard_all(struct ram *ram)
 		else if ((uintptr_t)hva % RAM_SMALL_BYTES || madvise(hva, len, MADV_DONTNEED) < 0)
 			memset(hva, 0, len);
 		else if (ram->configs[piece->region.node].prealloc &&
-			 ram_populate(hva, len, RAM_SMALL_BYTES, "guest memory") < 0)
+			 ram_populate(NULL, hva, len, RAM_SMALL_BYTES, "guest memory") < 0)
 			log_warn("memory node %u: prealloc=on: not all could be taken again at "
 				 "reset",
 				 piece->region.node);

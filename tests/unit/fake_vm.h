@@ -289,6 +289,15 @@ int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size
 	return ram->set_merge_result;
 }
 
+int ram_placement(const struct ram *ram, unsigned int node, uint64_t ret_bytes[RAM_HOST_NODES])
+{
+	if (node)
+		return -ENOSYS;
+	memset(ret_bytes, 0, RAM_HOST_NODES * sizeof(ret_bytes[0]));
+	ret_bytes[1] = 4 * MIB;
+	return 0;
+}
+
 bool ram_collapse_stats(const struct ram *ram, struct ram_collapse_stats *ret_stats)
 {
 	return false;

@@ -97,13 +97,14 @@ static void test_defaults(void **state)
 
 static void test_everything(void **state)
 {
-	struct options o = good(
-		"--name web-1.a --uuid 6F1C2A34-0d5e-4b7a-9c11-2f3e4d5c6b7a --cpus 64 "
-		"--memory size=1.5G,pages=small,host-nodes=0-1,3,policy=interleave,merge=off "
-		"--memory prealloc=on,size=2G,pages=2M,host-nodes=1023 --kernel=/boot/k --initrd i "
-		"--append console=ttyS0 --serial unix:/run/s --console file:/tmp/c --rng off "
-		"--balloon deflate-on-oom=on,free-page-reporting=on --qmp /run/q --paused "
-		"--no-reboot");
+	struct options o =
+		good("--name web-1.a --uuid 6F1C2A34-0d5e-4b7a-9c11-2f3e4d5c6b7a --cpus 64 "
+		     "--memory size=1.5G,pages=small,host-nodes=0-1,3,policy=interleave,merge=off "
+		     "--memory prealloc=on,dump=on,size=2G,pages=2M,host-nodes=1023 "
+		     "--kernel=/boot/k --initrd i "
+		     "--append console=ttyS0 --serial unix:/run/s --console file:/tmp/c --rng off "
+		     "--balloon deflate-on-oom=on,free-page-reporting=on --qmp /run/q --paused "
+		     "--no-reboot");
 
 	assert_string_equal(o.name, "web-1.a");
 	assert_string_equal(o.uuid, "6f1c2a34-0d5e-4b7a-9c11-2f3e4d5c6b7a");
@@ -117,7 +118,8 @@ static void test_everything(void **state)
 	assert_int_equal(o.memory[1].pages, RAM_PAGES_2M);
 	assert_int_equal(o.memory[1].policy, RAM_POLICY_BIND);
 	assert_true(o.memory[1].host_nodes[15] == 1ULL << 63);
-	assert_true(o.memory[1].prealloc);
+	assert_true(o.memory[1].prealloc && o.memory[1].dump);
+	assert_false(o.memory[0].dump);
 	assert_string_equal(o.kernel, "/boot/k");
 	assert_string_equal(o.initrd, "i");
 	assert_string_equal(o.append, "console=ttyS0");
@@ -325,6 +327,7 @@ static void test_memory(void **state)
 	bad_memory("size=1G,policy=bind", "policy=bind", "needs host-nodes");
 	bad_memory("size=1G,host-nodes=0,policy=default", "policy=default", "interleave");
 	bad_memory("size=1G,merge=yes", "--memory merge=yes", "on or off");
+	bad_memory("size=1G,dump=yes", "--memory dump=yes", "on or off");
 	bad_memory("size=1G,prealloc=1", "--memory prealloc=1", "on or off");
 	bad_memory("size=2099201", "2099201", "multiple of 4 KiB");
 	bad_memory("size=3M,pages=2M", "3145728", "multiple of 2 MiB");

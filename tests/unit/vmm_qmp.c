@@ -248,10 +248,11 @@ static void test_memdev(void **state)
 	expect("{\"execute\":\"query-memdev\"}",
 	       "[{\"id\":\"ram0\",\"size\":268435456,\"merge\":true,\"dump\":false,"
 	       "\"prealloc\":false,\"share\":false,\"reserve\":false,\"host-nodes\":[],"
-	       "\"policy\":\"default\",\"__memd-pages\":\"thp\"},"
+	       "\"policy\":\"default\",\"__memd-pages\":\"thp\",\"__memd-placement\":"
+	       "[{\"host-node\":1,\"bytes\":4194304}]},"
 	       "{\"id\":\"ram1\",\"size\":1073741824,\"merge\":false,\"dump\":false,"
 	       "\"prealloc\":true,\"share\":false,\"reserve\":false,\"host-nodes\":[0,2,64],"
-	       "\"policy\":\"bind\",\"__memd-pages\":\"2M\"}]");
+	       "\"policy\":\"bind\",\"__memd-pages\":\"2M\",\"__memd-placement\":null}]");
 	expect("{\"execute\":\"query-memory-size-summary\"}",
 	       "{\"base-memory\":1342177280,\"plugged-memory\":0}");
 	expect("{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"/objects/ram1\","

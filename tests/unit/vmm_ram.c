@@ -303,6 +303,43 @@ static void test_modes(void **state)
 	ram_free(ram);
 }
 
+/* Where it lies is told for what is there, and nothing for what is not. */
+static void test_placement(void **state)
+{
+	struct ram_config configs[2] = {{.size_bytes = 64 * MIB,
+					 .policy = RAM_POLICY_BIND,
+					 .host_nodes = {1},
+					 .prealloc = true},
+					{.size_bytes = 64 * MIB}};
+	uint64_t bytes[RAM_HOST_NODES], sum = 0;
+	struct ram *ram = new_ram(configs, 2);
+
+	if (ram_placement(ram, 0, bytes) == -ENOSYS) {
+		ram_free(ram);
+		skip();
+	}
+	assert_int_equal(bytes[0], 64 * MIB);
+	assert_int_equal(ram_placement(ram, 1, bytes), 0);
+	for (size_t i = 0; i < RAM_HOST_NODES; i++)
+		sum += bytes[i];
+	assert_int_equal(sum, 0);
+	memset(hva(ram, 64 * MIB), 1, 32 * MIB);
+	assert_int_equal(ram_placement(ram, 1, bytes), 0);
+	for (size_t i = 0; i < RAM_HOST_NODES; i++)
+		sum += bytes[i];
+	assert_int_equal(sum, 32 * MIB);
+	ram_free(ram);
+}
+
+static void test_dump(void **state)
+{
+	struct ram_config config = {.size_bytes = 4 * MIB, .dump = true};
+	struct ram *ram = new_ram(&config, 1);
+
+	assert_false(has_flag(hva(ram, 0), "dd"));
+	ram_free(ram);
+}
+
 static void test_huge_at_once(void **state)
 {
 	char mode[32] = "";
@@ -678,6 +715,8 @@ int main(void)
 		cmocka_unit_test(test_accessors),
 		cmocka_unit_test(test_buffer),
 		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_placement),
+		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_huge_at_once),
 		cmocka_unit_test(test_populate_threads),
 		cmocka_unit_test(test_refusals),
