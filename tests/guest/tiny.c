@@ -9,6 +9,7 @@ static void poll_devices(void)
 {
 	balloon_poll();
 	console_poll();
+	net_poll();
 }
 
 static void fill_command(const char *name, char *args)
@@ -82,7 +83,7 @@ static const struct {
 	{"balloon", balloon_command}, {"hostile", hostile_command}, {"rng", rng_command},
 	{"console", console_command}, {"sleep", sleep_command},	    {"info", info_command},
 	{"idle", idle_command},	      {"poweroff", power_command},  {"reset", power_command},
-	{"crash", power_command},
+	{"crash", power_command},     {"net", net_command},
 };
 
 static void run(char *line)

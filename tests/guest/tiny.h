@@ -133,6 +133,7 @@ struct device {
 	struct queue *queues;
 };
 
+#define VIRTIO_NET     1
 #define VIRTIO_CONSOLE 3
 #define VIRTIO_RNG     4
 #define VIRTIO_BALLOON 5
@@ -158,7 +159,7 @@ bool virtio_used(struct device *dev, unsigned int queue);
 /* The same, waiting up to two seconds or until the device gives up. */
 bool virtio_wait(struct device *dev, unsigned int queue);
 
-/* ---- tiny_balloon.c, tiny_hostile.c, tiny_console.c ---- */
+/* ---- tiny_balloon.c, tiny_hostile.c, tiny_console.c, tiny_net.c ---- */
 
 extern struct device balloon;
 void balloon_start(void);
@@ -170,6 +171,9 @@ uint64_t balloon_held_pages(void);
 
 void hostile_command(const char *name, char *args);
 void rng_command(const char *name, char *args);
+/* net A B C D: answer for this address; net hostile WHAT */
+void net_command(const char *name, char *args);
+void net_poll(void);
 void console_start(void);
 void console_poll(void);
 void console_command(const char *name, char *args);
