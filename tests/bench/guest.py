@@ -12,7 +12,7 @@ import time
 MIB = 1 << 20
 IMAGES = "/lab"
 IDLE = os.environ.get("BENCH_IDLE", "/stage/tests/bench/vmm-idle")
-# The first process says so before anything else; then the image's own start goes on.
+# What is plugged is movable, and so used first. The first process says so before anything else; then the image's own start goes on.
 WORDS = ("console=ttyS0 quiet panic=-1 mitigations=off memhp_default_state=online_movable "
          'rdinit=/bin/sh -- -c "echo GUEST INIT; exec /init"')
 

@@ -30,15 +30,13 @@ def keep(kind, **figures):
     print(f"  {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in figures.items()), flush=True)
 
 
-
-
 def measure(kind, work, **options):
     """One guest of KIND; what fails is named and leaves a gap, the other guests go on."""
     with tempfile.TemporaryDirectory() as directory:
         try:
             with Guest(kind, directory, **options) as guest:
-                guest.init = guest.until("GUEST INIT")
-                guest.until("GUEST READY")
+                guest.init = guest.until("GUEST INIT", 240)
+                guest.until("GUEST READY", 240)
                 guest.connect()
                 work(guest)
         except (RuntimeError, OSError, KeyError, IndexError) as error:
@@ -63,6 +61,16 @@ def balloon(guest):
     keep(guest.kind, inflate=inflate, freed=freed, deflate=TAKE / guest.balloon(MEMORY))
 
 
+def remap(guest):
+    """Used again after all that, then idle: how much is mapped by 2 MiB pages again, and when?"""
+    guest.run(f"memhog {TOUCH}M")
+    begin, share = time.monotonic(), guest.huge_share()
+    while share < 0.9 and time.monotonic() - begin < IDLE_S:
+        time.sleep(2)
+        share = guest.huge_share()
+    keep(guest.kind, huge_after=share, huge_after_s=time.monotonic() - begin)
+
+
 def report(guest):
     """Memory that a program has used and freed: MiB/s until the host has nearly all of it."""
     guest.run(f"memhog {TOUCH}M")
@@ -72,9 +80,9 @@ def report(guest):
 
 
 def unplug(guest):
-    """Plugged memory that a program has used and freed. The balloon is not in the way."""
+    """Plugged memory that a program has used and freed: it is movable, and so is used first."""
     guest.hotplug(TAKE)
-    guest.run(f"memhog {TOUCH + TAKE - 64}M")
+    guest.run(f"memhog {TAKE}M")
     high = guest.resident()
     seconds = guest.hotplug(0)
     keep(guest.kind, unplug=TAKE / seconds, unplug_freed=(high - guest.resident()) / (TAKE * MIB))
@@ -86,46 +94,37 @@ def pool_free():
 
 
 def hugetlb(guest):
-    guest.run(f"memhog {TOUCH}M")
+    """The guest's pages are used and free, the pool has none left: what does the balloon bring?"""
+    guest.run(f"memhog {TOUCH // 2}M")
     before = pool_free()
-    seconds = guest.balloon(MEMORY - TAKE)
-    keep(guest.kind, hugetlb=(pool_free() - before) * 2 / TAKE, hugetlb_inflate=TAKE / seconds)
+    seconds = guest.balloon(MEMORY - TAKE // 2)
+    keep(guest.kind, hugetlb=(pool_free() - before) * 2 / (TAKE // 2), hugetlb_inflate=TAKE / 2 / seconds)
 
 
-def remap(guest):
-    """Ballooned by half and back, used, idle: how much is mapped by 2 MiB pages again, and when?"""
-    guest.run(f"memhog {TOUCH}M")
-    before = guest.huge_share()
-    guest.balloon(MEMORY // 2)
-    guest.balloon(MEMORY)
-    guest.run(f"memhog {TOUCH}M")
-    begin, share = time.monotonic(), guest.huge_share()
-    while share < 0.9 and time.monotonic() - begin < IDLE_S:
-        time.sleep(2)
-        share = guest.huge_share()
-    keep(guest.kind, huge_before=before, huge_after=share, huge_after_s=time.monotonic() - begin)
+def in_turn(*works):
+    return lambda guest: [work(guest) for work in works]
 
 
 def turn(cases):
     if "boot" in cases:
         measure("vmm-bzimage", boot)
-    if "boot" in cases and "unplug" not in cases:
-        measure("qemu-q35", boot)
-    for kind in ("vmm", "qemu-microvm", "vmm-idle"):
-        if "balloon" in cases:
-            measure(kind, balloon)
-        elif "boot" in cases and kind != "vmm-idle":
-            measure(kind, boot)
-    for kind in ("vmm", "qemu-microvm"):
+    if "balloon" in cases:
+        measure("vmm", in_turn(balloon, remap) if "remap" in cases else balloon)
+        measure("qemu-microvm", balloon)
+        measure("vmm-idle", balloon)
+    elif "boot" in cases:
+        measure("vmm", boot)
+        measure("qemu-microvm", boot)
+    for kind, pool in (("vmm", "2M"), ("qemu-microvm", "hugetlb")):
         if "report" in cases:
             measure(kind, report, reporting=True)
         if "hugetlb" in cases:
-            measure(kind, hugetlb, pages="2M" if kind == "vmm" else "hugetlb")
+            measure(kind, hugetlb, pages=pool)
     if "unplug" in cases:
         measure("vmm", unplug, hotplug=TAKE)
-        measure("qemu-q35", lambda guest: (boot(guest), unplug(guest)), hotplug=TAKE)
-    if "remap" in cases:
-        measure("vmm", remap)
+        measure("qemu-q35", in_turn(boot, unplug), hotplug=TAKE)
+    elif "boot" in cases:
+        measure("qemu-q35", boot)
 
 
 # ---- the table ----
@@ -148,8 +147,8 @@ ROWS = (
     ("virtio-mem", "resident falls", "of unplugged", "vmm", "unplug_freed", "qemu-q35", "unplug_freed", UP),
     ("hugetlb 2M", "inflate to pool", "of inflated", "vmm", "hugetlb", "qemu-microvm", "hugetlb", f"{UP}, goal 0.9 for ours"),
     ("hugetlb 2M", "inflate", "MiB/s", "vmm", "hugetlb_inflate", "qemu-microvm", "hugetlb_inflate", UP),
-    ("thp, half and back", "2 MiB-mapped", "of mapped", "vmm", "huge_after", "before", "huge_before", f"within {IDLE_S} s idle; goal 0.9 for ours"),
-    ("thp, half and back", "time to that", "s", "vmm", "huge_after_s", "goal", None, DOWN),
+    ("thp, half and back", "2 MiB-mapped", "of mapped", "vmm", "huge_after", "goal", 0.9, f"{UP}; then used, {IDLE_S} s idle at most"),
+    ("thp, half and back", "time to that", "s", "vmm", "huge_after_s", "goal", IDLE_S, DOWN),
 )
 
 
@@ -157,12 +156,13 @@ def table():
     rows = []
     for case, metric, unit, kind, figure, peer, peer_figure, note in ROWS:
         ours = got.get((kind, figure))
-        theirs = got.get(({"device-does-nothing": "vmm-idle", "before": "vmm"}.get(peer, peer), peer_figure))
-        if not ours or not (theirs or peer == "goal"):
+        name = {"device-does-nothing": "vmm-idle"}.get(peer, peer)
+        theirs = [float(peer_figure)] * len(ours or ()) if peer == "goal" else got.get((name, peer_figure))
+        if not ours or not theirs:
             continue
-        middle, other = statistics.median(ours), statistics.median(theirs) if theirs else float(IDLE_S)
+        middle, other = statistics.median(ours), statistics.median(theirs)
         rows.append({"case": case, "metric": metric, "unit": unit, "ours": middle, "peer_name": peer, "peer": other,
-                     "ratio": middle / other if other else None, "runs": min(len(ours), len(theirs or ours)), "note": note})
+                     "ratio": middle / other if other else None, "runs": min(len(ours), len(theirs)), "note": note})
     return rows
 
 
