@@ -32,6 +32,7 @@
 #define FADT_NO_CMOS_RTC (1U << 5)
 #define PROFILE_SERVER	 4
 #define AFFINITY_ENABLED 1
+#define AFFINITY_HOTPLUG 2
 #define DISTANCE_SAME	 10
 #define DISTANCE_OTHER	 20
 #define NOTIFY_PRESSED	 0x80 /* of a power button [4.8.3.1.1.2] */
@@ -153,7 +154,25 @@ static size_t build_madt(struct aml *aml, unsigned int n_cpus)
 	return at;
 }
 
-/* [5.2.16] */
+/* Memory affinity structure [5.2.16.2]. */
+static void add_memory_affinity(struct aml *aml, const struct ram_region *region, uint32_t flags)
+{
+	aml_u8(aml, 1);
+	aml_u8(aml, 40);
+	aml_u32(aml, region->node);
+	aml_u16(aml, 0);
+	aml_u64(aml, region->gpa);
+	aml_u64(aml, region->size_bytes);
+	aml_u32(aml, 0);
+	aml_u32(aml, flags);
+	aml_u64(aml, 0);
+}
+
+/*
+ * [5.2.16] Pluggable memory is only known from here: Linux takes the end of what is hotpluggable
+ * for the highest address that may ever be RAM (acpi_numa_memory_affinity_init), and the driver
+ * plugs nothing above that.
+ */
 static size_t build_srat(struct aml *aml, const struct acpi_config *config)
 {
 	unsigned int n_nodes = (unsigned int)ram_node_count(config->ram);
@@ -170,19 +189,11 @@ static size_t build_srat(struct aml *aml, const struct acpi_config *config)
 		aml_u32(aml, 0); /* SAPIC EID, high bits of the node */
 		aml_u32(aml, 0); /* clock domain */
 	}
-	for (size_t i = 0; i < ram_region_count(config->ram); i++) {
-		const struct ram_region *region = ram_region(config->ram, i);
-
-		aml_u8(aml, 1); /* memory affinity */
-		aml_u8(aml, 40);
-		aml_u32(aml, region->node);
-		aml_u16(aml, 0);
-		aml_u64(aml, region->gpa);
-		aml_u64(aml, region->size_bytes);
-		aml_u32(aml, 0);
-		aml_u32(aml, AFFINITY_ENABLED);
-		aml_u64(aml, 0);
-	}
+	for (size_t i = 0; i < ram_region_count(config->ram); i++)
+		add_memory_affinity(aml, ram_region(config->ram, i), AFFINITY_ENABLED);
+	for (size_t i = 0; i < ram_plug_count(config->ram); i++)
+		add_memory_affinity(aml, ram_plug_region(config->ram, i),
+				    AFFINITY_ENABLED | AFFINITY_HOTPLUG);
 	end_table(aml, at);
 	return at;
 }
@@ -337,10 +348,10 @@ int acpi_build(const struct acpi_config *config, uint64_t base, uint8_t *buf, si
 	dsdt = build_dsdt(&aml, config->n_virtio);
 	tables[n++] = build_fadt(&aml, base + dsdt);
 	tables[n++] = build_madt(&aml, config->n_cpus);
-	if (n_nodes > 1) {
+	if (n_nodes > 1 || ram_plug_count(config->ram))
 		tables[n++] = build_srat(&aml, config);
+	if (n_nodes > 1)
 		tables[n++] = build_slit(&aml, n_nodes);
-	}
 	xsdt = begin_table(&aml, "XSDT", 1);
 	for (size_t i = 0; i < n; i++)
 		aml_u64(&aml, base + tables[i]);

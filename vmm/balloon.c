@@ -342,11 +342,8 @@ static void balloon_reset(struct virtio_device *dev)
 	struct balloon *b = balloon_of(dev);
 
 	/* Whoever comes next may use all pages without telling. */
-	for (size_t i = 0; b->gave_back && i < ram_region_count(dev->ram); i++) {
-		const struct ram_region *region = ram_region(dev->ram, i);
-
-		(void)ram_reuse(dev->ram, region->gpa, region->size_bytes);
-	}
+	if (b->gave_back)
+		ram_reuse_all(dev->ram);
 	b->gave_back = b->told_poison = false;
 	b->config.poison_val = 0;
 	balloon_stats_reset(&b->stats);

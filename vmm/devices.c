@@ -18,6 +18,7 @@
 #include "vmm/console.h"
 #include "vmm/layout.h"
 #include "vmm/net.h"
+#include "vmm/mem.h"
 #include "vmm/rng.h"
 #include "vmm/serial.h"
 #include "vmm/virtio_mmio.h"
@@ -36,7 +37,7 @@ struct device {
 struct devices {
 	struct devices_config config;
 	struct chardev *serial_end, *console_end;
-	struct virtio_device *balloon;
+	struct virtio_device *balloon, *mem[RAM_PLUGS_MAX];
 	struct disk *disk_ends[OPTIONS_DISKS_MAX]; /* not yet a device's */
 	struct virtio_device *disks[OPTIONS_DISKS_MAX];
 	struct net_config net_ends[OPTIONS_NETS_MAX]; /* not yet a device's */
@@ -190,6 +191,40 @@ static struct virtio_device *new_net(struct devices *devices, unsigned int index
 	return devices->nets[index];
 }
 
+static unsigned int count_mems(const struct options *options)
+{
+	return (unsigned int)options->n_mem_devices;
+}
+
+static bool memory_in_use(void *ctx, uint64_t gpa, uint64_t len)
+{
+	const struct devices *devices = ctx;
+
+	for (unsigned int i = 0; i < devices->n; i++)
+		if (devices->list[i].type->new_virtio && devices->list[i].state &&
+		    virtio_uses(virtio_mmio_device(devices->list[i].state), gpa, len))
+			return true;
+	return false;
+}
+
+static struct virtio_device *new_mem(struct devices *devices, unsigned int index)
+{
+	const struct devices_config *config = &devices->config;
+	const struct mem_config mem = {
+		.ram = config->ram,
+		.plug = index,
+		.requested_bytes = config->options->mem_devices[index].requested_bytes,
+		.loop = config->loop,
+		.changed = config->mem_changed,
+		.changed_ctx = config->ctx,
+		.in_use = memory_in_use,
+		.in_use_ctx = devices,
+	};
+
+	devices->mem[index] = mem_new(&mem);
+	return devices->mem[index];
+}
+
 static unsigned int count_rngs(const struct options *options)
 {
 	return options->rng;
@@ -223,6 +258,7 @@ static const struct device_type device_types[] = {
 	{.name = "console", .count = count_consoles, .new_virtio = new_console},
 	{.name = "balloon", .count = count_balloons, .new_virtio = new_balloon},
 	{.name = "net", .count = count_nets, .new_virtio = new_net},
+	{.name = "mem", .count = count_mems, .new_virtio = new_mem},
 	{.name = "rng", .count = count_rngs, .new_virtio = new_rng},
 };
 
@@ -415,6 +451,11 @@ struct virtio_device *devices_disk(const struct devices *devices, unsigned int i
 struct virtio_device *devices_net(const struct devices *devices, unsigned int index)
 {
 	return index < OPTIONS_NETS_MAX ? devices->nets[index] : NULL;
+}
+
+struct virtio_device *devices_mem(const struct devices *devices, size_t index)
+{
+	return index < RAM_PLUGS_MAX ? devices->mem[index] : NULL;
 }
 
 void devices_press_power(struct devices *devices)

@@ -28,7 +28,8 @@ struct devices_config {
 	balloon_change_fn balloon_changed;
 	blk_error_fn disk_failed;
 	void (*quit)(void *ctx); /* typed at the terminal */
-	void *ctx;		 /* of all four */
+	void (*mem_changed)(void *ctx, size_t index, uint64_t plugged_bytes);
+	void *ctx; /* of all five */
 };
 
 /* Logs what is wrong. */
@@ -49,6 +50,8 @@ struct virtio_device *devices_balloon(const struct devices *devices); /* NULL: n
 struct virtio_device *devices_disk(const struct devices *devices, unsigned int index);
 /* The network interface of that number; NULL: there are not so many. */
 struct virtio_device *devices_net(const struct devices *devices, unsigned int index);
+/* By the order of their options; NULL: no such one. */
+struct virtio_device *devices_mem(const struct devices *devices, size_t index);
 void devices_press_power(struct devices *devices);
 
 #endif

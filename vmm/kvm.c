@@ -174,10 +174,14 @@ static int kvm_fail(const char *what)
 	return -err;
 }
 
+/* Pluggable memory has a slot for the whole region; ram_plug.c keeps the guest out of the rest. */
 static int kvm_add_slots(struct kvm *kvm, const struct ram *ram)
 {
-	for (size_t i = 0; i < ram_region_count(ram); i++) {
-		const struct ram_region *region = ram_region(ram, i);
+	size_t n = ram_region_count(ram);
+
+	for (size_t i = 0; i < n + ram_plug_count(ram); i++) {
+		const struct ram_region *region =
+			i < n ? ram_region(ram, i) : ram_plug_region(ram, i - n);
 		struct kvm_userspace_memory_region slot = {
 			.slot = (uint32_t)i,
 			.guest_phys_addr = region->gpa,

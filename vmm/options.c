@@ -2,7 +2,7 @@
 /*
  * vmm's command line. One table drives the parser and --help alike. Parsing is strict: what is not
  * understood is an error that names the option, the value and what would be right; nothing is
- * silently ignored. options_keys.c takes the lists of --memory, --disk and --balloon.
+ * silently ignored. options_keys.c takes the lists of --memory, --mem-device, --disk and --balloon.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -34,6 +34,7 @@ enum {
 	OPT_CONSOLE,
 	OPT_RNG,
 	OPT_BALLOON,
+	OPT_MEM_DEVICE,
 	OPT_QMP,
 	OPT_PAUSED,
 	OPT_NO_REBOOT,
@@ -92,6 +93,15 @@ static const struct option_entry {
 	 "                                   killer runs (default: off)\n"
 	 "  free-page-reporting=on|off       the guest reports free memory, which goes back\n"
 	 "                                   to the host at once (default: off)"},
+	{"mem-device", OPT_MEM_DEVICE, "KEY=VALUE,...", true,
+	 "add a virtio-mem device: memory that comes and goes by QMP while\n"
+	 "the guest runs; repeat it for more:\n"
+	 "  size=SIZE                        how much there may be, at most\n"
+	 "  requested=SIZE                   how much to begin with (default: 0)\n"
+	 "  node=N                           guest node it belongs to (default: 0)\n"
+	 "  block=SIZE                       unit, 2M to 1G (default: 2M; with pages=1G 1G)\n"
+	 "  pages, host-nodes, policy, merge as for --memory; pool pages are taken when\n"
+	 "                                   the guest plugs them"},
 	{"qmp", OPT_QMP, "PATH", false, "socket to serve QMP on"},
 	{"paused", OPT_PAUSED, NULL, false, "do not start the guest until QMP `cont`"},
 	{"no-reboot", OPT_NO_REBOOT, NULL, false, "a guest that resets ends the process"},
@@ -275,6 +285,8 @@ static int take(int id, const char *arg, struct options *o)
 		return options_on_off(arg, &o->rng) ? 0 : bad_value("rng", arg, "on or off");
 	case OPT_BALLOON:
 		return options_parse_balloon(arg, o);
+	case OPT_MEM_DEVICE:
+		return options_parse_mem_device(arg, o);
 	case OPT_QMP:
 		return set_path(arg, SOCKET_PATH_MAX, &o->qmp)
 			       ? 0
@@ -309,6 +321,12 @@ static int finish(struct options *o)
 	if (ram_config_check(o->memory, o->n_memory, why) < 0) {
 		log_err("--memory: %s", why);
 		return -EINVAL;
+	}
+	for (size_t i = 0; i < o->n_mem_devices; i++) {
+		if (ram_plug_config_check(&o->mem_devices[i].plug, o->n_memory, why) < 0) {
+			log_err("--mem-device: %s", why);
+			return -EINVAL;
+		}
 	}
 	return 0;
 }

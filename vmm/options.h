@@ -23,12 +23,20 @@ struct options_net {
 	enum options_vhost vhost;
 };
 
+/* One --mem-device option. */
+struct mem_options {
+	struct ram_plug_config plug;
+	uint64_t requested_bytes;
+};
+
 struct options {
 	char name[64];
 	char uuid[37]; /* "" when not given */
 	unsigned int cpus;
 	struct ram_config memory[RAM_NODES_MAX];
 	size_t n_memory;
+	struct mem_options mem_devices[RAM_PLUGS_MAX];
+	size_t n_mem_devices;
 	const char *kernel, *initrd, *append;
 	struct disk_config disks[OPTIONS_DISKS_MAX];
 	size_t n_disks;

@@ -16,6 +16,7 @@ bool options_on_off(const char *text, bool *ret_on);
  */
 int options_parse_memory(const char *text, struct options *options);
 int options_parse_disk(const char *text, struct options *options);
+int options_parse_mem_device(const char *text, struct options *options); /* one device more */
 int options_parse_balloon(const char *text, struct options *options);
 /* The value of --net: one interface more. */
 int options_parse_net(const char *text, struct options *options);

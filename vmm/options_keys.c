@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The KEY=VALUE lists of --memory, --disk, --net and --balloon. One table each names the keys,
- * takes their values and says what would be right; a key is given once at most.
+ * The KEY=VALUE lists of --memory, --mem-device, --disk, --net and --balloon. One table each names
+ * the keys, takes their values and says what would be right; a key is given once at most.
  */
 #include "vmm/options_impl.h"
 
@@ -30,6 +30,7 @@ struct key_target {
 	struct ram_config *memory;
 	struct disk_config *disk;
 	struct options_net *net;
+	struct mem_options *mem_device;
 	struct options *options;
 	unsigned int given; /* bit per entry of the table */
 };
@@ -87,6 +88,28 @@ static bool key_prealloc(struct key_target *t, const char *value)
 static bool key_dump(struct key_target *t, const char *value)
 {
 	return options_on_off(value, &t->memory->dump);
+}
+
+static bool key_requested(struct key_target *t, const char *value)
+{
+	return size_parse(value, &t->mem_device->requested_bytes) == 0;
+}
+
+static bool key_node(struct key_target *t, const char *value)
+{
+	char *end;
+	unsigned long node = strtoul(value, &end, 10);
+
+	t->mem_device->plug.node = (unsigned int)node;
+	return isdigit((unsigned char)*value) && !*end && node < RAM_NODES_MAX;
+}
+
+static bool key_block(struct key_target *t, const char *value)
+{
+	uint64_t *block = &t->mem_device->plug.block_bytes;
+
+	return size_parse(value, block) == 0 && *block >= RAM_BLOCK_MIN &&
+	       *block <= RAM_BLOCK_MAX && !(*block & (*block - 1));
 }
 
 static bool key_deflate_on_oom(struct key_target *t, const char *value)
@@ -216,6 +239,19 @@ static const struct key_entry net_keys[] = {
 	{"mac", key_mac, "a MAC such as 02:00:00:12:34:56, whose first byte is even"},
 	{"vhost", key_vhost, "auto, on or off"},
 };
+/* The first ones are those of --memory. */
+enum { KEY_REQUESTED = KEY_PREALLOC, KEY_NODE, KEY_BLOCK, N_MEM_DEVICE_KEYS };
+static const struct key_entry mem_device_keys[N_MEM_DEVICE_KEYS] = {
+	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 4G"},
+	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
+	[KEY_HOST_NODES] = {"host-nodes", key_host_nodes,
+			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2"},
+	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
+	[KEY_MERGE] = {"merge", key_merge, "on or off"},
+	[KEY_REQUESTED] = {"requested", key_requested, "a size, such as 0 or 512M"},
+	[KEY_NODE] = {"node", key_node, "the number of a guest node, from 0 to 7"},
+	[KEY_BLOCK] = {"block", key_block, "2M, 4M, 8M and so on up to 1G"},
+};
 static const struct key_entry balloon_keys[] = {
 	{"deflate-on-oom", key_deflate_on_oom, "on or off"},
 	{"free-page-reporting", key_reporting, "on or off"},
@@ -286,6 +322,28 @@ static int parse_keys(const char *option, const char *text, const struct key_ent
 	}
 }
 
+/* What keys that were not given stand for, and what must fit together. */
+static int finish_memory(const char *option, const char *text, unsigned int given,
+			 struct ram_config *config)
+{
+	if (!(given & (1U << KEY_SIZE))) {
+		log_err("--%s %s: size is missing, for instance size=1G", option, text);
+		return -EINVAL;
+	}
+	/* Pool pages cannot be merged: off unless asked for, and then ram_new says why not. */
+	if (ram_pages_is_pool(config->pages) && !(given & (1U << KEY_MERGE)))
+		config->merge = false;
+	if (ram_config_is_bound(config)) {
+		if (config->policy == RAM_POLICY_DEFAULT)
+			config->policy = RAM_POLICY_BIND;
+	} else if (config->policy != RAM_POLICY_DEFAULT) {
+		log_err("--%s %s: policy=%s needs host-nodes, for instance host-nodes=0", option,
+			text, ram_policy_name(config->policy));
+		return -EINVAL;
+	}
+	return 0;
+}
+
 int options_parse_memory(const char *text, struct options *options)
 {
 	struct ram_config config = {.merge = true};
@@ -295,23 +353,9 @@ int options_parse_memory(const char *text, struct options *options)
 		log_err("--memory %s: at most %d guest NUMA nodes", text, RAM_NODES_MAX);
 		return -EINVAL;
 	}
-	if (parse_keys("memory", text, memory_keys, N_MEMORY_KEYS, &target) < 0)
+	if (parse_keys("memory", text, memory_keys, N_MEMORY_KEYS, &target) < 0 ||
+	    finish_memory("memory", text, target.given, &config) < 0)
 		return -EINVAL;
-	if (!(target.given & (1U << KEY_SIZE))) {
-		log_err("--memory %s: size is missing, for instance size=1G", text);
-		return -EINVAL;
-	}
-	/* Pool pages cannot be merged: off unless asked for, and then ram_new says why not. */
-	if (ram_pages_is_pool(config.pages) && !(target.given & (1U << KEY_MERGE)))
-		config.merge = false;
-	if (ram_config_is_bound(&config)) {
-		if (config.policy == RAM_POLICY_DEFAULT)
-			config.policy = RAM_POLICY_BIND;
-	} else if (config.policy != RAM_POLICY_DEFAULT) {
-		log_err("--memory %s: policy=%s needs host-nodes, for instance host-nodes=0", text,
-			ram_policy_name(config.policy));
-		return -EINVAL;
-	}
 	options->memory[options->n_memory++] = config;
 	return 0;
 }
@@ -332,6 +376,33 @@ int options_parse_disk(const char *text, struct options *options)
 		return -EINVAL;
 	}
 	options->disks[options->n_disks++] = config;
+	return 0;
+}
+
+int options_parse_mem_device(const char *text, struct options *options)
+{
+	struct mem_options device = {.plug.memory.merge = true};
+	struct key_target target = {.memory = &device.plug.memory, .mem_device = &device};
+	uint64_t block;
+
+	if (options->n_mem_devices == RAM_PLUGS_MAX) {
+		log_err("--mem-device %s: at most %d memory devices", text, RAM_PLUGS_MAX);
+		return -EINVAL;
+	}
+	if (parse_keys("mem-device", text, mem_device_keys, N_MEM_DEVICE_KEYS, &target) < 0 ||
+	    finish_memory("mem-device", text, target.given, &device.plug.memory) < 0)
+		return -EINVAL;
+	if (!device.plug.block_bytes)
+		device.plug.block_bytes = ram_plug_block_bytes(device.plug.memory.pages);
+	block = device.plug.block_bytes;
+	if (device.requested_bytes % block ||
+	    device.requested_bytes > device.plug.memory.size_bytes) {
+		log_err("--mem-device %s: requested: wanted a multiple of the block size %s, up to "
+			"size=",
+			text, SIZE_TEXT(block));
+		return -EINVAL;
+	}
+	options->mem_devices[options->n_mem_devices++] = device;
 	return 0;
 }
 

@@ -3,6 +3,10 @@
 #ifndef MEMD_VMM_QMP_H
 #define MEMD_VMM_QMP_H
 
+/* The objects of memory devices, by index; their id is the last component. */
+#define QMP_MEM_PATH	    "/machine/peripheral/mem%zu"
+#define QMP_MEM_PATH_PREFIX (sizeof("/machine/peripheral/") - 1)
+
 struct vm;
 struct qmp;
 

@@ -8,8 +8,6 @@
 #include "common/wire.h"
 #include "vmm/vm.h"
 
-/* The id of a guest node's memory backend: "ram0" ..., also its name below /objects. */
-#define QMP_BACKEND_ID "ram%u"
 /* The object of a vCPU, by its index. */
 #define QMP_CPU_PATH	 "/machine/unattached/device[%u]"
 #define QMP_CPU_PATH_MAX 64
@@ -25,6 +23,17 @@ int qmp_query_memory_devices(void *ctx, json_object *args, json_object **ret_val
 			     struct wire_error *err);
 int qmp_query_returned(void *ctx, json_object *args, json_object **ret_value,
 		       struct wire_error *err);
+
+/*
+ * Memory backends by index: those of the guest nodes first, "ram0" ..., then those of the memory
+ * devices, "vmem0" ...; the id is also the name below /objects.
+ */
+#define QMP_BACKEND_ID_MAX 24
+size_t qmp_backend_count(const struct vm *vm);
+const char *qmp_backend_id(const struct vm *vm, size_t index, char buf[QMP_BACKEND_ID_MAX]);
+const struct ram_config *qmp_backend_config(const struct vm *vm, size_t index);
+bool qmp_backend_merge(const struct vm *vm, size_t index);
+int qmp_backend_set_merge(struct vm *vm, size_t index, bool on); /* as ram_set_merge */
 
 /* Host nodes of a memory backend as a JSON array of numbers. */
 json_object *qmp_host_nodes_new(const struct ram_config *config);

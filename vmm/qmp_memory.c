@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * QMP about the guest's memory: the balloon, the memory backends (one per guest node, named ram0,
- * ram1, ...) and what was given back to the host. Source: QEMU qapi/machine.json.
+ * QMP about the guest's memory: the balloon, memory devices, the memory backends (one per guest
+ * node and memory device) and what was given back to the host. Source: QEMU qapi/machine.json.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/balloon.h"
+#include "vmm/mem.h"
+#include "vmm/qmp.h"
 #include "vmm/qmp_impl.h"
 
 /* The guest's balloon, or NULL with err filled as QEMU does. */
@@ -93,21 +95,59 @@ static json_object *placement_new(const struct ram *ram, unsigned int node)
 	return list;
 }
 
+size_t qmp_backend_count(const struct vm *vm)
+{
+	return ram_node_count(vm_ram(vm)) + ram_plug_count(vm_ram(vm));
+}
+
+const char *qmp_backend_id(const struct vm *vm, size_t index, char buf[QMP_BACKEND_ID_MAX])
+{
+	size_t n_nodes = ram_node_count(vm_ram(vm));
+
+	if (index < n_nodes)
+		snprintf(buf, QMP_BACKEND_ID_MAX, "ram%zu", index);
+	else
+		snprintf(buf, QMP_BACKEND_ID_MAX, "vmem%zu", index - n_nodes);
+	return buf;
+}
+
+const struct ram_config *qmp_backend_config(const struct vm *vm, size_t index)
+{
+	size_t n_nodes = ram_node_count(vm_ram(vm));
+
+	return index < n_nodes ? ram_node_config(vm_ram(vm), (unsigned int)index)
+			       : &ram_plug_config(vm_ram(vm), index - n_nodes)->memory;
+}
+
+bool qmp_backend_merge(const struct vm *vm, size_t index)
+{
+	size_t n_nodes = ram_node_count(vm_ram(vm));
+
+	return index < n_nodes ? ram_merge(vm_ram(vm), (unsigned int)index)
+			       : ram_plug_merge(vm_ram(vm), index - n_nodes);
+}
+
+int qmp_backend_set_merge(struct vm *vm, size_t index, bool on)
+{
+	size_t n_nodes = ram_node_count(vm_ram(vm));
+
+	return index < n_nodes ? ram_set_merge(vm_ram(vm), (unsigned int)index, on)
+			       : ram_plug_set_merge(vm_ram(vm), index - n_nodes, on);
+}
+
 int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
-	const struct ram *ram = vm_ram(ctx);
 	json_object *list = json_object_new_array();
 	struct ram_collapse_stats huge;
 
-	for (unsigned int node = 0; node < ram_node_count(ram); node++) {
-		const struct ram_config *config = ram_node_config(ram, node);
+	for (size_t i = 0; i < qmp_backend_count(ctx); i++) {
+		const struct ram_config *config = qmp_backend_config(ctx, i);
 		json_object *item = json_object_new_object();
-		char id[16];
+		char id[QMP_BACKEND_ID_MAX];
 
-		snprintf(id, sizeof(id), QMP_BACKEND_ID, node);
-		json_add_str(item, "id", id);
+		json_add_str(item, "id", qmp_backend_id(ctx, i, id));
 		json_add_u64(item, "size", config->size_bytes);
-		json_add_bool(item, "merge", ram_merge(ram, node));
+		json_add_bool(item, "merge", qmp_backend_merge(ctx, i));
 		json_add_bool(item, "dump", config->dump);
 		json_add_bool(item, "prealloc", config->prealloc);
 		json_add_bool(item, "share", false);
@@ -115,8 +155,10 @@ int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, stru
 		json_object_object_add(item, "host-nodes", qmp_host_nodes_new(config));
 		json_add_str(item, "policy", ram_policy_name(config->policy));
 		json_add_str(item, "__memd-pages", ram_pages_name(config->pages));
-		json_object_object_add(item, "__memd-placement", placement_new(ram, node));
-		if (node == 0 && ram_collapse_stats(ram, &huge))
+		if (i < ram_node_count(vm_ram(ctx)))
+			json_object_object_add(item, "__memd-placement",
+					       placement_new(vm_ram(ctx), (unsigned int)i));
+		if (i == 0 && ram_collapse_stats(vm_ram(ctx), &huge))
 			json_object_object_add(item, "__memd-huge", huge_new(&huge));
 		json_object_array_add(list, item);
 	}
@@ -124,20 +166,52 @@ int qmp_query_memdev(void *ctx, json_object *args, json_object **ret_value, stru
 	return 0;
 }
 
+static uint64_t plugged_bytes(const struct vm *vm)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < ram_plug_count(vm_ram(vm)); i++)
+		bytes += ram_plug_size_bytes(vm_ram(vm), i);
+	return bytes;
+}
+
 int qmp_query_memory_size_summary(void *ctx, json_object *args, json_object **ret_value,
 				  struct wire_error *err)
 {
 	*ret_value = json_object_new_object();
 	json_add_u64(*ret_value, "base-memory", ram_size_bytes(vm_ram(ctx)));
-	json_add_u64(*ret_value, "plugged-memory", 0);
+	json_add_u64(*ret_value, "plugged-memory", plugged_bytes(ctx));
 	return 0;
 }
 
+/* VirtioMEMDeviceInfo */
 int qmp_query_memory_devices(void *ctx, json_object *args, json_object **ret_value,
 			     struct wire_error *err)
 {
-	/* vmm has no pluggable memory, so the list has no entry. */
-	*ret_value = json_object_new_array();
+	const struct ram *ram = vm_ram(ctx);
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < ram_plug_count(ram); i++) {
+		const struct ram_region *region = ram_plug_region(ram, i);
+		json_object *item = json_object_new_object(), *data = json_object_new_object();
+		char path[64], id[QMP_BACKEND_ID_MAX];
+
+		snprintf(path, sizeof(path), QMP_MEM_PATH, i);
+		json_add_str(data, "id", path + QMP_MEM_PATH_PREFIX);
+		json_add_u64(data, "memaddr", region->gpa);
+		json_add_u64(data, "requested-size", mem_requested_bytes(vm_mem(ctx, i)));
+		json_add_u64(data, "size", ram_plug_size_bytes(ram, i));
+		json_add_u64(data, "max-size", region->size_bytes);
+		json_add_u64(data, "block-size", ram_plug_config(ram, i)->block_bytes);
+		json_add_u64(data, "node", region->node);
+		snprintf(path, sizeof(path), "/objects/%s",
+			 qmp_backend_id(ctx, ram_node_count(ram) + i, id));
+		json_add_str(data, "memdev", path);
+		json_add_str(item, "type", "virtio-mem");
+		json_object_object_add(item, "data", data);
+		json_object_array_add(list, item);
+	}
+	*ret_value = list;
 	return 0;
 }
 
@@ -170,6 +244,7 @@ int qmp_query_returned(void *ctx, json_object *args, json_object **ret_value,
 	*ret_value = json_object_new_object();
 	json_add_u64(*ret_value, "balloon-bytes", balloon_bytes);
 	json_add_u64(*ret_value, "reported-bytes", reported_bytes);
+	json_add_u64(*ret_value, "virtio-mem-bytes", ram_plug_returned(vm_ram(ctx)));
 	/* Does a driver in the guest run the balloon, and does it report free pages? */
 	json_add_bool(*ret_value, "driver", balloon && balloon_has_driver(balloon));
 	json_add_bool(*ret_value, "reporting", balloon && balloon_is_reporting(balloon));

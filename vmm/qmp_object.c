@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * QMP's object tree, as much of QEMU's as its clients walk: the balloon below /machine/peripheral,
- * the memory backends below /objects. Each kind of object has one table of properties; qom-list,
- * qom-get and qom-set all come from it. Errors are QEMU's (qom/object.c,
- * hw/virtio/virtio-balloon.c, backends/hostmem.c).
+ * QMP's object tree, as much of QEMU's as its clients walk: the balloon and memory devices below
+ * /machine/peripheral, the memory backends below /objects. Each kind of object has one table of
+ * properties; qom-list, qom-get and qom-set all come from it. Errors are QEMU's (qom/object.c,
+ * hw/virtio/virtio-balloon.c, virtio-mem.c, backends/hostmem.c).
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/balloon.h"
+#include "vmm/mem.h"
+#include "vmm/qmp.h"
 #include "vmm/qmp_impl.h"
 
 #define PATH_MAX_BYTES 256
 
-enum kind { KIND_CONTAINER, KIND_MACHINE, KIND_BALLOON, KIND_BACKEND };
+enum kind { KIND_CONTAINER, KIND_MACHINE, KIND_BALLOON, KIND_MEM, KIND_BACKEND };
 
 static const char *const type_names[] = {
-	[KIND_CONTAINER] = "container",
-	[KIND_MACHINE] = "vmm-machine",
-	[KIND_BALLOON] = "virtio-balloon-device",
+	[KIND_CONTAINER] = "container",		  [KIND_MACHINE] = "vmm-machine",
+	[KIND_BALLOON] = "virtio-balloon-device", [KIND_MEM] = "virtio-mem-device",
 	[KIND_BACKEND] = "memory-backend-ram",
 };
 
 struct object {
 	enum kind kind;
-	unsigned int node; /* KIND_BACKEND: guest node */
+	size_t index; /* KIND_BACKEND, KIND_MEM: which */
 	char path[40];
 };
 
@@ -99,18 +100,18 @@ static const struct property balloon_properties[] = {
 
 static const struct ram_config *config_of(struct vm *vm, const struct object *object)
 {
-	return ram_node_config(vm_ram(vm), object->node);
+	return qmp_backend_config(vm, object->index);
 }
 
 static json_object *get_merge(struct vm *vm, const struct object *object)
 {
-	return json_object_new_boolean(ram_merge(vm_ram(vm), object->node));
+	return json_object_new_boolean(qmp_backend_merge(vm, object->index));
 }
 
 static int set_merge(struct vm *vm, const struct object *object, json_object *value,
 		     struct wire_error *err)
 {
-	struct ram *ram = vm_ram(vm);
+	char id[QMP_BACKEND_ID_MAX];
 	bool on;
 	int r;
 
@@ -118,20 +119,20 @@ static int set_merge(struct vm *vm, const struct object *object, json_object *va
 		return wire_fail(err, -EINVAL, NULL,
 				 "Invalid parameter type for 'merge', expected: boolean");
 	on = json_object_get_boolean(value);
-	if (!on && !ram_merge(ram, object->node))
+	if (!on && !qmp_backend_merge(vm, object->index))
 		return 0;
-	r = ram_set_merge(ram, object->node, on);
+	qmp_backend_id(vm, object->index, id);
+	r = qmp_backend_set_merge(vm, object->index, on);
 	if (r == -EOPNOTSUPP)
 		return wire_fail(err, r, NULL,
-				 "Cannot merge '" QMP_BACKEND_ID "': it has %s pages of the host's "
+				 "Cannot merge '%s': it has %s pages of the host's "
 				 "pool, which the kernel never merges",
-				 object->node, ram_pages_name(config_of(vm, object)->pages));
+				 id, ram_pages_name(config_of(vm, object)->pages));
 	if (r == -EINVAL)
-		return wire_fail(err, r, NULL,
-				 "Cannot merge '" QMP_BACKEND_ID "': the host's kernel has no KSM",
-				 object->node);
-	return r < 0 ? wire_fail(err, r, NULL, "Cannot %s '" QMP_BACKEND_ID "': %s",
-				 on ? "merge" : "unmerge", object->node, strerror(-r))
+		return wire_fail(err, r, NULL, "Cannot merge '%s': the host's kernel has no KSM",
+				 id);
+	return r < 0 ? wire_fail(err, r, NULL, "Cannot %s '%s': %s", on ? "merge" : "unmerge", id,
+				 strerror(-r))
 		     : 0;
 }
 
@@ -188,6 +189,84 @@ static const struct property backend_properties[] = {
 	{0},
 };
 
+/* ---- memory devices ---- */
+
+static const struct ram_plug_config *plug_of(struct vm *vm, const struct object *object)
+{
+	return ram_plug_config(vm_ram(vm), object->index);
+}
+
+static json_object *get_plugged(struct vm *vm, const struct object *object)
+{
+	return json_object_new_uint64(mem_plugged_bytes(vm_mem(vm, object->index)));
+}
+
+static json_object *get_requested(struct vm *vm, const struct object *object)
+{
+	return json_object_new_uint64(mem_requested_bytes(vm_mem(vm, object->index)));
+}
+
+static int set_requested(struct vm *vm, const struct object *object, json_object *value,
+			 struct wire_error *err)
+{
+	const struct ram_plug_config *plug = plug_of(vm, object);
+	int64_t bytes = json_object_get_int64(value);
+	int r;
+
+	if (!json_object_is_type(value, json_type_int) || bytes < 0)
+		return wire_fail(err, -EINVAL, NULL,
+				 "Invalid parameter type for 'requested-size', expected: uint64");
+	r = mem_set_requested(vm_mem(vm, object->index), (uint64_t)bytes);
+	if (r == -ERANGE)
+		return wire_fail(err, r, NULL,
+				 "'requested-size' cannot exceed the memory backend size (0x%llx)",
+				 (unsigned long long)plug->memory.size_bytes);
+	return r < 0 ? wire_fail(err, r, NULL,
+				 "'requested-size' has to be multiple of 'block-size' (0x%llx)",
+				 (unsigned long long)plug->block_bytes)
+		     : 0;
+}
+
+static json_object *get_block_size(struct vm *vm, const struct object *object)
+{
+	return json_object_new_uint64(plug_of(vm, object)->block_bytes);
+}
+
+static json_object *get_memaddr(struct vm *vm, const struct object *object)
+{
+	return json_object_new_uint64(ram_plug_region(vm_ram(vm), object->index)->gpa);
+}
+
+static json_object *get_node(struct vm *vm, const struct object *object)
+{
+	return json_object_new_uint64(plug_of(vm, object)->node);
+}
+
+static json_object *get_memdev(struct vm *vm, const struct object *object)
+{
+	char id[QMP_BACKEND_ID_MAX], path[40];
+
+	snprintf(path, sizeof(path), "/objects/%s",
+		 qmp_backend_id(vm, ram_node_count(vm_ram(vm)) + object->index, id));
+	return json_object_new_string(path);
+}
+
+static json_object *get_inaccessible(struct vm *vm, const struct object *object)
+{
+	return json_object_new_string("on");
+}
+
+static const struct property mem_properties[] = {
+	{"size", "size", get_plugged, NULL},
+	{"requested-size", "size", get_requested, set_requested},
+	{"block-size", "size", get_block_size, NULL},
+	{"memaddr", "uint64", get_memaddr, NULL},
+	{"node", "uint32", get_node, NULL},
+	{"memdev", "link<memory-backend>", get_memdev, NULL},
+	{"unplugged-inaccessible", "OnOffAuto", get_inaccessible, NULL},
+	{0},
+};
+
 /* ---- the tree ---- */
 
 static json_object *get_type(struct vm *vm, const struct object *object)
@@ -206,6 +285,8 @@ static const struct property *properties_of(enum kind kind)
 	switch (kind) {
 	case KIND_BALLOON:
 		return balloon_properties;
+	case KIND_MEM:
+		return mem_properties;
 	case KIND_BACKEND:
 		return backend_properties;
 	case KIND_CONTAINER:
@@ -231,14 +312,23 @@ static bool object_at(struct vm *vm, size_t index, struct object *ret_object)
 		return true;
 	}
 	index -= ARRAY_SIZE(fixed);
-	if (index < ram_node_count(vm_ram(vm))) {
+	if (index < qmp_backend_count(vm)) {
+		char id[QMP_BACKEND_ID_MAX];
+
 		ret_object->kind = KIND_BACKEND;
-		ret_object->node = (unsigned int)index;
-		snprintf(ret_object->path, sizeof(ret_object->path), "/objects/" QMP_BACKEND_ID,
-			 ret_object->node);
+		ret_object->index = index;
+		snprintf(ret_object->path, sizeof(ret_object->path), "/objects/%s",
+			 qmp_backend_id(vm, index, id));
 		return true;
 	}
-	index -= ram_node_count(vm_ram(vm));
+	index -= qmp_backend_count(vm);
+	if (vm_mem(vm, index)) {
+		ret_object->kind = KIND_MEM;
+		ret_object->index = index;
+		snprintf(ret_object->path, sizeof(ret_object->path), QMP_MEM_PATH, index);
+		return true;
+	}
+	index -= ram_plug_count(vm_ram(vm));
 	if (index == 0 && vm_balloon(vm)) {
 		*ret_object = (struct object){KIND_BALLOON, 0, "/machine/peripheral/balloon0"};
 		return true;

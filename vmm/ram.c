@@ -149,6 +149,7 @@ static void lay_out(struct ram *ram)
 				.pages = config->pages,
 				.page_bytes = ram_pages_bytes(config->pages),
 				.prealloc = config->prealloc,
+				.config = config,
 			};
 		}
 		ram->size_bytes += config->size_bytes;
@@ -345,6 +346,7 @@ int ram_new_buffer(void *buffer, uint64_t gpa, uint64_t size_bytes, struct ram *
 		.pages = RAM_PAGES_SMALL,
 		.page_bytes = RAM_SMALL_BYTES,
 		.is_buffer = true,
+		.config = &ram->configs[0],
 	};
 	r = ram_merge_init(&ram->pieces[0]);
 	if (r == 0)
@@ -367,6 +369,8 @@ void ram_free(struct ram *ram)
 		ram_merge_free(&ram->pieces[i]);
 		ram_return_free(&ram->pieces[i]);
 	}
+	for (size_t i = 0; i < ram->n_plugs; i++)
+		ram_plug_free(&ram->plugs[i]);
 	cleanup_fd(&ram->pagemap_fd);
 	cleanup_fd(&ram->smaps_fd);
 	cleanup_fd(&ram->maps_fd);
@@ -402,29 +406,54 @@ uint64_t ram_size_bytes(const struct ram *ram)
 
 /* ---- accessors ---- */
 
+struct ram_piece *ram_piece_at(const struct ram *ram, size_t index)
+{
+	struct ram *own = (struct ram *)(uintptr_t)ram;
+
+	if (index < ram->n_pieces)
+		return &own->pieces[index];
+	index -= ram->n_pieces;
+	return index < ram->n_plugs ? &own->plugs[index].piece : NULL;
+}
+
 struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa)
 {
-	for (size_t i = 0; i < ram->n_pieces; i++) {
-		const struct ram_region *region = &ram->pieces[i].region;
+	struct ram_piece *piece;
 
-		if (gpa >= region->gpa && gpa - region->gpa < region->size_bytes)
-			return (struct ram_piece *)(uintptr_t)&ram->pieces[i];
-	}
+	for (size_t i = 0; (piece = ram_piece_at(ram, i)); i++)
+		if (gpa >= piece->region.gpa && gpa - piece->region.gpa < piece->region.size_bytes)
+			return piece;
 	return NULL;
+}
+
+/* What a piece of pluggable memory belongs to; NULL: to nothing of the kind. */
+static const struct ram_plug *plug_of(const struct ram *ram, const struct ram_piece *piece)
+{
+	for (size_t i = 0; i < ram->n_plugs; i++)
+		if (&ram->plugs[i].piece == piece)
+			return &ram->plugs[i];
+	return NULL;
+}
+
+static uint64_t room_in(const struct ram *ram, const struct ram_piece *piece, uint64_t off)
+{
+	const struct ram_plug *plug = plug_of(ram, piece);
+
+	return plug ? ram_plug_room(plug, off) : piece->region.size_bytes - off;
 }
 
 uint64_t ram_room(const struct ram *ram, uint64_t gpa)
 {
 	const struct ram_piece *piece = ram_find_piece(ram, gpa);
 
-	return piece ? piece->region.size_bytes - (gpa - piece->region.gpa) : 0;
+	return piece ? room_in(ram, piece, gpa - piece->region.gpa) : 0;
 }
 
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t len)
 {
 	const struct ram_piece *piece = ram_find_piece(ram, gpa);
 
-	if (!piece || len == 0 || len > piece->region.size_bytes - (gpa - piece->region.gpa))
+	if (!piece || len == 0 || len > room_in(ram, piece, gpa - piece->region.gpa))
 		return NULL;
 	return piece->region.hva + (gpa - piece->region.gpa);
 }

@@ -17,6 +17,10 @@
 #define RAM_SIZE_MIN	(2ULL << 20)  /* of one node */
 #define RAM_SIZE_MAX	(64ULL << 40) /* of all: what a guest with 4-level paging can address */
 #define RAM_WHY_MAX	256
+#define RAM_PLUGS_MAX	8 /* regions of pluggable memory = --mem-device options */
+#define RAM_BLOCK_MIN	(2ULL << 20)
+#define RAM_BLOCK_MAX	(1ULL << 30)
+#define RAM_PLUG_MAX	(4ULL << 40) /* of one region */
 
 enum ram_pages { RAM_PAGES_THP, RAM_PAGES_SMALL, RAM_PAGES_2M, RAM_PAGES_1G };
 enum ram_policy {
@@ -94,7 +98,10 @@ int ram_placement(const struct ram *ram, unsigned int node, uint64_t ret_bytes[R
 /* The host address of [gpa, gpa + len) when all of it lies in one region, else NULL. len 0 is NULL.
  */
 void *ram_ptr(const struct ram *ram, uint64_t gpa, uint64_t len);
-/* Bytes of RAM from gpa to the end of its region, 0 when gpa is not RAM. */
+/*
+ * Bytes of RAM from gpa to the end of its region, 0 when gpa is not RAM. In pluggable memory: up to
+ * where it is unplugged, or less, but 4 GiB if there are as many.
+ */
 uint64_t ram_room(const struct ram *ram, uint64_t gpa);
 /* Copy across region borders. -EFAULT when any byte is not RAM; nothing is copied then. */
 int ram_read(const struct ram *ram, uint64_t gpa, void *dst, uint64_t len);
@@ -150,6 +157,66 @@ void ram_discard_all(struct ram *ram);
  * at the page tables: some ms per GiB given back.
  */
 int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes);
+
+/* ram_reuse of all that there is: whoever drives the balloon next begins anew. */
+void ram_reuse_all(struct ram *ram);
+
+/* ---- memory that comes and goes block by block (ram_plug.c), for virtio-mem ---- */
+
+/* memory.size_bytes is that of the region; memory.prealloc has no meaning. */
+struct ram_plug_config {
+	struct ram_config memory;
+	uint64_t block_bytes; /* 0: that of ram_plug_block_bytes */
+	unsigned int node;    /* guest node */
+};
+
+/* The block size that suits the pages: 2 MiB, or 1 GiB with pages=1G. */
+uint64_t ram_plug_block_bytes(enum ram_pages pages);
+/*
+ * Is this region possible in a guest of so many nodes? -EINVAL: why says what is wrong. A block is
+ * a power of two, from RAM_BLOCK_MIN to RAM_BLOCK_MAX, and the size a multiple of it.
+ */
+int ram_plug_config_check(const struct ram_plug_config *config, size_t n_nodes,
+			  char why[RAM_WHY_MAX]);
+/*
+ * Add a region above all RAM and the regions before it, all of it unplugged. It takes address space
+ * only. It lies below 4 GiB where it fits, for Linux sets 64 MiB aside for bounce buffers as soon
+ * as memory above may come; its start is aligned so that Linux's memory blocks fit. Logged:
+ * -EINVAL, -ENODEV (host node), -EOPNOTSUPP (no such pool), -ENOSPC, -ENOMEM.
+ */
+int ram_plug_add(struct ram *ram, const struct ram_plug_config *config);
+
+size_t ram_plug_count(const struct ram *ram);
+/* The whole region: not all of it is RAM. ram_region() does not list these. */
+const struct ram_region *ram_plug_region(const struct ram *ram, size_t index);
+const struct ram_plug_config *ram_plug_config(const struct ram *ram, size_t index);
+uint64_t ram_plug_size_bytes(const struct ram *ram, size_t index); /* plugged now */
+/* The lowest address that may be unplugged; UINT64_MAX: none. */
+uint64_t ram_plug_start(const struct ram *ram);
+
+/* Bits; both: some of the range is, some is not; 0: no range of whole blocks in the region. */
+enum ram_plug_state { RAM_PLUG_PLUGGED = 1, RAM_PLUG_UNPLUGGED = 2 };
+unsigned int ram_plug_state(const struct ram *ram, size_t index, uint64_t gpa, uint64_t len);
+
+/*
+ * Make [gpa, gpa + len), unplugged so far, RAM full of zeroes; pool pages are taken at once, so
+ * that the guest never meets an empty pool. -EINVAL: not whole blocks, or not all unplugged;
+ * -ENOMEM: the pool has not enough, or too many pieces for the host; nothing changed then.
+ */
+int ram_plug(struct ram *ram, size_t index, uint64_t gpa, uint64_t len);
+/*
+ * Take [gpa, gpa + len), all plugged, away from the guest and give it to the host, pool pages to
+ * the pool. No pointer into it may be in use. -EINVAL; -ENOMEM: too many pieces, nothing changed.
+ */
+int ram_unplug(struct ram *ram, size_t index, uint64_t gpa, uint64_t len);
+/* All of a region, at reset: what was in it counts for nobody. */
+void ram_unplug_all(struct ram *ram, size_t index);
+/* Host memory that is free because it was unplugged: what was resident then and is not back. */
+uint64_t ram_plug_returned(const struct ram *ram);
+
+/* ram_set_merge and ram_merge for a region of pluggable memory. */
+int ram_plug_set_merge(struct ram *ram, size_t index, bool on);
+bool ram_plug_merge(const struct ram *ram, size_t index);
 
 /*
  * madvise(MADV_MERGEABLE/UNMERGEABLE) on a node. -EOPNOTSUPP: hugetlb, which the kernel silently

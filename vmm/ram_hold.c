@@ -165,8 +165,10 @@ static int settle_unit(struct ram *ram, struct ram_piece *piece, uint64_t unit)
 /* The next open unit after the one that went last, round and round: none is spared for ever. */
 static int settle_next(struct ram *ram)
 {
-	for (size_t i = 0; i <= ram->n_pieces; i++) {
-		struct ram_piece *piece = &ram->pieces[ram->settle_piece % ram->n_pieces];
+	size_t n_pieces = ram->n_pieces + ram->n_plugs;
+
+	for (size_t i = 0; i <= n_pieces; i++) {
+		struct ram_piece *piece = ram_piece_at(ram, ram->settle_piece % n_pieces);
 		uint64_t units = piece->open ? unit_count(piece) : 0;
 		uint64_t unit = piece->open && ram->settle_unit < units
 					? bits_find(piece->open, ram->settle_unit, units, true)
@@ -176,7 +178,7 @@ static int settle_next(struct ram *ram)
 			ram->settle_unit = unit + 1;
 			return settle_unit(ram, piece, unit);
 		}
-		ram->settle_piece = (ram->settle_piece + 1) % ram->n_pieces;
+		ram->settle_piece = (ram->settle_piece + 1) % n_pieces;
 		ram->settle_unit = 0;
 	}
 	return 0;
@@ -246,9 +248,9 @@ void ram_hold_forget(struct ram *ram, struct ram_piece *piece)
 bool ram_settle(struct ram *ram, bool all)
 {
 	unsigned int done = 0;
+	struct ram_piece *piece;
 
-	for (size_t i = 0; i < ram->n_pieces && ram->n_open; i++) {
-		struct ram_piece *piece = &ram->pieces[i];
+	for (size_t i = 0; ram->n_open && (piece = ram_piece_at(ram, i)); i++) {
 		uint64_t units = piece->open ? unit_count(piece) : 0, unit = 0;
 
 		while ((unit = bits_find(piece->open, unit, units, true)) < units &&

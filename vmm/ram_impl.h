@@ -3,7 +3,8 @@
  * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
  * and the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host nodes
  * and placement, ram_pool.c the hugetlb pools, ram_return.c what was given back, ram_hold.c what
- * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages.
+ * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages,
+ * ram_plug.c pluggable memory, whose pieces are apart from the others.
  */
 #ifndef MEMD_VMM_RAM_IMPL_H
 #define MEMD_VMM_RAM_IMPL_H
@@ -26,6 +27,7 @@ struct ram_piece {
 	uint64_t page_bytes; /* the unit of return: 4096, or the pool's page size */
 	bool prealloc;	     /* is to be filled at all times */
 	bool is_buffer;	     /* the caller's memory, not ours to unmap or advise */
+	const struct ram_config *config;
 
 	/*
 	 * What is known of each 4 KiB page that was resident when it was given back, two bits:
@@ -54,12 +56,25 @@ struct ram_piece {
 	uint64_t *merged; /* bit per RAM_MERGE_CHUNK: KSM may merge it; not on hugetlb */
 };
 
+/* A region of pluggable memory. */
+struct ram_plug {
+	struct ram_piece piece;
+	struct ram_plug_config config;
+	uint64_t n_blocks, n_plugged, n_runs;
+	uint64_t *plugged; /* bit per block */
+	uint32_t *gone;	   /* per block: pages that were resident when it was unplugged */
+	uint64_t n_gone;   /* their sum */
+	bool merge;	   /* as read back */
+};
+
 struct ram {
 	struct ram_config configs[RAM_NODES_MAX];
 	size_t n_configs;
 	struct ram_piece pieces[RAM_REGIONS_MAX];
 	size_t n_pieces;
 	uint64_t size_bytes;
+	struct ram_plug plugs[RAM_PLUGS_MAX];
+	size_t n_plugs;
 	/* Of /proc/self, or -1; opened once, for a confined process can open nothing. */
 	int pagemap_fd, smaps_fd, maps_fd;
 	uint64_t merge_maps_max;
@@ -197,6 +212,8 @@ void ram_return_free(struct ram_piece *piece);
  * -errno: nothing is accounted.
  */
 int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver);
+/* [off, off + len), whole huge pages, was replaced: nothing is known of it any more. */
+void ram_return_forget(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
 
 /* Is any page of [off, off + len) credited to reporting? */
 bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len);
@@ -242,5 +259,16 @@ bool ram_merge_any(const struct ram *ram, const struct ram_piece *piece, uint64_
 
 /* There may be torn units to bring back. Under bus_lock; nothing when it does not run. */
 void ram_collapse_wake(struct ram *ram);
+
+/* ---- ram_plug.c ---- */
+
+/* Bytes from off on that are plugged, as ram_room tells them. */
+uint64_t ram_plug_room(const struct ram_plug *plug, uint64_t off);
+void ram_plug_free(struct ram_plug *plug);
+
+/* ---- ram.c ---- */
+
+/* The pieces one by one, those of pluggable memory last; NULL: no more. */
+struct ram_piece *ram_piece_at(const struct ram *ram, size_t index);
 
 #endif

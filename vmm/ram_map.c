@@ -117,7 +117,7 @@ void ram_piece_advise(const struct ram_piece *piece, const struct ram_config *co
 int ram_piece_replace(const struct ram *ram, const struct ram_piece *piece, uint8_t *hva,
 		      uint64_t len, bool pool)
 {
-	const struct ram_config *config = &ram->configs[piece->region.node];
+	const struct ram_config *config = piece->config;
 	uint8_t *p;
 	int r;
 

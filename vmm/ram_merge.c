@@ -187,6 +187,13 @@ static int check_range(const struct ram *ram, const struct ram_merge_range *rang
 				 range->len);
 			return -EINVAL;
 		}
+		if (gpa >= ram_plug_start(ram)) {
+			snprintf(why, RAM_WHY_MAX,
+				 "0x%" PRIx64 " is pluggable memory: whether it is merged is set "
+				 "for all of a device's",
+				 gpa);
+			return -EOPNOTSUPP;
+		}
 		if (!piece->merged && range->merge) {
 			snprintf(why, RAM_WHY_MAX,
 				 "0x%" PRIx64 " has %s pages of the host's pool, which the kernel "

@@ -156,6 +156,19 @@ static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, 
 	}
 }
 
+void ram_return_forget(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len)
+{
+	uncredit_range(piece, off, len, CREDIT_NONE);
+	if (piece->open)
+		ram_hold_release(ram, piece, off, len);
+	else if (piece->unit_bytes)
+		ram_hold(piece, off, len, false);
+	if (piece->plain)
+		bits_fill(piece->plain, off / piece->page_bytes, len / piece->page_bytes, false);
+	if (piece->torn)
+		bits_fill(piece->torn, off / RAM_HUGE_BYTES, len / RAM_HUGE_BYTES, false);
+}
+
 /* ---- pool pages ---- */
 
 /* Count the process's mappings. */
@@ -419,6 +432,23 @@ int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+void ram_reuse_all(struct ram *ram)
+{
+	const struct ram_piece *piece;
+
+	for (size_t i = 0; (piece = ram_piece_at(ram, i)); i++) {
+		const struct ram_region *region = &piece->region;
+
+		for (uint64_t off = 0, n; off < region->size_bytes; off += n) {
+			n = min_u64(ram_room(ram, region->gpa + off), region->size_bytes - off);
+			if (n)
+				(void)ram_reuse(ram, region->gpa + off, n);
+			else
+				n = RAM_BLOCK_MIN; /* unplugged: blocks are multiples of it */
+		}
+	}
+}
+
 static void reset_pool(struct ram *ram, struct ram_piece *piece)
 {
 	uint64_t page = piece->page_bytes, size = piece->region.size_bytes;
@@ -458,6 +488,8 @@ void ram_discard_all(struct ram *ram)
 				 "reset",
 				 piece->region.node);
 	}
+	for (size_t i = 0; i < ram->n_plugs; i++)
+		ram_unplug_all(ram, i);
 }
 
 /* ---- the account ---- */
@@ -497,10 +529,11 @@ int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_rep
 	uint64_t pages[4] = {0};
 	bool used[BATCH_PAGES] = {false};
 
+	struct ram_piece *piece;
+
 	while (ram_settle(ram, true))
 		;
-	for (size_t i = 0; i < ram->n_pieces; i++) {
-		struct ram_piece *piece = &ram->pieces[i];
+	for (size_t i = 0; (piece = ram_piece_at(ram, i)); i++) {
 		uint64_t end = piece->region.size_bytes / RAM_SMALL_BYTES;
 
 		for (uint64_t at = 0, n; at < end; at += n) {

@@ -79,10 +79,13 @@ int vhost_net_call_fd(const struct vhost_net *vhost, unsigned int queue)
 	return vhost->call_fds[queue];
 }
 
-/* Where guest memory is: all of it, as the rings may name any of it. */
+/*
+ * Where guest memory is: all of it, as the rings may name any of it. Of pluggable memory the whole
+ * region: what is unplugged is mapped without access, so the kernel gets EFAULT there.
+ */
 static int set_memory(struct vhost_net *vhost, const struct ram *ram)
 {
-	size_t n = ram_region_count(ram);
+	size_t n_ram = ram_region_count(ram), n = n_ram + ram_plug_count(ram);
 	AUTO_FREE struct vhost_memory *memory =
 		calloc(1, sizeof(*memory) + n * sizeof(memory->regions[0]));
 
@@ -90,7 +93,8 @@ static int set_memory(struct vhost_net *vhost, const struct ram *ram)
 		return -ENOMEM;
 	memory->nregions = (uint32_t)n;
 	for (size_t i = 0; i < n; i++) {
-		const struct ram_region *region = ram_region(ram, i);
+		const struct ram_region *region =
+			i < n_ram ? ram_region(ram, i) : ram_plug_region(ram, i - n_ram);
 
 		memory->regions[i] = (struct vhost_memory_region){
 			.guest_phys_addr = region->gpa,

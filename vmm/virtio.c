@@ -73,7 +73,7 @@ void virtio_reset(struct virtio_device *dev)
 	dev->active = false;
 	if (dev->ops->reset)
 		dev->ops->reset(dev);
-	memset(dev->queues, 0, sizeof(dev->queues));
+	virtio_queues_free(dev);
 	dev->features = 0;
 	dev->status = 0;
 }

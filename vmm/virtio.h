@@ -25,6 +25,7 @@
 #define VIRTIO_ID_CONSOLE 3
 #define VIRTIO_ID_RNG	  4
 #define VIRTIO_ID_BALLOON 5
+#define VIRTIO_ID_MEM	  24
 
 /* Feature bits of every device (section 6). Both are always offered; VERSION_1 is insisted on. */
 #define VIRTIO_F_INDIRECT_DESC 28
@@ -83,6 +84,12 @@ struct virtio_transport {
 	int (*lend_kicks)(void *ctx, unsigned int queue, bool lend);
 };
 
+/* Pluggable memory, [from, to), that n chains lie in. */
+struct virtio_range {
+	uint64_t from, to;
+	unsigned int n;
+};
+
 /* A split queue (section 2.7). Addresses are the driver's; pointers are set while ready. */
 struct virtio_queue {
 	uint16_t size;
@@ -90,6 +97,12 @@ struct virtio_queue {
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	uint8_t *desc, *avail, *used;
 	uint16_t next_avail, next_used; /* free running */
+	/*
+	 * By head: the pluggable memory that chains in the device's hands lie in. VIRTIO_QUEUE_SIZE
+	 * of them; NULL in a guest without pluggable memory.
+	 */
+	struct virtio_range *held;
+	uint16_t last_head; /* of the last chain popped */
 };
 
 /* First member of each device's own struct. */
@@ -121,6 +134,7 @@ struct virtio_span {
 struct virtio_chain {
 	uint16_t head;
 	unsigned int n_out, n_in;
+	struct virtio_range pluggable; /* what of it lies in memory that may be unplugged */
 	struct virtio_span out[VIRTIO_QUEUE_SIZE], in[VIRTIO_QUEUE_SIZE];
 };
 
@@ -172,6 +186,14 @@ int virtio_queue_lend_kicks(struct virtio_device *dev, unsigned int queue);
 void virtio_queue_return_kicks(struct virtio_device *dev, unsigned int queue);
 /* Go on where the kernel stopped: it takes next_avail next; the used ring says the rest. */
 void virtio_queue_go_on(struct virtio_device *dev, unsigned int queue, uint16_t next_avail);
+
+/*
+ * Is [gpa, gpa + len) of pluggable memory in use: by a ready queue's rings, or (roughly: the
+ * smallest range that holds all its pieces) by a chain that was popped and not yet pushed?
+ */
+bool virtio_uses(const struct virtio_device *dev, uint64_t gpa, uint64_t len);
+/* Forget all queues; virtio_reset and the transport's end do this. */
+void virtio_queues_free(struct virtio_device *dev);
 
 /* Sum of the lengths of n spans. */
 uint64_t virtio_spans_len(const struct virtio_span *spans, unsigned int n);

@@ -375,6 +375,7 @@ void virtio_mmio_free(struct virtio_mmio *mmio)
 		if (mmio->kicks[i].fd >= 0)
 			close(mmio->kicks[i].fd);
 	}
+	virtio_queues_free(mmio->dev);
 	mmio->dev->ops->free(mmio->dev);
 	free(mmio);
 }

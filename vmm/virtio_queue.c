@@ -6,6 +6,7 @@
  * into DEVICE_NEEDS_RESET.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "vmm/virtio.h"
@@ -76,6 +77,88 @@ int virtio_queue_enable(struct virtio_device *dev, unsigned int queue)
 	return 0;
 }
 
+/* ---- pluggable memory ---- */
+
+static void add_pluggable(const struct virtio_device *dev, struct virtio_chain *chain, uint64_t gpa,
+			  uint64_t len)
+{
+	struct virtio_range *range = &chain->pluggable;
+
+	if (gpa < ram_plug_start(dev->ram))
+		return;
+	if (range->to == 0 || gpa < range->from)
+		range->from = gpa;
+	if (gpa + len > range->to)
+		range->to = gpa + len;
+}
+
+/*
+ * Keep track of a chain until it is pushed, whether it lies in pluggable memory or not: a hostile
+ * driver may make one head available many times over. false: out of memory.
+ */
+static bool hold(const struct virtio_device *dev, struct virtio_queue *q,
+		 const struct virtio_chain *chain)
+{
+	const struct virtio_range *range = &chain->pluggable;
+	struct virtio_range *held;
+
+	if (ram_plug_start(dev->ram) == UINT64_MAX)
+		return true;
+	if (!q->held)
+		q->held = calloc(VIRTIO_QUEUE_SIZE, sizeof(*q->held));
+	if (!q->held)
+		return false;
+	held = &q->held[chain->head];
+	held->n++;
+	if (range->to && (held->to == 0 || range->from < held->from))
+		held->from = range->from;
+	if (range->to > held->to)
+		held->to = range->to;
+	return true;
+}
+
+static void let_go(struct virtio_queue *q, uint16_t head)
+{
+	struct virtio_range *held = q->held ? &q->held[head] : NULL;
+
+	if (held && held->n && --held->n == 0)
+		*held = (struct virtio_range){0};
+}
+
+static bool overlaps(uint64_t gpa, uint64_t len, uint64_t from, uint64_t to)
+{
+	return from < gpa + len && gpa < to;
+}
+
+static bool rings_use(const struct virtio_queue *q, uint64_t gpa, uint64_t len)
+{
+	return overlaps(gpa, len, q->desc_gpa, q->desc_gpa + sizeof(struct descriptor) * q->size) ||
+	       overlaps(gpa, len, q->avail_gpa, q->avail_gpa + RING_HEADER + 2ULL * q->size + 2) ||
+	       overlaps(gpa, len, q->used_gpa,
+			q->used_gpa + RING_HEADER + (uint64_t)USED_BYTES * q->size + 2);
+}
+
+bool virtio_uses(const struct virtio_device *dev, uint64_t gpa, uint64_t len)
+{
+	for (unsigned int i = 0; i < dev->ops->n_queues; i++) {
+		const struct virtio_queue *q = &dev->queues[i];
+
+		if (q->ready && rings_use(q, gpa, len))
+			return true;
+		for (unsigned int head = 0; q->held && head < VIRTIO_QUEUE_SIZE; head++)
+			if (overlaps(gpa, len, q->held[head].from, q->held[head].to))
+				return true;
+	}
+	return false;
+}
+
+void virtio_queues_free(struct virtio_device *dev)
+{
+	for (unsigned int i = 0; i < dev->ops->n_queues; i++)
+		free(dev->queues[i].held);
+	memset(dev->queues, 0, sizeof(dev->queues));
+}
+
 /* ---- taking chains ---- */
 
 static const char *add_span(const struct virtio_device *dev, struct virtio_chain *chain,
@@ -97,6 +180,7 @@ static const char *add_span(const struct virtio_device *dev, struct virtio_chain
 			return "descriptor outside of RAM";
 		if (*n == VIRTIO_QUEUE_SIZE)
 			return "chain of too many pieces";
+		add_pluggable(dev, chain, gpa, part);
 		spans[*n] = (struct virtio_span){
 			.base = ram_ptr(dev->ram, gpa, part), .len = part, .gpa = gpa};
 		if (!spans[(*n)++].base)
@@ -142,6 +226,7 @@ static const char *walk_chain(const struct virtio_device *dev, const struct virt
 	unsigned int seen = 0;
 
 	chain->n_out = chain->n_in = 0;
+	chain->pluggable = (struct virtio_range){0};
 	for (;;) {
 		struct descriptor d;
 		const char *wrong;
@@ -190,17 +275,23 @@ int virtio_queue_pop(struct virtio_device *dev, unsigned int queue, struct virti
 	}
 	ret_chain->head = avail_head(q, q->next_avail);
 	wrong = walk_chain(dev, q, ret_chain);
+	if (!wrong && !hold(dev, q, ret_chain))
+		wrong = "no memory to keep track of it";
 	if (wrong) {
 		virtio_needs_reset(dev, "queue %u: %s (head %u)", queue, wrong, ret_chain->head);
 		return -EIO;
 	}
 	q->next_avail++;
+	q->last_head = ret_chain->head;
 	return 1;
 }
 
 void virtio_queue_unpop(struct virtio_device *dev, unsigned int queue)
 {
-	dev->queues[queue].next_avail--;
+	struct virtio_queue *q = &dev->queues[queue];
+
+	q->next_avail--;
+	let_go(q, q->last_head);
 }
 
 /* ---- giving them back ---- */
@@ -212,6 +303,7 @@ void virtio_queue_fill(struct virtio_device *dev, unsigned int queue, unsigned i
 	uint32_t element[2] = {head, written};
 	uint16_t at = (uint16_t)(q->next_used + index);
 
+	let_go(q, head);
 	if (q->ready) /* else it was reset while the device held the chain */
 		memcpy(q->used + RING_HEADER + (size_t)USED_BYTES * (at & (q->size - 1)), element,
 		       sizeof(element));

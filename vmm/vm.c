@@ -24,6 +24,7 @@
 #include "vmm/devices.h"
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
+#include "vmm/mem.h"
 #include "vmm/power.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_events.h"
@@ -132,6 +133,13 @@ static void vm_on_collapsed(void *ctx, uint64_t gpa, uint64_t len)
 	vcpus_prefault(vm->vcpus, gpa, len);
 }
 
+static void vm_on_mem_change(void *ctx, size_t index, uint64_t plugged_bytes)
+{
+	struct vm *vm = ctx;
+
+	vm_events_mem(vm->events, index, plugged_bytes);
+}
+
 static void vm_on_signal(void *ctx, uint32_t events)
 {
 	struct vm *vm = ctx;
@@ -225,11 +233,22 @@ static int vm_make_devices(struct vm *vm)
 		.power = &power_events,
 		.balloon_changed = vm_on_balloon_change,
 		.disk_failed = vm_on_disk_failure,
+		.mem_changed = vm_on_mem_change,
 		.quit = vm_on_quit_typed,
 		.ctx = vm,
 	};
 
 	return devices_new(&config, &vm->devices);
+}
+
+static int vm_make_ram(struct vm *vm)
+{
+	const struct options *options = &vm->options;
+	int r = ram_new(options->memory, options->n_memory, &vm->ram);
+
+	for (size_t i = 0; i < options->n_mem_devices && !r; i++)
+		r = ram_plug_add(vm->ram, &options->mem_devices[i].plug);
+	return r;
 }
 
 static int vm_make(struct vm *vm)
@@ -244,7 +263,7 @@ static int vm_make(struct vm *vm)
 	if (!r)
 		r = boot_open(options->kernel, options->initrd, &vm->boot);
 	if (!r)
-		r = ram_new(options->memory, options->n_memory, &vm->ram);
+		r = vm_make_ram(vm);
 	if (r)
 		return r;
 	vm->bus = bus_new();
@@ -362,6 +381,8 @@ static void vm_do_reset(struct vm *vm, bool by_guest)
 	kvm_drop(vm->kvm);
 	devices_reset(vm->devices);
 	ram_discard_all(vm->ram);
+	for (size_t i = 0; i < vm->options.n_mem_devices; i++)
+		mem_machine_reset(vm_mem(vm, i));
 	r = vm_build(vm);
 	if (r) {
 		log_err("%s: cannot reset the guest: %s", vm->options.name, strerror(-r));
@@ -449,6 +470,11 @@ struct virtio_device *vm_disk(const struct vm *vm, unsigned int index)
 struct virtio_device *vm_net(const struct vm *vm, unsigned int index)
 {
 	return devices_net(vm->devices, index);
+}
+
+struct virtio_device *vm_mem(const struct vm *vm, size_t index)
+{
+	return devices_mem(vm->devices, index);
 }
 
 enum vm_state vm_state(const struct vm *vm)

@@ -119,4 +119,25 @@ int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
 	return 0;
 }
 
+void ram_reuse_all(struct ram *ram)
+{
+	for (size_t i = 0; i < 3; i++)
+		ram_reuse(ram, ram->regions[i].gpa, ram->regions[i].size_bytes);
+}
+
+size_t ram_plug_count(const struct ram *ram)
+{
+	return 0;
+}
+
+const struct ram_region *ram_plug_region(const struct ram *ram, size_t index)
+{
+	return NULL;
+}
+
+uint64_t ram_plug_start(const struct ram *ram)
+{
+	return UINT64_MAX;
+}
+
 #endif

@@ -16,6 +16,7 @@
 #include "vmm/balloon.h"
 #include "vmm/blk.h"
 #include "vmm/net.h"
+#include "vmm/mem.h"
 #include "vmm/vm.h"
 
 struct fake_balloon {
@@ -50,6 +51,10 @@ struct ram {
 	int set_merge_result;
 	size_t n_ranges; /* of the last ram_merge_ranges, and the last of them */
 	struct ram_merge_range range;
+	struct ram_plug_config plug; /* one when it has a size */
+	struct ram_region plug_region;
+	uint64_t plugged_bytes;
+	bool plug_merge;
 };
 
 struct vm {
@@ -60,6 +65,8 @@ struct vm {
 	struct fake_disk disks[2];
 	unsigned int n_disks;
 	struct fake_net net;
+	struct virtio_device mem;
+	uint64_t requested_bytes;
 	enum vm_state state;
 	unsigned int n_cpus;
 	unsigned int n_powerdowns, n_resets, n_quits;
@@ -309,6 +316,72 @@ bool ram_merge_run(const struct ram *ram, uint64_t gpa, struct ram_merge_range *
 		return false;
 	*ret_run = (struct ram_merge_range){gpa, RAM_MERGE_CHUNK, gpa / RAM_MERGE_CHUNK % 2};
 	return true;
+}
+
+size_t ram_plug_count(const struct ram *ram)
+{
+	return ram->plug.memory.size_bytes > 0;
+}
+
+const struct ram_plug_config *ram_plug_config(const struct ram *ram, size_t index)
+{
+	return &ram->plug;
+}
+
+const struct ram_region *ram_plug_region(const struct ram *ram, size_t index)
+{
+	return &ram->plug_region;
+}
+
+uint64_t ram_plug_size_bytes(const struct ram *ram, size_t index)
+{
+	return ram->plugged_bytes;
+}
+
+uint64_t ram_plug_returned(const struct ram *ram)
+{
+	return 5 * MIB;
+}
+
+bool ram_plug_merge(const struct ram *ram, size_t index)
+{
+	return ram->plug_merge;
+}
+
+int ram_plug_set_merge(struct ram *ram, size_t index, bool on)
+{
+	ram->plug_merge = on;
+	return 0;
+}
+
+/* ---- mem.h: the device of the one machine that has any ---- */
+
+static struct vm *fake_mem_vm;
+
+struct virtio_device *vm_mem(const struct vm *vm, size_t index)
+{
+	fake_mem_vm = (struct vm *)(uintptr_t)vm;
+	return index < ram_plug_count(&vm->ram) ? &fake_mem_vm->mem : NULL;
+}
+
+uint64_t mem_requested_bytes(const struct virtio_device *dev)
+{
+	return fake_mem_vm->requested_bytes;
+}
+
+uint64_t mem_plugged_bytes(const struct virtio_device *dev)
+{
+	return fake_mem_vm->ram.plugged_bytes;
+}
+
+int mem_set_requested(struct virtio_device *dev, uint64_t bytes)
+{
+	if (bytes % fake_mem_vm->ram.plug.block_bytes)
+		return -EINVAL;
+	if (bytes > fake_mem_vm->ram.plug.memory.size_bytes)
+		return -ERANGE;
+	fake_mem_vm->requested_bytes = bytes;
+	return 0;
 }
 
 int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes)

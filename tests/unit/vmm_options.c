@@ -245,7 +245,7 @@ static void test_unknown(void **state)
 {
 	bad("--kernel k --frobnicate", "--frobnicate", "unknown");
 	/* Not there yet: never taken silently. */
-	bad("--kernel k --mem-device size=1G", "--mem-device", "unknown");
+	bad("--kernel k --mem-devise size=1G", "--mem-devise", "unknown");
 	bad("--kernel k -m 1G", "-m", "unknown");
 	bad("--kernel k --n x", "--n", "ambiguous");
 	bad("--kernel k stray", "'stray'", "options only");
@@ -347,13 +347,50 @@ static void test_memory(void **state)
 	bad(line, "--memory size=64M", "at most 8");
 }
 
+static void test_mem_device(void **state)
+{
+	struct options o = good("--kernel k --memory size=1G --memory size=1G --mem-device size=4G "
+				"--mem-device size=2G,requested=512M,node=1,block=4M,pages=2M,"
+				"host-nodes=0,1,policy=interleave");
+	const struct mem_options *first = &o.mem_devices[0], *second = &o.mem_devices[1];
+
+	assert_int_equal(o.n_mem_devices, 2);
+	assert_int_equal(first->plug.memory.size_bytes, 4 * GIB);
+	assert_int_equal(first->plug.block_bytes, 2 * MIB);
+	assert_int_equal(first->plug.node, 0);
+	assert_int_equal(first->plug.memory.pages, RAM_PAGES_THP);
+	assert_true(first->plug.memory.merge);
+	assert_int_equal(first->requested_bytes, 0);
+	assert_int_equal(second->plug.node, 1);
+	assert_int_equal(second->plug.block_bytes, 4 * MIB);
+	assert_int_equal(second->requested_bytes, 512 * MIB);
+	assert_int_equal(second->plug.memory.host_nodes[0], 3);
+	assert_int_equal(second->plug.memory.policy, RAM_POLICY_INTERLEAVE);
+	assert_false(second->plug.memory.merge);
+	o = good("--kernel k --mem-device size=2G,pages=1G");
+	assert_int_equal(o.mem_devices[0].plug.block_bytes, GIB);
+
+	bad("--kernel k --mem-device requested=1G", "size is missing", "size=1G");
+	bad("--kernel k --mem-device size=1G,block=3M", "block=3M", "4M");
+	bad("--kernel k --mem-device size=1G,block=1M", "block=1M", "2M");
+	bad("--kernel k --mem-device size=1G,block=2M,pages=1G", "block", "1 GiB");
+	bad("--kernel k --mem-device size=3M", "size", "2 MiB");
+	bad("--kernel k --mem-device size=1G,requested=2G", "requested", "2 MiB");
+	bad("--kernel k --mem-device size=1G,requested=1M", "requested", "2 MiB");
+	bad("--kernel k --mem-device size=1G,node=1", "node 1", "1 node");
+	bad("--kernel k --mem-device size=1G,node=x", "node=x", "from 0 to 7");
+	bad("--kernel k --mem-device size=1G,prealloc=on", "prealloc", "requested");
+	bad("--kernel k --mem-device size=1G,policy=bind", "policy=bind", "host-nodes");
+	bad("--kernel k --mem-device size=5T", "size", "4 TiB");
+}
+
 static void test_help(void **state)
 {
 	static const char *const options[] = {
-		"--name",    "--uuid",	 "--cpus",   "--memory",  "--kernel",	 "--initrd",
-		"--append",  "--disk",	 "--serial", "--console", "--rng",	 "--balloon",
-		"--qmp",     "--paused", "--help",   "--version", "--no-reboot", "host-nodes=",
-		"prealloc=", "--net",	 "vhost="};
+		"--name",    "--uuid",	 "--cpus",   "--memory",     "--kernel",    "--initrd",
+		"--append",  "--disk",	 "--serial", "--console",    "--rng",	    "--balloon",
+		"--qmp",     "--paused", "--help",   "--version",    "--no-reboot", "host-nodes=",
+		"prealloc=", "--net",	 "vhost=",   "--mem-device", "requested="};
 	struct options o;
 
 	assert_int_equal(parse("--help", &o), OPTIONS_DONE);
@@ -376,7 +413,7 @@ int main(void)
 		cmocka_unit_test(test_disk),	      cmocka_unit_test(test_net),
 		cmocka_unit_test(test_consoles),      cmocka_unit_test(test_unknown),
 		cmocka_unit_test(test_values),	      cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_mem_device),    cmocka_unit_test(test_help),
 	};
 
 	log_init("vmm", LOG_LEVEL_INFO);

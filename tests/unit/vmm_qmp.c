@@ -380,15 +380,74 @@ static void test_query_merge(void **state)
 	assert_int_equal(next, 8 * GIB);
 }
 
+static void test_mem_device(void **state)
+{
+#define SET_SIZE(value)                                                                  \
+	"{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/machine/peripheral/mem0\"," \
+	"\"property\":\"requested-size\",\"value\":" value "}}"
+#define GET(path, property)                                                           \
+	"{\"execute\":\"qom-get\",\"arguments\":{\"path\":\"" path "\",\"property\":" \
+	"\"" property "\"}}"
+	expect("{\"execute\":\"query-memory-devices\"}", "[]");
+	expect(SET_SIZE("0"), "!DeviceNotFound: Device '/machine/peripheral/mem0' not found");
+	vm.ram.plug = (struct ram_plug_config){
+		.memory = {.size_bytes = GIB, .pages = RAM_PAGES_2M, .host_nodes = {2}},
+		.block_bytes = 2 * MIB,
+	};
+	vm.ram.plug_region = (struct ram_region){.gpa = 4 * GIB, .size_bytes = GIB};
+	vm.ram.plugged_bytes = 6 * MIB;
+	expect(SET_SIZE("8388608"), "{}");
+	expect("{\"execute\":\"query-memory-devices\"}",
+	       "[{\"type\":\"virtio-mem\",\"data\":{\"id\":\"mem0\",\"memaddr\":4294967296,"
+	       "\"requested-size\":8388608,\"size\":6291456,\"max-size\":1073741824,"
+	       "\"block-size\":2097152,\"node\":0,\"memdev\":\"/objects/vmem0\"}}]");
+	expect(SET_SIZE("8388609"), "!GenericError: 'requested-size' has to be multiple of "
+				    "'block-size' (0x200000)");
+	expect(SET_SIZE("1075838976"), "!GenericError: 'requested-size' cannot exceed the memory "
+				       "backend size (0x40000000)");
+	expect(SET_SIZE("-1"), "!GenericError: Invalid parameter type for 'requested-size', "
+			       "expected: uint64");
+	expect(SET_SIZE("\"1G\""), "!GenericError: Invalid parameter type for 'requested-size', "
+				   "expected: uint64");
+	expect(GET("/machine/peripheral/mem0", "requested-size"), "8388608");
+	expect(GET("mem0", "size"), "6291456");
+	expect(GET("mem0", "block-size"), "2097152");
+	expect(GET("mem0", "memaddr"), "4294967296");
+	expect(GET("mem0", "node"), "0");
+	expect(GET("mem0", "memdev"), "\"/objects/vmem0\"");
+	expect(GET("mem0", "type"), "\"virtio-mem-device\"");
+	expect("{\"execute\":\"qom-list\",\"arguments\":{\"path\":\"/machine/peripheral\"}}",
+	       "[{\"name\":\"type\",\"type\":\"string\"},"
+	       "{\"name\":\"mem0\",\"type\":\"child<virtio-mem-device>\"},"
+	       "{\"name\":\"balloon0\",\"type\":\"child<virtio-balloon-device>\"}]");
+	expect("{\"execute\":\"query-memory-size-summary\"}",
+	       "{\"base-memory\":268435456,\"plugged-memory\":6291456}");
+	expect("{\"execute\":\"query-memdev\"}",
+	       "[{\"id\":\"ram0\",\"size\":268435456,\"merge\":true,\"dump\":false,"
+	       "\"prealloc\":false,\"share\":false,\"reserve\":false,\"host-nodes\":[],"
+	       "\"policy\":\"default\",\"__memd-pages\":\"thp\",\"__memd-placement\":[{\"host-"
+	       "node\":1,\"bytes\":4194304}]},"
+	       "{\"id\":\"vmem0\",\"size\":1073741824,\"merge\":false,\"dump\":false,"
+	       "\"prealloc\":false,\"share\":false,\"reserve\":false,\"host-nodes\":[1],"
+	       "\"policy\":\"default\",\"__memd-pages\":\"2M\"}]");
+	expect("{\"execute\":\"qom-set\",\"arguments\":{\"path\":\"/objects/vmem0\",\"property\":"
+	       "\"merge\",\"value\":true}}",
+	       "{}");
+	assert_true(vm.ram.plug_merge);
+	expect(GET("vmem0", "hugepages"), "true");
+}
+
 static void test_returned(void **state)
 {
 	expect("{\"execute\":\"__memd-query-returned\"}",
-	       "{\"balloon-bytes\":67108864,\"reported-bytes\":3145728,\"driver\":true,"
+	       "{\"balloon-bytes\":67108864,\"reported-bytes\":3145728,"
+	       "\"virtio-mem-bytes\":5242880,\"driver\":true,"
 	       "\"reporting\":true,\"balloon-counters\":{\"inflated-pages\":1,"
 	       "\"deflated-pages\":2,\"reported-bytes\":3,\"discards\":4,\"errors\":5}}");
 	vm.has_balloon = false;
 	expect("{\"execute\":\"__memd-query-returned\"}",
-	       "{\"balloon-bytes\":67108864,\"reported-bytes\":3145728,\"driver\":false,"
+	       "{\"balloon-bytes\":67108864,\"reported-bytes\":3145728,"
+	       "\"virtio-mem-bytes\":5242880,\"driver\":false,"
 	       "\"reporting\":false,\"balloon-counters\":null}");
 }
 
@@ -616,6 +675,7 @@ int main(void)
 		TEST(test_merge),
 		TEST(test_merge_ranges),
 		TEST(test_query_merge),
+		TEST(test_mem_device),
 		TEST(test_returned),
 		TEST(test_tree),
 		TEST(test_stats_of_kvm),
