@@ -16,6 +16,7 @@
 struct loop_source {
 	bool used, is_timer;
 	int fd;
+	uint32_t events;
 	loop_fn fn;
 	void *ctx;
 	uint64_t first_us, period_us;
@@ -41,11 +42,15 @@ static inline struct loop_source *fake_source(struct loop *loop, int fd, loop_fn
 
 struct loop_source *loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *ctx)
 {
-	return fake_source(loop, fd, fn, ctx);
+	struct loop_source *source = fake_source(loop, fd, fn, ctx);
+
+	source->events = events;
+	return source;
 }
 
 void loop_modify(struct loop_source *source, uint32_t events)
 {
+	source->events = events;
 }
 
 void loop_remove(struct loop_source *source)
@@ -99,18 +104,19 @@ static inline void fake_timer_fire(struct loop *loop)
 	timer->fn(timer->ctx, 1);
 }
 
-/* One turn over the fds that can be read. Returns how many there were. */
+/* One turn over the fds that are watched and ready. Returns how many there were. */
 static inline unsigned int fake_loop_poll(struct loop *loop)
 {
 	unsigned int n = 0;
 
 	for (size_t i = 0; i < 32; i++) {
 		struct loop_source *source = &loop->sources[i];
-		struct pollfd pfd = {.fd = source->fd, .events = POLLIN};
+		/* EPOLLIN and EPOLLOUT are POLLIN and POLLOUT. */
+		struct pollfd pfd = {.fd = source->fd, .events = (short)source->events};
 
 		if (!source->used || source->is_timer || poll(&pfd, 1, 0) != 1)
 			continue;
-		source->fn(source->ctx, POLLIN);
+		source->fn(source->ctx, (uint32_t)pfd.revents);
 		n++;
 	}
 	return n;

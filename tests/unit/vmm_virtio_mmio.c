@@ -8,7 +8,7 @@
 struct probe {
 	struct virtio_device dev;
 	uint8_t config[6];
-	unsigned int notified[3], activated, resets, pauses;
+	unsigned int notified[3], activated, resets, pauses, resumes;
 };
 
 static struct probe *probe_of(struct virtio_device *dev)
@@ -47,6 +47,11 @@ static void probe_pause(struct virtio_device *dev)
 	probe_of(dev)->pauses++;
 }
 
+static void probe_resume(struct virtio_device *dev)
+{
+	probe_of(dev)->resumes++;
+}
+
 static void probe_free(struct virtio_device *dev)
 {
 	free(dev);
@@ -64,6 +69,7 @@ static const struct virtio_ops probe_ops = {
 	.notify = probe_notify,
 	.reset = probe_reset,
 	.pause = probe_pause,
+	.resume = probe_resume,
 	.free = probe_free,
 };
 
@@ -265,6 +271,7 @@ static void pause_holds_kicks(void **state)
 	assert_int_equal(probe->notified[1], 0);
 	virtio_resume(d->dev);
 	virtio_resume(d->dev);
+	assert_int_equal(probe->resumes, 1);
 	fake_loop_poll(&d->loop);
 	assert_int_equal(probe->notified[1], 1);
 	assert_int_equal(probe->notified[0], 0);

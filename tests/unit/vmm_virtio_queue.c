@@ -203,6 +203,76 @@ static void unpop_gives_it_again(void **state)
 
 /* ---- hostile ---- */
 
+/* Three chains of one request are the driver's at one time, also across the ring's end. */
+static void several_chains_at_once(void **state)
+{
+	struct driver *d = *state;
+	struct probe *probe = probe_of(d);
+
+	probe->hold = true;
+	for (uint16_t round = 0; round < 11; round++) {
+		for (uint16_t i = 0; i < 3; i++) {
+			set_desc(d, 0, i, 0x80000, 8, VIRTIO_DESC_WRITE, 0);
+			offer(d, 0, i);
+		}
+		kick(d, 0);
+		for (uint16_t i = 0; i < 3; i++) {
+			virtio_queue_fill(d->dev, 0, i, i, 100U + i);
+			assert_int_equal(used_idx(d, 0), round * 3);
+		}
+		virtio_queue_publish(d->dev, 0, 3);
+		assert_int_equal(used_idx(d, 0), round * 3 + 3);
+		for (uint16_t i = 0; i < 3; i++) {
+			assert_int_equal(used_at(d, 0, (uint16_t)(round * 3 + i)).id, i);
+			assert_int_equal(used_at(d, 0, (uint16_t)(round * 3 + i)).len, 100 + i);
+		}
+	}
+	/* After a reset there is no ring to write to. */
+	reg_set(d, R_STATUS, 0);
+	virtio_queue_fill(d->dev, 0, 0, 0, 1);
+	virtio_queue_publish(d->dev, 0, 1);
+	virtio_queue_want_kicks(d->dev, 0, false);
+	assert_int_equal(used_idx(d, 0), 33);
+}
+
+static void kicks_unwanted(void **state)
+{
+	struct driver *d = *state;
+	const uint16_t *flags = at(d, d->q[0].used_gpa, 2);
+
+	assert_int_equal(*flags, 0);
+	virtio_queue_want_kicks(d->dev, 0, false);
+	assert_int_equal(*flags, 1);
+	virtio_queue_want_kicks(d->dev, 0, true);
+	assert_int_equal(*flags, 0);
+}
+
+/* Somebody else serves a queue for a while: chains 0 to 4, of which we had the first. */
+static void queue_lent(void **state)
+{
+	struct driver *d = *state;
+	struct probe *probe = probe_of(d);
+	uint16_t *used = at(d, d->q[0].used_gpa, 4);
+	int fd;
+
+	set_desc(d, 0, 0, 0x80000, 8, VIRTIO_DESC_WRITE, 0);
+	offer(d, 0, 0);
+	kick(d, 0);
+	fd = virtio_queue_lend_kicks(d->dev, 0);
+	assert_int_equal(fd, virtio_mmio_notify_fd(d->mmio, 0));
+	for (unsigned int i = 0; i < 5; i++)
+		offer(d, 0, 0);
+	eventfd_write(fd, 1);
+	assert_int_equal(fake_loop_poll(&d->loop), 0);
+	used[1] = 5;
+	virtio_queue_go_on(d->dev, 0, 5);
+	virtio_queue_return_kicks(d->dev, 0);
+	assert_int_equal(fake_loop_poll(&d->loop), 1);
+	assert_int_equal(probe->pops, 2);
+	assert_int_equal(used_idx(d, 0), 6);
+	assert_int_equal(used_at(d, 0, 5).len, 7);
+}
+
 static void hostile_loop(void **state)
 {
 	struct driver *d = *state;
@@ -435,6 +505,9 @@ int main(void)
 		T(descriptor_across_regions),
 		T(spans_are_read_across),
 		T(unpop_gives_it_again),
+		T(several_chains_at_once),
+		T(kicks_unwanted),
+		T(queue_lent),
 		T(hostile_loop),
 		T(hostile_self_loop_in_indirect),
 		T(hostile_zero_length),
