@@ -7,13 +7,14 @@
 #include "vmm/acpi.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/aml.h"
 #include "vmm/layout.h"
 
-#define TABLES_MAX 5 /* in the XSDT */
+#define TABLES_MAX 6 /* in the XSDT */
 
 #define RSDP_BYTES   36
 #define FADT_BYTES   276
@@ -35,12 +36,16 @@
 #define AFFINITY_HOTPLUG 2
 #define DISTANCE_SAME	 10
 #define DISTANCE_OTHER	 20
-#define NOTIFY_PRESSED	 0x80 /* of a power button [4.8.3.1.1.2] */
-#define AML_LOCAL0	 0x60
-#define AML_STORE	 0x70
-#define AML_AND		 0x7b
-#define AML_NOTIFY	 0x86
-#define AML_NULL_TARGET	 0x00
+/* Data types of HMAT [table 5.149], and the greatest entry that is a number. */
+#define HMAT_ACCESS_LATENCY   0
+#define HMAT_ACCESS_BANDWIDTH 3
+#define ENTRY_MAX	      0xfffe
+#define NOTIFY_PRESSED	      0x80 /* of a power button [4.8.3.1.1.2] */
+#define AML_LOCAL0	      0x60
+#define AML_STORE	      0x70
+#define AML_AND		      0x7b
+#define AML_NOTIFY	      0x86
+#define AML_NULL_TARGET	      0x00
 
 static const char oem_id[6] = {'M', 'E', 'M', 'D', ' ', ' '};
 
@@ -199,13 +204,107 @@ static size_t build_srat(struct aml *aml, const struct acpi_config *config)
 }
 
 /* [5.2.17] */
-static size_t build_slit(struct aml *aml, size_t n_nodes)
+static size_t build_slit(struct aml *aml, const struct locality *locality, size_t n_nodes)
 {
 	size_t at = begin_table(aml, "SLIT", 1);
 
 	aml_u64(aml, n_nodes);
-	for (size_t i = 0; i < n_nodes * n_nodes; i++)
-		aml_u8(aml, i % (n_nodes + 1) ? DISTANCE_OTHER : DISTANCE_SAME);
+	for (size_t i = 0; i < n_nodes; i++)
+		for (size_t j = 0; j < n_nodes; j++) {
+			uint8_t distance = i == j ? DISTANCE_SAME : DISTANCE_OTHER;
+
+			aml_u8(aml, locality ? locality->distance[i][j] : distance);
+		}
+	end_table(aml, at);
+	return at;
+}
+
+/* Nodes that have CPUs, in order; returns how many. */
+static unsigned int find_initiators(const struct acpi_config *config, unsigned int n_nodes,
+				    unsigned int *ret_nodes)
+{
+	unsigned int n = 0;
+
+	for (unsigned int cpu = 0; cpu < config->n_cpus; cpu++) {
+		unsigned int node = acpi_cpu_node(cpu, config->n_cpus, n_nodes);
+
+		if (n == 0 || ret_nodes[n - 1] != node)
+			ret_nodes[n++] = node;
+	}
+	return n;
+}
+
+/* Memory proximity domain attributes [5.2.27.3]: which CPUs a node's memory belongs to. */
+static void describe_domain(struct aml *aml, unsigned int node, bool has_cpus)
+{
+	aml_u16(aml, 0);
+	aml_u16(aml, 0);
+	aml_u32(aml, 40);
+	aml_u16(aml, has_cpus); /* the initiator below is one */
+	aml_u16(aml, 0);
+	aml_u32(aml, has_cpus ? node : 0);
+	aml_u32(aml, node);
+	aml_zero(aml, 20);
+}
+
+/* System locality latency and bandwidth information [5.2.27.4] of plain memory. */
+static void describe_access(struct aml *aml, const struct locality *locality,
+			    const unsigned int *initiators, unsigned int n_initiators,
+			    bool is_latency)
+{
+	const uint32_t n_targets = (uint32_t)locality->n_nodes;
+	/* Entries are 16 bits wide: 1 ns each, or as many MB/s as make the largest fit. */
+	uint64_t unit = 1000, max = 0;
+
+	for (unsigned int i = 0; i < n_initiators; i++)
+		for (uint32_t j = 0; j < n_targets; j++)
+			if (locality->bandwidth_mb_s[initiators[i]][j] > max)
+				max = locality->bandwidth_mb_s[initiators[i]][j];
+	if (!is_latency)
+		unit = max / ENTRY_MAX + 1;
+	aml_u16(aml, 1);
+	aml_u16(aml, 0);
+	aml_u32(aml, 32 + 4 * n_initiators + 4 * n_targets + 2 * n_initiators * n_targets);
+	aml_u8(aml, 0);
+	aml_u8(aml, is_latency ? HMAT_ACCESS_LATENCY : HMAT_ACCESS_BANDWIDTH);
+	aml_u8(aml, 0);
+	aml_u8(aml, 0);
+	aml_u32(aml, n_initiators);
+	aml_u32(aml, n_targets);
+	aml_u32(aml, 0);
+	aml_u64(aml, unit);
+	for (unsigned int i = 0; i < n_initiators; i++)
+		aml_u32(aml, initiators[i]);
+	for (uint32_t j = 0; j < n_targets; j++)
+		aml_u32(aml, j);
+	for (unsigned int i = 0; i < n_initiators; i++)
+		for (uint32_t j = 0; j < n_targets; j++) {
+			const unsigned int from = initiators[i];
+			uint64_t mb_s = locality->bandwidth_mb_s[from][j] / unit;
+
+			/* Zero would say that nothing is known. */
+			aml_u16(aml, is_latency ? locality->latency_ns[from][j]
+						: (uint16_t)(mb_s ? mb_s : 1));
+		}
+}
+
+/* [5.2.27] */
+static size_t build_hmat(struct aml *aml, const struct acpi_config *config)
+{
+	const unsigned int n_nodes = (unsigned int)config->locality->n_nodes;
+	unsigned int initiators[RAM_NODES_MAX];
+	const unsigned int n = find_initiators(config, n_nodes, initiators);
+	size_t at = begin_table(aml, "HMAT", 2);
+
+	aml_u32(aml, 0);
+	for (unsigned int node = 0, i = 0; node < n_nodes; node++) {
+		bool has_cpus = i < n && initiators[i] == node;
+
+		describe_domain(aml, node, has_cpus);
+		i += has_cpus;
+	}
+	describe_access(aml, config->locality, initiators, n, true);
+	describe_access(aml, config->locality, initiators, n, false);
 	end_table(aml, at);
 	return at;
 }
@@ -344,14 +443,19 @@ int acpi_build(const struct acpi_config *config, uint64_t base, uint8_t *buf, si
 
 	if (config->n_cpus == 0 || config->n_cpus > 255 || config->n_virtio > LAYOUT_VIRTIO_MAX)
 		return -EINVAL;
+	if (config->locality && config->locality->n_nodes != n_nodes)
+		return -EINVAL;
 	aml_zero(&aml, RSDP_BYTES);
 	dsdt = build_dsdt(&aml, config->n_virtio);
 	tables[n++] = build_fadt(&aml, base + dsdt);
 	tables[n++] = build_madt(&aml, config->n_cpus);
 	if (n_nodes > 1 || ram_plug_count(config->ram))
 		tables[n++] = build_srat(&aml, config);
-	if (n_nodes > 1)
-		tables[n++] = build_slit(&aml, n_nodes);
+	if (n_nodes > 1) {
+		tables[n++] = build_slit(&aml, config->locality, n_nodes);
+		if (config->locality)
+			tables[n++] = build_hmat(&aml, config);
+	}
 	xsdt = begin_table(&aml, "XSDT", 1);
 	for (size_t i = 0; i < n; i++)
 		aml_u64(&aml, base + tables[i]);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/kfile.h"
 #include "common/log.h"
 #include "common/wire.h"
 #include "vmm/acpi.h"
@@ -43,6 +44,7 @@ struct vm {
 	struct bus *bus;
 	struct loop *loop;
 	struct ram *ram;
+	struct locality locality; /* of the guest's nodes */
 	struct boot_files *boot;
 	struct kvm *kvm;
 	struct devices *devices;
@@ -159,6 +161,7 @@ static int vm_write_acpi(struct vm *vm)
 	const struct acpi_config config = {
 		.n_cpus = vm->options.cpus,
 		.ram = vm->ram,
+		.locality = &vm->locality,
 		.n_virtio = devices_virtio_count(vm->devices),
 	};
 	size_t size = LAYOUT_RESET - LAYOUT_ACPI, len;
@@ -251,6 +254,14 @@ static int vm_make_ram(struct vm *vm)
 	return r;
 }
 
+/* Once: a reset must not depend on what can be opened then. */
+static void vm_read_locality(struct vm *vm)
+{
+	AUTO_FD int root = kfile_open_root("/");
+
+	locality_read(root, vm->options.memory, vm->options.n_memory, &vm->locality);
+}
+
 static int vm_make(struct vm *vm)
 {
 	static const struct vcpu_events vcpu_events = {
@@ -266,6 +277,7 @@ static int vm_make(struct vm *vm)
 		r = vm_make_ram(vm);
 	if (r)
 		return r;
+	vm_read_locality(vm);
 	vm->bus = bus_new();
 	vm->loop = vm->bus ? loop_new(vm->bus) : NULL;
 	vm->events = vm->loop ? vm_events_new(vm->loop) : NULL;

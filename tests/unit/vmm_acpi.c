@@ -221,6 +221,65 @@ static void test_srat_slit(void **state)
 	free(b);
 }
 
+/* Three nodes of which the CPUs reach two: initiators 0 and 1, targets 0 to 2. */
+static void test_hmat(void **state)
+{
+	struct locality locality = {.n_nodes = 3};
+	struct built *b = calloc(1, sizeof(*b));
+	struct ram *ram = nodes(3, 64 * MIB);
+	struct acpi_config config = {.n_cpus = 2, .ram = ram, .locality = &locality};
+	const uint8_t *t, *latency, *bandwidth;
+
+	for (unsigned int i = 0; i < 3; i++)
+		for (unsigned int j = 0; j < 3; j++) {
+			locality.distance[i][j] = i == j ? 10 : (uint8_t)(30 + i);
+			locality.latency_ns[i][j] = (uint16_t)(100 + 10 * i + j);
+			locality.bandwidth_mb_s[i][j] = i == j ? 200000 : 1;
+		}
+	assert_int_equal(acpi_cpu_node(1, 2, 3), 1);
+	assert_int_equal(acpi_build(&config, LAYOUT_ACPI, b->buf, sizeof(b->buf), &b->len), 0);
+	t = find_table(b, "SLIT");
+	assert_int_equal(t[44 + 1], 30);
+	assert_int_equal(t[44 + 3], 31);
+	t = find_table(b, "HMAT");
+	assert_non_null(t);
+	assert_int_equal(t[8], 2);
+	for (unsigned int node = 0; node < 3; node++) {
+		const uint8_t *domain = t + 40 + 40 * node;
+
+		assert_int_equal(u32(domain + 4), 40);
+		assert_int_equal(domain[8], node < 2);
+		assert_int_equal(u32(domain + 12), node < 2 ? node : 0);
+		assert_int_equal(u32(domain + 16), node);
+	}
+	latency = t + 40 + 3 * 40;
+	assert_int_equal(latency[0], 1);
+	assert_int_equal(latency[9], 0);
+	assert_int_equal(u32(latency + 12), 2);
+	assert_int_equal(u32(latency + 16), 3);
+	assert_int_equal(u64(latency + 24), 1000);
+	assert_int_equal(u32(latency + 36), 1);
+	assert_int_equal(u32(latency + 48), 2);
+	assert_int_equal(latency[52], 100);
+	assert_int_equal(latency[52 + 2 * 5], 112);
+	bandwidth = latency + u32(latency + 4);
+	assert_int_equal(bandwidth[9], 3);
+	/* Units of 4 MB/s, so that 200000 fits; what is less than one is one. */
+	assert_int_equal(u64(bandwidth + 24), 4);
+	assert_int_equal(bandwidth[52] | bandwidth[53] << 8, 50000);
+	assert_int_equal(bandwidth[54], 1);
+	assert_int_equal(bandwidth + u32(bandwidth + 4) - t, u32(t + 4));
+
+	locality.n_nodes = 2;
+	assert_int_equal(acpi_build(&config, LAYOUT_ACPI, b->buf, sizeof(b->buf), &b->len),
+			 -EINVAL);
+	config.locality = NULL;
+	assert_int_equal(acpi_build(&config, LAYOUT_ACPI, b->buf, sizeof(b->buf), &b->len), 0);
+	assert_null(find_table(b, "HMAT"));
+	ram_free(ram);
+	free(b);
+}
+
 static void test_cpu_node(void **state)
 {
 	unsigned int counts[3] = {0};
@@ -377,9 +436,13 @@ static void test_iasl(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fadt),	  cmocka_unit_test(test_madt),
-		cmocka_unit_test(test_srat_slit), cmocka_unit_test(test_cpu_node),
-		cmocka_unit_test(test_too_small), cmocka_unit_test(test_package_lengths),
+		cmocka_unit_test(test_fadt),
+		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_srat_slit),
+		cmocka_unit_test(test_hmat),
+		cmocka_unit_test(test_cpu_node),
+		cmocka_unit_test(test_too_small),
+		cmocka_unit_test(test_package_lengths),
 		cmocka_unit_test(test_iasl),
 	};
 
