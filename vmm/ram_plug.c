@@ -4,7 +4,8 @@
  *
  * What keeps a guest from unplugged blocks is the host mapping: PROT_NONE, under one KVM memory
  * slot for the whole region. A vCPU that touches one makes KVM_RUN fail with EFAULT and the guest
- * stops as with broken memory; nothing is allocated. Slots that come and go would be the other way:
+ * stops as with broken memory (a KVM that interprets guest code finds no memory there instead:
+ * reads are all ones); nothing is allocated. Slots that come and go would be the other way:
  * KVM drops every mapping of the guest when it deletes one, so they pay for large pieces only, and
  * until a whole one is unplugged the guest keeps what it may not have. userfaultfd would put a
  * thread between the guest and its plugged memory. Changing the protection costs microseconds and

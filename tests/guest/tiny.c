@@ -83,7 +83,7 @@ static const struct {
 	{"balloon", balloon_command}, {"hostile", hostile_command}, {"rng", rng_command},
 	{"console", console_command}, {"sleep", sleep_command},	    {"info", info_command},
 	{"idle", idle_command},	      {"poweroff", power_command},  {"reset", power_command},
-	{"crash", power_command},     {"net", net_command},
+	{"crash", power_command},     {"net", net_command},	    {"mem", mem_command},
 };
 
 static void run(char *line)

@@ -137,6 +137,7 @@ struct device {
 #define VIRTIO_CONSOLE 3
 #define VIRTIO_RNG     4
 #define VIRTIO_BALLOON 5
+#define VIRTIO_MEM     24
 
 /* Find the device with this id. */
 bool virtio_find(uint32_t id, struct device *ret_device);
@@ -174,6 +175,8 @@ void rng_command(const char *name, char *args);
 /* net A B C D: answer for this address; net hostile WHAT */
 void net_command(const char *name, char *args);
 void net_poll(void);
+/* mem plug|unplug|state|fill|check|read|write BLOCK [N], mem all, mem */
+void mem_command(const char *name, char *args);
 void console_start(void);
 void console_poll(void);
 void console_command(const char *name, char *args);

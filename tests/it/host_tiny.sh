@@ -108,6 +108,57 @@ test_stats() {
 	stop_vmm s
 }
 
+# ---- memory device ----
+
+# state NAME: does the guest run on?
+state() { qmp "$T/$1.qmp" query-status; }
+refused() {
+	[[ $(state "$1") == *internal-error* ]] && grep -q 'touched memory' "$T/$1.err" && return
+	find_line "$1" '^OK mem (read|write)' && [[ $LINE == *value=18446744073709551615 ]]
+}
+
+test_mem() {
+	local what rss0 rss1 rss2
+	start_tiny v "" --memory size=64M,pages=small --mem-device size=256M,requested=128M,pages=small \
+		"${balloon[@]}"
+	ask v mem
+	check mem_config "$LINE" [ "$LINE" = "OK mem addr=134217728 size=268435456 block=2097152 requested=134217728 plugged=0" ]
+	rss0=$(rss_kb v)
+	check mem_plug "$LINE" ask v 'mem plug 8 32'
+	check mem_fill "$LINE" ask v 'mem fill 8 32'
+	rss1=$(rss_kb v)
+	check mem_rss_up "RSS $rss0 -> $rss1 KiB" near $((rss1 - rss0)) 65536 5
+	ask v 'mem unplug 16 24'
+	check mem_unplug "$LINE" [ "$LINE" = "OK mem unplug ack state=0 plugged=16777216" ]
+	rss2=$(rss_kb v)
+	check mem_rss_down "RSS $rss1 -> $rss2 KiB" near $((rss1 - rss2)) 49152 2
+	check mem_check "$LINE" ask v 'mem check 8 8'
+	check mem_returned "$(qmp "$T/v.qmp" __memd-query-returned)" \
+		[ "$(qmp "$T/v.qmp" __memd-query-returned | number virtio-mem-bytes)" = $((48 * MIB)) ]
+	ask v 'mem plug 200 100'
+	check mem_too_far "$LINE" [ "$LINE" = "OK mem plug error state=0 plugged=16777216" ]
+	ask v 'mem plug 20 60'
+	check mem_too_much "$LINE" [ "$LINE" = "OK mem plug nack state=0 plugged=16777216" ]
+	# Behind a plugged block there are zeroes, which cost nothing.
+	ask v 'mem read 16'
+	check mem_behind "$LINE" [ "$LINE" = "OK mem read value=0" ]
+	check mem_all "$LINE" ask v 'mem all'
+	check mem_behind_costs_nothing "RSS $rss0 -> $(rss_kb v) KiB" [ $(($(rss_kb v) - rss0)) -lt 1024 ]
+	# A guest that touches what is unplugged gets nothing. KVM stops it, as for broken memory, or,
+	# where it interprets guest code, finds no memory: reads are all ones and writes are lost.
+	for what in read write; do
+		tell v "mem $what 40"
+		check "mem_unplugged_$what" "$(state v)" wait_for 20 refused v
+		check "mem_unplugged_${what}_costs_nothing" "RSS $(rss_kb v) KiB" [ $(($(rss_kb v) - rss0)) -lt 1024 ]
+		qmp "$T/v.qmp" system_reset >/dev/null
+		qmp "$T/v.qmp" cont >/dev/null
+		expect v '^READY' 60
+		check "mem_reset_$what" "$LINE" ask v 'mem plug 0 2'
+		ask v 'mem all'
+	done
+	stop_vmm v
+}
+
 # ---- hostile drivers ----
 
 qmp_works() { qmp "$T/$1.qmp" query-status >/dev/null; }
@@ -260,6 +311,7 @@ wanted() { [[ -z ${ONLY:-} || " $ONLY " == *" $1 "* ]]; }
 wanted memory && test_memory
 wanted balloon && test_balloon small
 wanted balloon && test_balloon thp
+wanted mem && test_mem
 wanted reporting && test_reporting
 wanted stats && test_stats
 wanted hostile && test_hostile
