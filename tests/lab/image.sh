@@ -5,13 +5,16 @@
 # downloaded: the emulated host's Debian root as a disk, a smaller Debian userland for guests,
 # and the two kernels. The image layer (build/lab/image-HASH) is made from it and from files of
 # ours: initrds, guest disks, memhog. Each layer is keyed by a hash of its recipe, built in a
-# temporary directory and renamed into place, so that a killed build leaves no half image.
+# temporary directory and renamed into place, so that a killed build leaves no half image. A third
+# layer (build/lab/systems-HASH) has whole Debian systems on disks; only `run --systems` makes it.
 
 IMAGE_SUITE=trixie
 IMAGE_SUITE_OLD=bookworm
 IMAGE_KERNEL=linux-image-cloud-amd64
 IMAGE_HOST_PACKAGES=busybox-static,iproute2,jq,kmod,numactl,procps,python3,qemu-system-x86,socat,zstd
 IMAGE_GUEST_PACKAGES=busybox-static,python3-minimal
+# A whole system on a disk: a minimal server.
+IMAGE_SYSTEM_PACKAGES=systemd-sysv,udev,dbus,login,iproute2,iputils-ping,initramfs-tools,zstd,e2fsprogs
 # ROMs of machines and of network boot that no lab guest uses.
 IMAGE_DROP_HOST=(
 	'usr/share/qemu/*.rom.d' 'usr/share/qemu/efi-*' 'usr/share/qemu/pxe-*' 'usr/lib/ipxe'
@@ -123,6 +126,49 @@ image_debootstrap() {
 		tail -20 "$dir.log" >&2
 		return 1
 	fi
+}
+
+# A bootable disk of SUITE in DIR as NAME.img, with its own kernel and initrd beside it: the
+# packages as they come, and what an installer writes. Only that root has no password is ours;
+# console=ttyS0 brings a getty there by systemd's own generator.
+image_system() {
+	local suite=$1 dir=$2 name=$3 root=$2/$3
+	image_debootstrap "$suite" "$IMAGE_SYSTEM_PACKAGES,$IMAGE_KERNEL" "$root"
+	chroot "$root" passwd -qd root
+	echo "$name" >"$root/etc/hostname"
+	printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >"$root/etc/hosts"
+	echo '/dev/vda / ext4 errors=remount-ro 0 1' >"$root/etc/fstab"
+	# Without one the first boot is a "first boot", with questions on the console.
+	rm -f "$root/etc/machine-id"
+	chroot "$root" systemd-machine-id-setup >/dev/null 2>&1
+	rm -f "$root/etc/resolv.conf"
+	cp "$root"/boot/vmlinuz-* "$root.vmlinuz"
+	cp "$root"/boot/initrd.img-* "$root.initrd"
+	truncate -s 1536M "$root.img"
+	PATH=$PATH:/usr/sbin mke2fs -q -F -t ext4 -E lazy_itable_init=1,nodiscard -d "$root" \
+		"$root.img"
+	rm -rf "$root"
+}
+
+image_build_systems() {
+	local tmp=$1 job
+	local -a jobs=()
+	lab_say "making whole Debian systems on disks (once; about a minute)"
+	mkdir "$tmp/systems"
+	image_system "$IMAGE_SUITE" "$tmp/systems" debian13 &
+	jobs+=($!)
+	image_system "$IMAGE_SUITE_OLD" "$tmp/systems" debian12 &
+	jobs+=($!)
+	for job in "${jobs[@]}"; do
+		if ! wait "$job"; then
+			kill "${jobs[@]}" 2>/dev/null || true
+			wait
+			return 1
+		fi
+	done
+	rm -f "$tmp"/systems/*.{log,sources}
+	image_ext4 "$tmp/systems.img" 4096 "$tmp/systems"
+	rm -rf "$tmp/systems"
 }
 
 image_drop() {
@@ -306,17 +352,19 @@ image_layer_lab() {
 # Removes layers of older recipes that no running lab holds.
 image_prune() {
 	local dir fd
-	for dir in "$LAB_CACHE"/{image,base}-*; do
-		[[ -d $dir && $dir != "$IMAGE" && $dir != "$IMAGE_BASE" ]] || continue
+	for dir in "$LAB_CACHE"/{image,base,systems}-*; do
+		[[ -d $dir && $dir != "$IMAGE" && $dir != "$IMAGE_BASE" && $dir != "$IMAGE_SYSTEMS" ]] ||
+			continue
 		exec {fd}<"$dir"
 		! flock -n -x "$fd" || rm -rf "$dir"
 		exec {fd}<&-
 	done
 }
 
-# Makes sure that the image is there; sets IMAGE to its directory and holds it until exit.
+# Makes sure that the image is there; sets IMAGE to its directory and holds it until exit. With
+# "systems" the same for IMAGE_SYSTEMS.
 image_ensure() {
-	local lock recipe
+	local lock recipe want=${1:-}
 	lab_need mmdebstrap mmdebstrap
 	lab_need mke2fs e2fsprogs
 	lab_need cpio cpio
@@ -336,33 +384,47 @@ image_ensure() {
 	IMAGE=$LAB_CACHE/image-$(image_key "$recipe" "$LAB_DIR"/{guest-init,host-initrd} \
 		"$LAB_TOP/tests/guest/memhog.c")
 
+	recipe=$(declare -f image_build_systems image_system image_debootstrap image_ext4
+		declare -p IMAGE_SUITE IMAGE_SUITE_OLD IMAGE_KERNEL IMAGE_SYSTEM_PACKAGES)
+	IMAGE_SYSTEMS=$LAB_CACHE/systems-$(image_key "$recipe" /dev/null)
+
 	exec {lock}>"$LAB_CACHE/lock"
-	flock "$lock"
-	if [[ ! -d $IMAGE ]]; then
+	[[ -n ${IMAGE_LOCKED:-} ]] || flock "$lock"
+	if [[ ! -d $IMAGE || ($want == systems && ! -d $IMAGE_SYSTEMS) ]]; then
 		if ((EUID != 0)); then
 			lab_need sudo sudo
 			lab_say "building the image needs root: using sudo"
-			sudo --preserve-env=LAB_CACHE,http_proxy,https_proxy "$LAB_DIR/lab" image --locked
-			sudo chown -hR "$(id -u):$(id -g)" "$IMAGE_BASE" "$IMAGE"
+			sudo --preserve-env=LAB_CACHE,http_proxy,https_proxy "$LAB_DIR/lab" image --locked \
+				${want:+"--$want"}
+			sudo chown -hR "$(id -u):$(id -g)" "$IMAGE_BASE" "$IMAGE" ${want:+"$IMAGE_SYSTEMS"}
 		else
 			image_layer "$IMAGE_BASE" image_build_base
 			image_layer "$IMAGE" image_layer_lab
+			[[ $want != systems ]] || image_layer "$IMAGE_SYSTEMS" image_build_systems
 		fi
 		image_prune
 	fi
 	exec {IMAGE_HOLD}<"$IMAGE" {IMAGE_BASE_HOLD}<"$IMAGE_BASE"
 	flock -s "$IMAGE_HOLD"
 	flock -s "$IMAGE_BASE_HOLD"
+	if [[ $want == systems ]]; then
+		exec {IMAGE_SYSTEMS_HOLD}<"$IMAGE_SYSTEMS"
+		flock -s "$IMAGE_SYSTEMS_HOLD"
+	fi
 	exec {lock}>&-
 }
 
 image_main() {
-	case ${1:-} in
-	'') image_ensure ;;
-	--print)
-		image_ensure
-		echo "$IMAGE"
-		;;
-	*) lab_die "image: unknown option '$1' (--print)" ;;
-	esac
+	local print='' want='' word
+	for word; do
+		case $word in
+		--print) print=1 ;;
+		--systems) want=systems ;;
+		# The caller holds the lock.
+		--locked) IMAGE_LOCKED=1 ;;
+		*) lab_die "image: unknown option '$word' (--print, --systems)" ;;
+		esac
+	done
+	image_ensure $want
+	[[ -z $print ]] || echo "$IMAGE"
 }

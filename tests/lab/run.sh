@@ -17,10 +17,15 @@ RUN_FAULT_PATTERN='(Kernel panic|Oops:|BUG: (unable|kernel|scheduling|Bad|soft l
 
 run_options() {
 	RUN_KERNEL=6.12 RUN_NODES=2 RUN_MEMORY_MIB=8192 RUN_CPUS=1 RUN_TIMEOUT_S=600
-	RUN_ZRAM_MIB='' RUN_APPEND='' RUN_SHARE='' RUN_OUT='' RUN_CONSOLE=''
+	RUN_ZRAM_MIB='' RUN_APPEND='' RUN_SHARE='' RUN_OUT='' RUN_CONSOLE='' RUN_SYSTEMS=''
 	while (($#)); do
 		case $1 in
 		--) break ;;
+		--systems)
+			RUN_SYSTEMS=systems
+			shift
+			continue
+			;;
 		--kernel | --nodes | --memory | --cpus | --zram | --append | --share | --out | --timeout | --console)
 			(($# > 1)) || lab_die "run: $1 needs a value"
 			;;
@@ -99,6 +104,7 @@ run_qemu() {
 	run_disk lab "$IMAGE/lab.img" readonly=on
 	run_disk stage "$dir/stage.img" readonly=on
 	run_disk out "$dir/out.img" cache=unsafe
+	[[ -z $RUN_SYSTEMS ]] || run_disk systems "$IMAGE_SYSTEMS/systems.img" snapshot=on
 	[[ -z $RUN_SHARE ]] || run_disk share "$dir/share.img" readonly=on
 }
 
@@ -225,7 +231,7 @@ run_bring_out() {
 run_main() {
 	local try=0
 	run_options "$@"
-	image_ensure
+	image_ensure $RUN_SYSTEMS
 	trap run_cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
