@@ -141,6 +141,7 @@ struct device {
 
 /* Find the device with this id. */
 bool virtio_find(uint32_t id, struct device *ret_device);
+bool virtio_find_nth(uint32_t id, unsigned int n, struct device *ret_device); /* from 0 */
 /* Reset, take `want` of the features offered, set up n queues, DRIVER_OK. */
 bool virtio_start(struct device *dev, uint32_t want, unsigned int n_queues);
 uint32_t virtio_status(const struct device *dev);
@@ -171,6 +172,7 @@ void balloon_command(const char *name, char *args);
 uint64_t balloon_held_pages(void);
 
 void hostile_command(const char *name, char *args);
+void disk_command(const char *name, char *args);
 void rng_command(const char *name, char *args);
 /* net A B C D: answer for this address; net hostile WHAT */
 void net_command(const char *name, char *args);

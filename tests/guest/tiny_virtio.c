@@ -30,12 +30,17 @@
 
 bool virtio_find(uint32_t id, struct device *ret_device)
 {
+	return virtio_find_nth(id, 0, ret_device);
+}
+
+bool virtio_find_nth(uint32_t id, unsigned int n, struct device *ret_device)
+{
 	for (unsigned int i = 0; i < LAYOUT_VIRTIO_MAX; i++) {
 		uint64_t base = LAYOUT_VIRTIO_MMIO + i * LAYOUT_VIRTIO_STRIDE;
 
 		if (mmio_read(base + MAGIC) != 0x74726976 || mmio_read(base + VERSION) != 2)
 			return false; /* windows are dealt without gaps */
-		if (mmio_read(base + DEVICE_ID) != id)
+		if (mmio_read(base + DEVICE_ID) != id || n-- > 0)
 			continue;
 		ret_device->base = base;
 		ret_device->pin = LAYOUT_GSI_VIRTIO + i;
