@@ -77,6 +77,7 @@ static void receive_waits_for_a_buffer(void **state)
 	wire_send(frame, 1000);
 	turn(d);
 	assert_int_equal(used_idx(d, NET_RECEIVE), 0);
+	assert_int_equal(fake_loop_poll(&d->loop), 0); /* the loop does not spin on it */
 	give_buffer(d, 0, BUFFER_GPA, 1526);
 	kick(d, NET_RECEIVE);
 	assert_received(d, 0, 1, 1526, frame, 1000);
@@ -257,6 +258,55 @@ static void pause_stops_receiving(void **state)
 	assert_int_equal(wire_receive(other, 100), 100);
 }
 
+/* All buffers are used, kicks are not wanted, nothing waits: resume alone must bring it back. */
+static void pause_with_nothing_pending(void **state)
+{
+	struct driver *d = *state;
+
+	make_frame(frame, 100, 9);
+	give_buffer(d, 0, BUFFER_GPA, 1526);
+	wire_send(frame, 100);
+	tap_source(d)->fn(net_of(d->dev), EPOLLIN);
+	net_of(d->dev)->starved = false; /* a turn that ended just there */
+	virtio_pause(d->dev);
+	virtio_resume(d->dev);
+	give_buffer(d, 1, BUFFER_GPA, 1526);
+	wire_send(frame, 100);
+	turn(d);
+	assert_int_equal(used_idx(d, NET_RECEIVE), 2);
+}
+
+/* Nothing of the old driver's is left for the new one. */
+static void reset_forgets_frames(void **state)
+{
+	struct driver *d = *state;
+	int bytes = 1;
+
+	give_buffer(d, 0, BUFFER_GPA, 200);
+	wire_send(frame, 10000);
+	turn(d);
+	assert_int_equal(net_of(d->dev)->stash_bytes, 10000);
+	setsockopt(tap_fd(net_of(d->dev)->tap), SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	for (unsigned int i = 0; !net_of(d->dev)->blocked && i < 60; i++)
+		send_out(d, NET_TRANSMIT, frame, 1000);
+	assert_true(net_of(d->dev)->blocked);
+	reg_set(d, R_STATUS, 0);
+	while (wire_receive(other, 1000) >= 0)
+		;
+	driver_start(d, F(NET_F_MRG_RXBUF), ALL_QUEUES, 64);
+	make_frame(frame, 100, 4);
+	send_out(d, NET_TRANSMIT, frame, 100);
+	assert_int_equal(wire_receive(other, 1000), 100);
+	for (uint16_t i = 0; i < 8; i++)
+		give_buffer(d, i, BUFFER_GPA + i * 4096UL, 4096);
+	kick(d, NET_RECEIVE);
+	turn(d);
+	assert_int_equal(used_idx(d, NET_RECEIVE), 0);
+	wire_send(frame, 100);
+	turn(d);
+	assert_received(d, 0, 1, 4096, frame, 100);
+}
+
 static void kicks_only_when_starved(void **state)
 {
 	struct driver *d = *state;
@@ -430,7 +480,7 @@ static void transmit_waits_for_the_tap(void **state)
 	assert_int_equal(used_idx(d, NET_TRANSMIT), sent - 2);
 	while (received < sent) {
 		if (wire_receive(other, 64) < 0) {
-			tap_source(d)->fn(net_of(d->dev), EPOLLOUT);
+			assert_true(fake_loop_poll(&d->loop) > 0);
 			assert_int_equal(wire_receive(other, 64), 64);
 		}
 		make_frame(frame, 64, (uint8_t)received++);
@@ -459,8 +509,6 @@ static void transmit_in_turns(void **state)
 	for (unsigned int i = 0; i < 20; i++) {
 		assert_int_equal(wire_receive(other, sizeof(other)), 60000);
 		fake_loop_poll(&d->loop);
-		if (net_of(d->dev)->blocked)
-			tap_source(d)->fn(net_of(d->dev), EPOLLOUT);
 	}
 	assert_int_equal(used_idx(d, NET_TRANSMIT), 84);
 }
@@ -480,6 +528,8 @@ int main(void)
 		TP(receive_plain),
 		T(receive_hostile),
 		T(pause_stops_receiving),
+		T(pause_with_nothing_pending),
+		T(reset_forgets_frames),
 		T(kicks_only_when_starved),
 		T(receive_in_turns),
 		T(transmit),
