@@ -64,28 +64,37 @@ static unsigned int interface_mtu(const char *name)
 	return fd >= 0 && ioctl(fd, SIOCGIFMTU, &ifr) == 0 ? (unsigned int)ifr.ifr_mtu : 0;
 }
 
-/* The part that is the same for a tap by name and by fd. Takes the fd over when it succeeds. */
-static int finish(int fd, const char *name, struct tap **ret_tap)
+/* Our own header, no blocking, no heir. */
+static int prepare(int fd, const char *name)
 {
-	AUTO_FREE struct tap *tap = calloc(1, sizeof(*tap));
 	int header_bytes = TAP_HEADER_BYTES, r;
 
-	if (!tap)
-		return -ENOMEM;
 	r = ioctl_errno(fd, TUNSETVNETHDRSZ, &header_bytes);
 	if (!r && fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		r = -errno;
 	if (!r && fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		r = -errno;
-	if (r) {
+	if (r)
 		log_err("--net: cannot set up the tap %s: %s", name, strerror(-r));
+	return r;
+}
+
+/* The part that is the same for a tap by name and by fd. Takes the fd over when it succeeds. */
+static int finish(int fd, const char *name, struct tap **ret_tap)
+{
+	int r = prepare(fd, name);
+	struct tap *tap;
+
+	if (r)
 		return r;
-	}
+	tap = calloc(1, sizeof(*tap));
+	if (!tap)
+		return -ENOMEM;
 	tap->fd = fd;
 	memcpy(tap->name, name, strnlen(name, IFNAMSIZ - 1));
 	tap->offloads = probe_offloads(fd);
 	tap->mtu = interface_mtu(name);
-	*ret_tap = TAKE_PTR(tap);
+	*ret_tap = tap;
 	return 0;
 }
 

@@ -86,8 +86,8 @@ int vhost_net_call_fd(const struct vhost_net *vhost, unsigned int queue)
 static int set_memory(struct vhost_net *vhost, const struct ram *ram)
 {
 	size_t n_ram = ram_region_count(ram), n = n_ram + ram_plug_count(ram);
-	AUTO_FREE struct vhost_memory *memory =
-		calloc(1, sizeof(*memory) + n * sizeof(memory->regions[0]));
+	struct vhost_memory *memory = calloc(1, sizeof(*memory) + n * sizeof(memory->regions[0]));
+	int r;
 
 	if (!memory)
 		return -ENOMEM;
@@ -102,7 +102,9 @@ static int set_memory(struct vhost_net *vhost, const struct ram *ram)
 			.userspace_addr = (uint64_t)(uintptr_t)region->hva,
 		};
 	}
-	return vhost_ioctl(vhost, VHOST_SET_MEM_TABLE, memory);
+	r = vhost_ioctl(vhost, VHOST_SET_MEM_TABLE, memory);
+	free(memory);
+	return r;
 }
 
 static int set_queue(struct vhost_net *vhost, struct virtio_device *dev, unsigned int index)
