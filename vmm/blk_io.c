@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "common/clock.h"
+#include "vmm/sandbox.h"
 
 /* Zeroes that have to be written are written in pieces, so that giving up does not take long. */
 #define RANGE_PIECE (64ULL << 20)
@@ -35,6 +36,7 @@ struct blk_io {
 	bool busy;	/* the thread works on a request that is in neither list */
 	bool giving_up; /* what has not begun is not done */
 	bool ending;
+	bool is_confined; /* else the thread does nothing */
 };
 
 static void list_init(struct blk_list *list)
@@ -101,6 +103,8 @@ static int do_request(struct blk_io *io, struct blk_request *request)
 
 	if (is_giving_up(io))
 		return -ECANCELED;
+	if (!io->is_confined)
+		return -EPERM;
 	switch (request->op) {
 	case BLK_READ:
 		return disk_read(io->disk, request->iov, request->n_iov, request->offset);
@@ -129,6 +133,7 @@ static void *run(void *arg)
 {
 	struct blk_io *io = arg;
 
+	io->is_confined = sandbox_thread(SANDBOX_IO) == 0;
 	pthread_mutex_lock(&io->lock);
 	while (!io->ending) {
 		struct blk_request *request;

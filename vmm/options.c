@@ -38,6 +38,8 @@ enum {
 	OPT_QMP,
 	OPT_PAUSED,
 	OPT_NO_REBOOT,
+	OPT_SANDBOX,
+	OPT_USER,
 	OPT_HELP,
 	OPT_VERSION,
 };
@@ -105,6 +107,13 @@ static const struct option_entry {
 	{"qmp", OPT_QMP, "PATH", false, "socket to serve QMP on"},
 	{"paused", OPT_PAUSED, NULL, false, "do not start the guest until QMP `cont`"},
 	{"no-reboot", OPT_NO_REBOOT, NULL, false, "a guest that resets ends the process"},
+	{"sandbox", OPT_SANDBOX, "auto|on|off|log", false,
+	 "confine the process: auto takes what this kernel has\n"
+	 "(default), on refuses to run without system call filters,\n"
+	 "log lets calls pass and has the kernel log them;\n"
+	 "explain prints which calls are allowed, and why"},
+	{"user", OPT_USER, "NAME|UID[:GROUP]", false,
+	 "become this user once all is open (default: stay)"},
 	{"help", OPT_HELP, NULL, false, "print this and exit"},
 	{"version", OPT_VERSION, NULL, false, "print the version and exit"},
 };
@@ -223,6 +232,24 @@ static bool set_path(const char *text, size_t max, const char **ret_path)
 	return true;
 }
 
+static bool set_sandbox(const char *text, enum sandbox_mode *ret_mode)
+{
+	static const char *const names[] = {
+		[SANDBOX_AUTO] = "auto",
+		[SANDBOX_ON] = "on",
+		[SANDBOX_OFF] = "off",
+		[SANDBOX_LOG] = "log",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*ret_mode = (enum sandbox_mode)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* ---- the line as a whole ---- */
 
 static int bad_value(const char *option, const char *value, const char *wanted)
@@ -234,6 +261,7 @@ static int bad_value(const char *option, const char *value, const char *wanted)
 /* One option with its value. */
 static int take(int id, const char *arg, struct options *o)
 {
+	const char *why;
 	bool console_none;
 
 	switch (id) {
@@ -297,6 +325,13 @@ static int take(int id, const char *arg, struct options *o)
 	case OPT_NO_REBOOT:
 		o->no_reboot = true;
 		return 0;
+	case OPT_SANDBOX:
+		return set_sandbox(arg, &o->sandbox)
+			       ? 0
+			       : bad_value("sandbox", arg, "auto, on, off, log or explain");
+	case OPT_USER:
+		return sandbox_user_parse(arg, &o->user, &why) < 0 ? bad_value("user", arg, why)
+								   : 0;
 	default:
 		return -EINVAL;
 	}
@@ -365,6 +400,10 @@ enum options_result options_parse(int argc, char **argv, struct options *ret_opt
 		}
 		if (id == OPT_VERSION) {
 			printf("vmm %s\n", MEMD_VERSION);
+			return OPTIONS_DONE;
+		}
+		if (id == OPT_SANDBOX && strcmp(optarg, "explain") == 0) {
+			sandbox_explain();
 			return OPTIONS_DONE;
 		}
 		if (seen & (1U << (id - OPT_NAME)) && !option_table[index].repeat) {

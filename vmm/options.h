@@ -7,6 +7,7 @@
 
 #include "vmm/disk.h"
 #include "vmm/ram.h"
+#include "vmm/sandbox.h"
 
 #define OPTIONS_CPUS_MAX  64
 #define OPTIONS_DISKS_MAX 8
@@ -48,7 +49,9 @@ struct options {
 	bool rng;
 	bool no_reboot; /* a guest that resets ends the process */
 	bool balloon, balloon_deflate_on_oom, balloon_reporting;
-	bool paused; /* start stopped, wait for `cont` */
+	enum sandbox_mode sandbox;
+	struct sandbox_user user; /* whom to become; is_given false: nobody */
+	bool paused;		  /* start stopped, wait for `cont` */
 };
 
 enum options_result {

@@ -25,6 +25,7 @@
 #include "common/kfile.h"
 #include "common/log.h"
 #include "vmm/bus.h"
+#include "vmm/sandbox.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -245,6 +246,8 @@ static void *collapse_thread(void *arg)
 	uint64_t wait_us = UINT64_MAX, left;
 
 	prctl(PR_SET_NAME, "collapse");
+	if (sandbox_thread(SANDBOX_WORKER) < 0)
+		return NULL;
 	while (rest(c, wait_us, true)) {
 		pthread_mutex_lock(&c->lock);
 		if (c->woken)

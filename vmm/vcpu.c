@@ -21,6 +21,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "vmm/cpuid.h"
+#include "vmm/sandbox.h"
 #include "vmm/vcpu_regs.h"
 
 #define VCPU_KICK  (SIGRTMIN)
@@ -43,6 +44,7 @@ struct vcpu {
 	int tid;
 	pthread_t thread;
 	bool has_thread;
+	int error;	     /* the thread could not be confined */
 	int fd;		     /* -1: not built */
 	int stats_fd;	     /* -1: this KVM has none */
 	struct kvm_run *run; /* NULL: not built */
@@ -280,6 +282,7 @@ static void *vcpu_thread(void *arg)
 	sigemptyset(&kick);
 	sigaddset(&kick, VCPU_KICK);
 	pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
+	cpu->error = sandbox_thread(SANDBOX_VCPU);
 	vcpu_loop(cpu);
 	return NULL;
 }
@@ -337,6 +340,12 @@ int vcpus_new(unsigned int n, struct bus *bus, const struct vcpu_events *events,
 		return r;
 	}
 	vcpus_wait(vcpus);
+	for (unsigned int i = 0; i < n && !r; i++)
+		r = vcpus->cpus[i].error;
+	if (r) {
+		vcpus_free(vcpus);
+		return r;
+	}
 	*ret_vcpus = vcpus;
 	return 0;
 }

@@ -27,6 +27,7 @@
 #include "vmm/layout.h"
 #include "vmm/mem.h"
 #include "vmm/power.h"
+#include "vmm/sandbox.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_events.h"
 
@@ -264,10 +265,6 @@ static void vm_read_locality(struct vm *vm)
 
 static int vm_make(struct vm *vm)
 {
-	static const struct vcpu_events vcpu_events = {
-		.reset = vm_on_guest_reset,
-		.failed = vm_on_failure,
-	};
 	const struct options *options = &vm->options;
 	int r = kvm_open(&vm->kvm);
 
@@ -292,11 +289,7 @@ static int vm_make(struct vm *vm)
 	}
 	r = vm_make_devices(vm);
 	if (!r)
-		r = vcpus_new(options->cpus, vm->bus, &vcpu_events, vm, &vm->vcpus);
-	if (!r)
 		r = ram_collapse_start(vm->ram, vm->bus, vm_on_collapsed, vm);
-	if (!r)
-		r = vm_build(vm);
 	return r;
 }
 
@@ -323,6 +316,8 @@ void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
+	/* Threads of a machine that never ran may wait to be confined still. */
+	sandbox_abandon();
 	ram_collapse_stop(vm->ram);
 	vcpus_free(vm->vcpus);
 	kvm_close(vm->kvm);
@@ -339,6 +334,20 @@ void vm_free(struct vm *vm)
 }
 
 /* ---- running it ---- */
+
+int vm_start(struct vm *vm)
+{
+	static const struct vcpu_events vcpu_events = {
+		.reset = vm_on_guest_reset,
+		.failed = vm_on_failure,
+	};
+	int r = vcpus_new(vm->options.cpus, vm->bus, &vcpu_events, vm, &vm->vcpus);
+
+	/* From here on; building is what a reset does too, so that each start tries its calls. */
+	if (!r)
+		r = sandbox_thread(SANDBOX_MAIN);
+	return r ? r : vm_build(vm);
+}
 
 int vm_stop(struct vm *vm)
 {

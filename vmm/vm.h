@@ -24,8 +24,13 @@ enum vm_state { VM_PRELAUNCH, VM_RUNNING, VM_PAUSED, VM_SHUTDOWN, VM_INTERNAL_ER
 
 struct vm;
 
-/* Build everything but do not run. Logs what is wrong. */
+/* Open, map and bind all that needs privileges or paths. Logs what is wrong. */
 int vm_new(const struct options *options, struct vm **ret_vm);
+/*
+ * Start the vCPUs' threads, confine the calling one, which is to run the loop, and build the
+ * machine. Nothing here or later opens a file. Logs what is wrong.
+ */
+int vm_start(struct vm *vm);
 void vm_free(struct vm *vm); /* NULL is fine; stops the vCPUs */
 
 /* Run until the guest powers off, a `quit`, or a signal. Returns the process's exit status. */

@@ -58,6 +58,19 @@ static void info_command(const char *name, char *args)
 	      memory_pages(), memory_filled(), irq_timer_ticks, irq_pins[4]);
 }
 
+/* A byte to any port: tests of the monitor put devices of their own there. */
+static void port_command(const char *name, char *args)
+{
+	uint64_t port = 0, value = 0;
+
+	if (text_number(text_word(&args), &port) && text_number(text_word(&args), &value)) {
+		outb((uint16_t)port, (uint8_t)value);
+		print("OK port\n");
+	} else {
+		print("FAIL usage: port NUMBER VALUE\n");
+	}
+}
+
 static void idle_command(const char *name, char *args)
 {
 	print("OK idle\n");
@@ -84,7 +97,7 @@ static const struct {
 	{"console", console_command}, {"sleep", sleep_command},	    {"info", info_command},
 	{"idle", idle_command},	      {"poweroff", power_command},  {"reset", power_command},
 	{"crash", power_command},     {"net", net_command},	    {"mem", mem_command},
-	{"disk", disk_command},
+	{"disk", disk_command},	      {"port", port_command},
 };
 
 static void run(char *line)
