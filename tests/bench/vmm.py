@@ -181,14 +181,15 @@ def main():
     if "hugetlb" in cases:
         with open(POOL + "/nr_hugepages", "w") as f:
             f.write(str(MEMORY // 2 + 16))
+    host = f"{os.uname().release}, {os.cpu_count()} cpu, " + next(
+        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
     begin = time.monotonic()
     for run in range(runs):
         print(f"run {run + 1} of {runs}, {time.monotonic() - begin:.0f} s", flush=True)
         turn(cases)
-    host = f"{os.uname().release}, {os.cpu_count()} cpu, " + next(
-        (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    with open(args[0], "w") as f:
-        json.dump({"schema": 1, "part": "vmm", "host": host, "rows": table()}, f, indent=1)
+        # Each time, so that a run that is cut short leaves what it has.
+        with open(args[0], "w") as f:
+            json.dump({"schema": 1, "part": "vmm", "host": host, "rows": table()}, f, indent=1)
     if failed:
         print(f"{len(failed)} guests failed: " + "; ".join(failed), flush=True)
     sys.exit(1 if failed else 0)
