@@ -149,6 +149,10 @@ $(O)/tests/bench/vmm-idle: $(call obj,vmm/main.c tests/bench/vmm_idle.c) $(O)/li
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=pfn_order -o $@ $^ $(VMM_LIBS)
+$(O)/tests/bench/inflate: $(call obj,tests/bench/inflate.c) $(O)/libvmm.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(VMM_LIBS)
 guests: $(if $(TINY),$(O)/tests/tiny.elf) $(if $(wildcard tests/guest/memhog.c),$(O)/tests/memhog)
 
 setup:
@@ -166,7 +170,7 @@ check:
 
 bench:
 	$(Q)tests/setup build lab
-	$(Q)$(MAKE) --no-print-directory programs guests $(O)/tests/bench/vmm-idle
+	$(Q)$(MAKE) --no-print-directory programs guests $(O)/tests/bench/vmm-idle $(O)/tests/bench/inflate
 	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
 
 lint:

@@ -127,10 +127,11 @@ enum ram_giver { RAM_GIVER_BALLOON, RAM_GIVER_REPORTING, RAM_GIVER_RESET };
  */
 int ram_discard(struct ram *ram, uint64_t gpa, uint64_t len, enum ram_giver giver);
 /*
- * As ram_discard by the balloon, for a guest that tells before it uses such memory again: with
- * pages=thp, what is not all of a huge page yet waits for its rest, so that the huge page goes in
- * one piece and comes back as one. Reads see the old content until it goes: at ram_settle at the
- * latest, or earlier when too much waits. An error of what has waited is one of a later call.
+ * As ram_discard by the balloon, for a guest that tells before it uses such memory again: what is
+ * not all of 2 MiB yet waits for its rest, so that a huge page goes in one piece and comes back as
+ * one, and scattered small pages go as runs. Reads see the old content until it goes: at ram_settle
+ * at the latest, or earlier when too much waits. An error of what has waited is one of a later
+ * call.
  */
 int ram_discard_lazily(struct ram *ram, uint64_t gpa, uint64_t len);
 /*

@@ -212,9 +212,10 @@ static bool visit(struct ram_collapse *c, struct ram_piece *piece, uint64_t unit
 /* Visit all torn units. False: the thread is to end. *ret_left: how many are torn still. */
 static bool go_round(struct ram_collapse *c, uint64_t *ret_left)
 {
+	struct ram_piece *piece;
+
 	*ret_left = 0;
-	for (size_t i = 0; i < c->ram->n_pieces; i++) {
-		struct ram_piece *piece = &c->ram->pieces[i];
+	for (size_t i = 0; (piece = ram_piece_at(c->ram, i)); i++) {
 		uint64_t units = piece->torn ? piece->region.size_bytes / RAM_HUGE_BYTES : 0;
 
 		for (uint64_t unit = 0; unit < units; unit++) {
@@ -359,12 +360,12 @@ void ram_collapse_stop(struct ram *ram)
 bool ram_collapse_stats(const struct ram *ram, struct ram_collapse_stats *ret_stats)
 {
 	struct ram_collapse_stats stats = {0};
+	const struct ram_piece *piece;
 
 	if (!ram->collapse)
 		return false;
 	stats = ram->collapse->stats;
-	for (size_t i = 0; i < ram->n_pieces; i++) {
-		const struct ram_piece *piece = &ram->pieces[i];
+	for (size_t i = 0; (piece = ram_piece_at(ram, i)); i++) {
 		uint64_t words = (piece->region.size_bytes / RAM_HUGE_BYTES + 63) / 64;
 
 		for (uint64_t w = 0; piece->torn && w < words; w++)

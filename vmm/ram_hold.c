@@ -3,7 +3,8 @@
  * What the balloon holds of huge pages, across requests. Linux's driver sends 1 MiB at a time at
  * most, so a 2 MiB page comes in pieces: given back piece by piece, a transparent huge page is
  * split and leaves an empty page table behind, in which every later fault finds small pages only.
- * So its pieces wait for each other a moment; what stays alone goes at ram_settle.
+ * So its pieces wait for each other a moment; what stays alone goes at ram_settle. Small pages wait
+ * the same way: scattered numbers of several requests add up to long runs.
  */
 #include "vmm/ram_impl.h"
 
@@ -32,23 +33,27 @@ static uint64_t *bits_new(uint64_t n)
 int ram_hold_init(struct ram_piece *piece)
 {
 	uint64_t pages = piece->region.size_bytes / RAM_SMALL_BYTES, units;
-	bool is_thp = piece->pages == RAM_PAGES_THP && !piece->is_buffer;
+	bool is_pool = ram_pages_is_pool(piece->pages);
 
-	if (!is_thp && !ram_pages_is_pool(piece->pages))
+	if (piece->is_buffer)
 		return 0;
-	piece->unit_bytes = is_thp ? RAM_HUGE_BYTES : piece->page_bytes;
+	piece->unit_bytes = is_pool ? piece->page_bytes : RAM_HUGE_BYTES;
 	units = unit_count(piece);
 	piece->held = bits_new(pages);
 	piece->n_held = calloc(units, sizeof(uint32_t));
 	if (!piece->held || !piece->n_held)
 		return -ENOMEM;
-	if (!is_thp)
+	if (is_pool)
 		return 0;
 	piece->waiting = bits_new(pages);
 	piece->open = bits_new(units);
 	piece->aged = bits_new(units);
+	if (!piece->waiting || !piece->open || !piece->aged)
+		return -ENOMEM;
+	if (piece->pages != RAM_PAGES_THP)
+		return 0;
 	piece->torn = bits_new(units);
-	return piece->waiting && piece->open && piece->aged && piece->torn ? 0 : -ENOMEM;
+	return piece->torn ? 0 : -ENOMEM;
 }
 
 void ram_hold_free(struct ram_piece *piece)

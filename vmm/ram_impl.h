@@ -37,8 +37,8 @@ struct ram_piece {
 	uint64_t *credit[2];
 
 	/*
-	 * hugetlb and thp: what the balloon holds, per 4 KiB page and counted per unit, which is
-	 * the pool's page or a huge page's 2 MiB. The last unit of thp may be short.
+	 * What the balloon holds, per 4 KiB page and counted per unit, which is the pool's page or
+	 * a huge page's 2 MiB. The last unit may be short, but of the pool.
 	 */
 	uint64_t unit_bytes; /* 0: nothing is held here */
 	uint64_t *held;	     /* bit per 4 KiB page: it is in the balloon */
@@ -47,11 +47,12 @@ struct ram_piece {
 	/* hugetlb only */
 	uint64_t *plain; /* bit per host page: it went, ordinary memory is mapped there */
 
-	/* thp only */
+	/* not hugetlb */
 	uint64_t *waiting; /* bit per 4 KiB page: held, and not given back yet */
 	uint64_t *open;	   /* bit per unit: pages of it wait */
 	uint64_t *aged;	   /* bit per open unit: nothing new since the last ram_settle */
-	uint64_t *torn;	   /* bit per unit: given back in part, so hardly a huge page any more */
+	uint64_t *torn;	   /* thp only, bit per unit: given back in part, so hardly a huge page any
+			      more */
 
 	uint64_t *merged; /* bit per RAM_MERGE_CHUNK: KSM may merge it; not on hugetlb */
 };
@@ -220,7 +221,7 @@ bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len);
 
 /* ---- ram_hold.c ---- */
 
-/* Bitmaps of a piece of hugetlb or thp; nothing on others. -ENOMEM. */
+/* Bitmaps of a piece; nothing on a caller's buffer. -ENOMEM. */
 int ram_hold_init(struct ram_piece *piece);
 void ram_hold_free(struct ram_piece *piece);
 /* Bytes of a unit: all are unit_bytes but the last of a piece of thp. */
@@ -230,11 +231,11 @@ void ram_hold(struct ram_piece *piece, uint64_t off, uint64_t len, bool on);
 /* Does it hold all of that unit? */
 bool ram_hold_is_whole(const struct ram_piece *piece, uint64_t unit);
 /*
- * thp: hold [off, off + len); units that are held wholly now are given back, neighbours together,
- * what is in others waits for ram_settle. The first -errno of giving back.
+ * Not hugetlb: hold [off, off + len); units that are held wholly now are given back, neighbours
+ * together, what is in others waits for ram_settle. The first -errno of giving back.
  */
 int ram_hold_lazily(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
-/* thp: [off, off + len) is not held any more and does not wait. */
+/* Not hugetlb: [off, off + len) is not held any more and does not wait. */
 void ram_hold_release(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
 /* Hold nothing, nothing waits. */
 void ram_hold_forget(struct ram *ram, struct ram_piece *piece);

@@ -71,7 +71,7 @@ static struct ram *start(bool prealloc)
 
 static void wait_for_huge(struct ram *ram, uint64_t bytes)
 {
-	for (unsigned int i = 0; i < 100 && huge_bytes(ram) != bytes; i++)
+	for (unsigned int i = 0; i < 400 && huge_bytes(ram) != bytes; i++)
 		usleep(100000);
 	assert_int_equal(huge_bytes(ram), bytes);
 }
@@ -109,7 +109,7 @@ static void test_comes_back(void **state)
 		assert_int_equal(*(uint8_t *)ram_ptr(ram, at, 1), was_given ? 9 : 7);
 	}
 	/* Its last words come with the end of the round. */
-	for (unsigned int i = 0; i < 50 && torn_bytes(ram); i++)
+	for (unsigned int i = 0; i < 400 && torn_bytes(ram); i++)
 		usleep(100000);
 	assert_int_equal(torn_bytes(ram), 0);
 	ram_collapse_stop(ram);

@@ -212,7 +212,7 @@ static void test_scattered(void **state)
 	ram_free(ram);
 }
 
-/* A last piece that is no whole huge page; and small pages, which wait for nothing. */
+/* A last piece that is no whole huge page; and small pages, which wait the same way. */
 static void test_ends(void **state)
 {
 	struct ram *ram = new_ram(RAM_PAGES_THP, 5 * MIB);
@@ -223,9 +223,14 @@ static void test_ends(void **state)
 	assert_int_equal(n_drops, 1);
 	assert_int_equal(resident(ram), 4 * MIB);
 	ram_free(ram);
+	/* Every second page, then the others: one run in the end. */
 	ram = new_ram(RAM_PAGES_SMALL, BYTES);
-	hold(ram, 0, PAGE);
+	for (uint64_t at = 0; at < HUGE; at += 2 * PAGE)
+		hold(ram, at, PAGE);
+	for (uint64_t at = PAGE; at < HUGE; at += 2 * PAGE)
+		hold(ram, at, PAGE);
 	assert_int_equal(n_drops, 1);
+	assert_int_equal(dropped_bytes, HUGE);
 	assert_false(ram_settle(ram, true));
 	ram_free(ram);
 }
