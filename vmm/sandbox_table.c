@@ -140,10 +140,7 @@ static const struct sandbox_value filter_modes[] = {
 #endif
 #endif
 #ifdef SANITIZED
-#define SANITIZER(name)                                                                  \
-	{                                                                                \
-		CALL(name), ALL, "built with a sanitizer, which reports and finds leaks" \
-	}
+#define SANITIZER(name) RIGHT(name, ALL, "built with a sanitizer, which reports and finds leaks")
 #endif
 
 const struct sandbox_right sandbox_rights[] = {
