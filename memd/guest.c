@@ -105,7 +105,7 @@ void guest_forget(struct guest *guest)
 	clear_life(guest);
 	guest->note[0] = guest->version[0] = guest->balloon_path[0] = guest->merge_reason[0] = '\0';
 	guest->known = guest->ours = guest->balloon_refused = guest->mapped_refused = false;
-	guest->deflate_on_oom = guest->reporting = guest->merge_asked = false;
+	guest->deflate_on_oom = guest->reporting = guest->merge_asked = guest->pool = false;
 	guest->release = guest->late = guest->poll_interval_set = guest->foot_valid = false;
 	guest->running = true;
 	guest->memory_bytes = guest->poll_interval_s = POL_ABSENT;
@@ -336,6 +336,7 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 		.has_balloon = guest_is_managed(guest, NULL),
 		.deflate_on_oom = guest->deflate_on_oom,
 		.reporting = guest->reporting,
+		.pool = guest->pool,
 		.mergeable = guest->merge_asked && (!guest->survey.full || guest->survey.mergeable),
 		.actual_bytes = guest->actual_bytes,
 		.target_bytes = guest->target_bytes,

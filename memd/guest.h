@@ -85,6 +85,7 @@ struct guest {
 	bool balloon_active;	/* the last query-balloon was answered with a number */
 	bool balloon_refused;	/* KVMMissingCap and the like; note says why */
 	bool deflate_on_oom, reporting;
+	bool pool;			   /* all its memory is of the host's hugetlb pool */
 	bool merge_asked;		   /* some backend has merge=on and may be merged */
 	char merge_reason[GUEST_NOTE_MAX]; /* merge_asked = false: why */
 	uint64_t poll_interval_s;	   /* as found, POL_ABSENT: not asked yet */

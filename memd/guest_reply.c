@@ -95,16 +95,19 @@ static void take_memdevs(struct guest *guest, json_object *value)
 	if (!json_object_is_type(value, json_type_array))
 		return;
 	guest->merge_asked = false;
+	guest->pool = json_object_array_length(value) > 0;
 	for (size_t i = 0; i < json_object_array_length(value); i++) {
 		json_object *dev = json_object_array_get_idx(value, i);
 		const char *pages = json_get_str(dev, "__memd-pages");
+		bool is_pool = pages && (strcmp(pages, "2M") == 0 || strcmp(pages, "1G") == 0);
 		bool merge = false, share = false;
 
 		json_get_bool(dev, "merge", &merge);
 		json_get_bool(dev, "share", &share);
+		guest->pool &= is_pool;
 		if (share)
 			reason = "its memory is shared (share=on), which KSM never merges";
-		else if (pages && (strcmp(pages, "2M") == 0 || strcmp(pages, "1G") == 0))
+		else if (is_pool)
 			reason = "its memory is in hugetlb pages, which KSM never merges";
 		else if (!merge)
 			reason = "it was started with merge=off";

@@ -70,6 +70,7 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, stat_oom_kills),
 	FIELD(pol_guest, stat_alloc_stalls),
 	FIELD(pol_guest, stat_age_us),
+	FIELD(pol_guest, pool),
 };
 
 static const struct record_field action_fields[] = {
@@ -152,7 +153,7 @@ void record_field_set(void *base, struct record_field field, uint64_t value)
 	uint32_t word = (uint32_t)value;
 
 	if (field.size == 1)
-		*(bool *)at = value != 0;
+		*(bool *)at = value != 0 && value != POL_ABSENT; /* a flag not told is off */
 	else if (field.size == sizeof(word))
 		memcpy(at, &word, sizeof(word));
 	else

@@ -269,6 +269,9 @@ static json_object *notes_of(const struct guest *guest)
 		add_note(notes, "its balloon was started without deflate-on-oom: if it runs out of "
 				"memory, its own OOM killer acts before the balloon gives back");
 	}
+	if (guest->pool)
+		add_note(notes, "its memory is huge pages of the pool: what its balloon takes goes "
+				"back to the pool and is not available to others");
 	if (guest->stats_rejected)
 		add_note(notes, "its statistics contradict what the host knows and are ignored");
 	else if (guest->has_view && guest->view.trust != POL_TRUST_OK)

@@ -63,6 +63,7 @@ struct pol_guest {
 	bool deflate_on_oom;
 	bool reporting; /* free page reporting is on */
 	bool mergeable;
+	bool pool; /* of the host's hugetlb pool: what it gives up goes there, not to others */
 
 	/* the balloon, as the hypervisor tells it */
 	uint64_t actual_bytes; /* memory_bytes - inflated */

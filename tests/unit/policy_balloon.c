@@ -46,6 +46,25 @@ static void test_short_host_takes_down_to_floor_and_no_further(void **state)
 	scene_close(&s);
 }
 
+/* Guests on the hugetlb pool give to the pool alone: in need, the other one gives. */
+static void test_pool_guest_brings_nothing(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 2);
+	s.obey = true;
+	s.guests[0].pool = true;
+	scene_settle(&s);
+	for (int t = 0; t < 20; t++) {
+		s.host.available_bytes = 50 * MIB;
+		scene_step(&s);
+		for (size_t i = 0; i < s.plan->n_actions; i++)
+			assert_int_equal(s.plan->actions[i].guest, s.guests[1].id);
+	}
+	assert_true(s.guests[1].actual_bytes < s.guests[0].actual_bytes);
+	scene_close(&s);
+}
+
 static void test_no_more_than_a_step_a_tick(void **state)
 {
 	struct scene s;
@@ -456,6 +475,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_moves_when_there_is_plenty),
 		cmocka_unit_test(test_short_host_takes_down_to_floor_and_no_further),
+		cmocka_unit_test(test_pool_guest_brings_nothing),
 		cmocka_unit_test(test_no_more_than_a_step_a_tick),
 		cmocka_unit_test(test_action_says_why),
 		cmocka_unit_test(test_free_memory_before_cache),
