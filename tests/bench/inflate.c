@@ -141,7 +141,7 @@ static void run(enum ram_pages pages, uint64_t bytes, const char *how, unsigned 
 	struct loop *loop = bus ? loop_new(bus) : NULL;
 	const size_t n = (size_t)((bytes - FIRST_GPA) / 4096);
 	uint32_t *pfns = malloc(n * sizeof(*pfns));
-	double in[16], out[16];
+	double in[16] = {0}, out[16] = {0};
 	int fd = eventfd(0, EFD_NONBLOCK);
 	struct bench b = {0};
 
