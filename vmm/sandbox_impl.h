@@ -11,6 +11,15 @@
 
 #include "vmm/sandbox.h"
 
+/* Sanitizers look into /proc and stop all threads to find leaks: they are let. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANDBOX_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANDBOX_SANITIZED 1
+#endif
+#endif
+
 /* ---- sandbox_table.c ---- */
 
 enum sandbox_check {

@@ -34,6 +34,7 @@
 #define LANDLOCK_VERSION_FLAG 1U
 #define LANDLOCK_PATH_BENEATH 1
 #define LANDLOCK_REMOVE_FILE  (1ULL << 5)
+#define LANDLOCK_READ	      (1ULL << 2 | 1ULL << 3)
 
 #define ATTR_RDONLY 0x1ULL
 #define ATTR_NOSUID 0x2ULL
@@ -87,6 +88,12 @@ static int landlock_open(const char *const *sockets, size_t n)
 		return -1;
 	size = ruleset_of(version, &ruleset);
 	fd = (int)syscall(__NR_landlock_create_ruleset, &ruleset, size, 0U);
+#ifdef SANDBOX_SANITIZED
+	AUTO_FD int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	const struct path_rule look = {.allowed = LANDLOCK_READ, .parent_fd = proc};
+
+	(void)syscall(__NR_landlock_add_rule, fd, LANDLOCK_PATH_BENEATH, &look, 0U);
+#endif
 	for (size_t i = 0; fd >= 0 && i < n; i++) {
 		AUTO_FD int dir = open_directory(sockets[i]);
 		struct path_rule rule = {.allowed = LANDLOCK_REMOVE_FILE, .parent_fd = dir};

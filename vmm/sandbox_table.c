@@ -132,19 +132,19 @@ static const struct sandbox_value filter_modes[] = {
 	{0},
 };
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef SANITIZED
+#ifdef SANDBOX_SANITIZED
 #define SANITIZER(name) RIGHT(name, ALL, "built with a sanitizer, which reports and finds leaks")
 #endif
 
 const struct sandbox_right sandbox_rights[] = {
-#ifdef SANITIZED
+#ifdef SANDBOX_SANITIZED
+	SANITIZER(arch_prctl),
+	SANITIZER(getdents),
+	SANITIZER(stat),
+	SANITIZER(lstat),
+	SANITIZER(setrlimit),
+	SANITIZER(access),
+	SANITIZER(open),
 	SANITIZER(openat),
 	SANITIZER(readlink),
 	SANITIZER(readlinkat),
