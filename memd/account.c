@@ -107,7 +107,7 @@ void account_set_text(struct account *account, uint64_t number, const char *text
 	struct account_entry *entry = slot(account, number);
 
 	if (entry)
-		entry->text = text;
+		snprintf(entry->text, sizeof(entry->text), "%s", text ? text : "");
 }
 
 void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_bytes,
@@ -207,6 +207,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_KSM_NOTHING] = "ksm-nothing",
 		[POL_WHY_RELEASE] = "release",
 		[POL_WHY_COLLECT] = "collect",
+		[POL_WHY_DEVICE_STUCK] = "device-stuck",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -238,7 +239,7 @@ static json_object *entry_json(const struct account_entry *entry)
 	json_add_str(one, "unit", unit(a->kind));
 	json_add_str(one, "rung", pol_rung_name(a->rung));
 	json_add_str(one, "reason", reason_name(a->reason));
-	json_add_str(one, "reason_text", entry->text ? entry->text : pol_reason_text(a->reason));
+	json_add_str(one, "reason_text", entry->text[0] ? entry->text : pol_reason_text(a->reason));
 	json_object_object_add(one, "inputs", inputs_json(a));
 	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
 	json_add_u64(one, "measured_gain_bytes", entry->measured_bytes);

@@ -32,7 +32,7 @@ struct account_entry {
 	uint64_t wall_us, now_us, tick;
 	char guest[POL_NAME_MAX]; /* "" for the host */
 	struct pol_action action;
-	const char *text; /* static: instead of the reason's text, or NULL */
+	char text[200]; /* instead of the reason's text, or "" */
 	enum account_outcome outcome;
 	char error[128];	 /* why it failed */
 	bool open;		 /* gain still to be measured */
@@ -61,7 +61,7 @@ uint64_t account_add(struct account *account, const struct pol_action *action, c
 void account_settle(struct account *account, uint64_t number, enum account_outcome outcome,
 		    const char *error);
 
-/* Explain the entry in other words than its reason's. text is static. */
+/* Explain the entry in other words than its reason's; NULL: in those. */
 void account_set_text(struct account *account, uint64_t number, const char *text);
 
 /*

@@ -171,19 +171,38 @@ static void say_balloon(struct act *act, const struct guest *guest, const struct
 		return;
 	if (dropped)
 		log_info("%u more balloon decisions (memctl explain shows all)", dropped);
-	log_info("guest %s: %sballoon %s -> %s: %s", guest->name, act->dry_run ? "would set " : "",
-		 SIZE_TEXT(a->from), SIZE_TEXT(a->to), text ? text : pol_reason_text(a->reason));
+	log_info("guest %s: %s%s %s -> %s: %s", guest->name, act->dry_run ? "would set " : "",
+		 guest->mem_max_bytes ? "size" : "balloon", SIZE_TEXT(a->from), SIZE_TEXT(a->to),
+		 text ? text : pol_reason_text(a->reason));
+}
+
+/* What of the order is the memory device's, and why; NULL: nothing. */
+static const char *explain_device(const struct guest *guest, const struct pol_action *a, char *buf,
+				  size_t n)
+{
+	bool down = a->to2 < guest->mem_requested_bytes;
+
+	if (!guest->mem_max_bytes || a->to2 == guest->mem_requested_bytes)
+		return NULL;
+	snprintf(buf, n, "virtio-mem %c%s: %s", down ? '-' : '+',
+		 SIZE_TEXT(down ? guest->mem_requested_bytes - a->to2
+				: a->to2 - guest->mem_requested_bytes),
+		 pol_reason_text(a->reason));
+	return buf;
 }
 
 static int act_balloon(struct act *act, const struct pol_action *action, const char *text,
 		       uint64_t now_us)
 {
 	struct guest *guest = guests_find(act->guests, action->guest);
+	char device[240];
 	uint64_t number;
 	int r;
 
 	if (!guest)
 		return -ESRCH;
+	if (!text)
+		text = explain_device(guest, action, device, sizeof(device));
 	if (act->dry_run) {
 		account_add(act->account, action, guest->name, POL_ABSENT, wall_now_us(), now_us,
 			    act->tick, ACCOUNT_DRY_RUN);
@@ -193,11 +212,12 @@ static int act_balloon(struct act *act, const struct pol_action *action, const c
 	number = account_add(act->account, action, guest->name, held_bytes(guest), wall_now_us(),
 			     now_us, act->tick, ACCOUNT_PENDING);
 	account_set_text(act->account, number, text);
-	if (guest->target_bytes == action->to && guest->actual_bytes == action->to) {
+	if (guest->target_bytes == action->to && guest->actual_bytes == action->to &&
+	    (!guest->mem_max_bytes || guest->mem_requested_bytes == action->to2)) {
 		account_settle(act->account, number, ACCOUNT_UNNEEDED, NULL);
 		return 0;
 	}
-	r = guest_qmp_set_target(guest, action->to, number);
+	r = guest_qmp_set_size(guest, action->to, action->to2, number);
 	if (r < 0) {
 		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
 		return r;
@@ -257,6 +277,7 @@ void act_release(struct act *act, uint64_t now_us)
 			.guest = guest->id,
 			.from = guest->actual_bytes,
 			.to = guest->memory_bytes,
+			.to2 = guest->mem_max_bytes,
 			.rung = POL_RUNG_NONE,
 			.reason = POL_WHY_RELEASE,
 			.working_set_bytes = POL_ABSENT,

@@ -88,9 +88,10 @@ static void name_from_path(struct guest *guest)
 /* What one life of the guest has shown. */
 static void clear_life(struct guest *guest)
 {
-	guest->actual_bytes = guest->target_bytes = POL_ABSENT;
-	guest->target_sent_us = 0;
-	guest->returned_balloon_bytes = guest->returned_reported_bytes = POL_ABSENT;
+	guest->actual_bytes = guest->target_bytes = guest->balloon_actual_bytes = POL_ABSENT;
+	guest->target_sent_us = guest->mem_most_bytes = 0;
+	guest->returned_mem_bytes = guest->returned_balloon_bytes = guest->returned_reported_bytes =
+		POL_ABSENT;
 	memset(guest->mapped_bytes, 0xff, sizeof(guest->mapped_bytes));
 	memset(&guest->stats, 0xff, sizeof(guest->stats));
 	guest->stats.last_update_s = 0;
@@ -111,7 +112,11 @@ void guest_forget(struct guest *guest)
 	guest->memory_bytes = guest->poll_interval_s = POL_ABSENT;
 	guest->survey = (struct footprint){0};
 	guest->survey_us = 0;
-	guest->ksm_bytes = guest->balloon_bytes = guest->reported_bytes = 0;
+	guest->ksm_bytes = guest->balloon_bytes = guest->reported_bytes = guest->mem_bytes = 0;
+	guest->base_bytes = guest->plugged_bytes = guest->other_bytes = guest->other_mem_bytes = 0;
+	guest->mem_max_bytes = guest->mem_size_bytes = guest->mem_requested_bytes = 0;
+	guest->mem_block_bytes = 0;
+	guest->devices_refused = false;
 }
 
 void guest_begin_life(struct guest *guest)
@@ -322,6 +327,18 @@ static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct po
 	p->stat_alloc_stalls = s->alloc_stalls;
 }
 
+/* A configured maximum is one of the device, as far as the device goes. */
+static void snapshot_device(const struct guest *guest, struct pol_guest *p)
+{
+	uint64_t over = guest->memory_bytes - p->memory_bytes, block = p->mem_block_bytes;
+
+	if (!p->mem_max_bytes || !over)
+		return;
+	over = (over + block - 1) / block * block;
+	p->mem_max_bytes = over < p->mem_max_bytes ? p->mem_max_bytes - over : 0;
+	p->memory_bytes = guest->memory_bytes - guest->mem_max_bytes + p->mem_max_bytes;
+}
+
 static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -338,14 +355,20 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 		.reporting = guest->reporting,
 		.pool = guest->pool,
 		.mergeable = guest->merge_asked && (!guest->survey.full || guest->survey.mergeable),
+		.mem_max_bytes = guest->mem_max_bytes,
+		.mem_size_bytes = guest->mem_size_bytes,
+		.mem_requested_bytes = guest->mem_requested_bytes,
+		.mem_block_bytes = guest->mem_block_bytes,
 		.actual_bytes = guest->actual_bytes,
 		.target_bytes = guest->target_bytes,
 		.resident_bytes = guest->foot_valid ? guest->foot.resident_bytes : POL_ABSENT,
 		.swapped_bytes = guest->foot_valid ? guest->foot.swapped_bytes : POL_ABSENT,
 		.cpu_us = guest->foot_valid ? guest->foot.cpu_us : POL_ABSENT,
-		.saved_bytes = guest->ksm_bytes + guest->balloon_bytes + guest->reported_bytes,
+		.saved_bytes = guest->ksm_bytes + guest->balloon_bytes + guest->reported_bytes +
+			       guest->mem_bytes,
 	};
 	snprintf(p->name, sizeof(p->name), "%s", guest->name);
+	snapshot_device(guest, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
 	snapshot_stats(guest, now_us, p);

@@ -80,10 +80,17 @@ struct guest {
 	char version[48];
 
 	/* what it has */
-	uint64_t memory_bytes;	/* base + plugged */
-	char balloon_path[160]; /* QOM path, "" without such a device */
-	bool balloon_active;	/* the last query-balloon was answered with a number */
-	bool balloon_refused;	/* KVMMissingCap and the like; note says why */
+	uint64_t memory_bytes; /* base, other devices, and the most of its memory device */
+	uint64_t base_bytes, plugged_bytes; /* query-memory-size-summary */
+	/* Its first virtio-mem device (the only one that is moved), all 0: none. */
+	char mem_path[160]; /* QOM path */
+	uint64_t mem_max_bytes, mem_size_bytes, mem_requested_bytes, mem_block_bytes;
+	uint64_t mem_most_bytes;	       /* the largest size seen */
+	uint64_t other_bytes, other_mem_bytes; /* other devices; virtio-mem among them */
+	bool devices_refused;		       /* a monitor that knows no memory devices */
+	char balloon_path[160];		       /* QOM path, "" without such a device */
+	bool balloon_active;  /* the last query-balloon was answered with a number */
+	bool balloon_refused; /* KVMMissingCap and the like; note says why */
 	bool deflate_on_oom, reporting;
 	bool pool;			   /* all its memory is of the host's hugetlb pool */
 	bool merge_asked;		   /* some backend has merge=on and may be merged */
@@ -92,9 +99,10 @@ struct guest {
 	bool poll_interval_set;		   /* changed by us */
 
 	/* numbers of the last answers, POL_ABSENT: none */
+	uint64_t balloon_actual_bytes; /* as query-balloon tells: without virtio-mem devices */
 	uint64_t actual_bytes, target_bytes;
 	uint64_t target_sent_us;
-	uint64_t returned_balloon_bytes, returned_reported_bytes;
+	uint64_t returned_balloon_bytes, returned_reported_bytes, returned_mem_bytes;
 	/* what second-level tables map with pages of each size, see guest_mapped */
 	uint64_t mapped_bytes[GUEST_MAPPED_SIZES];
 	bool mapped_refused; /* it has no such statistics: not asked again */
@@ -110,7 +118,7 @@ struct guest {
 	bool foot_valid;
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us;
-	uint64_t ksm_bytes, balloon_bytes, reported_bytes; /* savings, see savings.h */
+	uint64_t ksm_bytes, balloon_bytes, reported_bytes, mem_bytes; /* see savings.h */
 	bool has_view;
 	struct pol_view view; /* what the policy thought of it last */
 };

@@ -42,6 +42,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_PERIPHERAL] = "qom-list /machine/peripheral",
 	[GUEST_REQUEST_ANONYMOUS] = "qom-list /machine/peripheral-anon",
 	[GUEST_REQUEST_MEMDEV] = "query-memdev",
+	[GUEST_REQUEST_DEVICES] = "query-memory-devices",
 	[GUEST_REQUEST_DEFLATE_ON_OOM] = "qom-get deflate-on-oom",
 	[GUEST_REQUEST_REPORTING] = "qom-get free-page-reporting",
 	[GUEST_REQUEST_INTERVAL] = "qom-get guest-stats-polling-interval",
@@ -50,6 +51,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_RETURNED] = "__memd-query-returned",
 	[GUEST_REQUEST_MAPPED] = "query-stats",
 	[GUEST_REQUEST_SET_INTERVAL] = "qom-set guest-stats-polling-interval",
+	[GUEST_REQUEST_SET_REQUESTED] = "qom-set requested-size",
 	[GUEST_REQUEST_SET_TARGET] = "balloon",
 };
 
@@ -197,6 +199,7 @@ static void ask_facts(struct guest *guest)
 		{GUEST_REQUEST_PERIPHERAL, "qom-list", "/machine/peripheral"},
 		{GUEST_REQUEST_ANONYMOUS, "qom-list", "/machine/peripheral-anon"},
 		{GUEST_REQUEST_MEMDEV, "query-memdev", NULL},
+		{GUEST_REQUEST_DEVICES, "query-memory-devices", NULL},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(asks) && guest->conn; i++)
@@ -517,6 +520,9 @@ void guest_qmp_poll(struct guest *guest, uint64_t now_us)
 		return;
 	guest->ticks++;
 	guest_qmp_send(guest, GUEST_REQUEST_BALLOON, "query-balloon", NULL, guest->ticks);
+	if (guest->conn && guest->mem_max_bytes && !is_open(guest, GUEST_REQUEST_DEVICES))
+		guest_qmp_send(guest, GUEST_REQUEST_DEVICES, "query-memory-devices", NULL,
+			       guest->ticks);
 	if (guest->conn && guest->balloon_path[0])
 		guest_qmp_send(guest, GUEST_REQUEST_STATS, "qom-get",
 			       qom_args(guest->balloon_path, "guest-stats"), guest->ticks);
@@ -531,18 +537,46 @@ void guest_qmp_poll(struct guest *guest, uint64_t now_us)
 		guest_qmp_send(guest, GUEST_REQUEST_SIZE, "query-memory-size-summary", NULL, 0);
 		if (guest->conn)
 			guest_qmp_send(guest, GUEST_REQUEST_MEMDEV, "query-memdev", NULL, 0);
+		if (guest->conn && !guest->mem_max_bytes && !guest->devices_refused)
+			guest_qmp_send(guest, GUEST_REQUEST_DEVICES, "query-memory-devices", NULL,
+				       0);
 	}
+}
+
+static int set_requested(struct guest *guest, uint64_t requested)
+{
+	json_object *args = qom_args(guest->mem_path, "requested-size");
+	int r;
+
+	json_add_u64(args, "value", requested);
+	r = guest_qmp_send(guest, GUEST_REQUEST_SET_REQUESTED, "qom-set", args, 0);
+	if (r == 0)
+		guest->mem_requested_bytes = requested;
+	return r;
 }
 
 int guest_qmp_set_target(struct guest *guest, uint64_t bytes, uint64_t cookie)
 {
+	return guest_qmp_set_size(guest, bytes, guest->mem_max_bytes, cookie);
+}
+
+int guest_qmp_set_size(struct guest *guest, uint64_t bytes, uint64_t requested, uint64_t cookie)
+{
 	json_object *args;
-	int r;
+	int r = 0;
 
 	if (guest->phase != GUEST_READY || !guest->balloon_active)
 		return -ENOTCONN;
+	if (!guest->mem_max_bytes)
+		requested = 0;
+	else if (requested != guest->mem_requested_bytes)
+		r = set_requested(guest, requested);
+	if (r < 0)
+		return r;
 	args = json_object_new_object();
-	json_add_u64(args, "value", bytes);
+	/* The balloon counts without virtio-mem; a target of 0 is refused. */
+	requested += guest->other_mem_bytes;
+	json_add_u64(args, "value", bytes > requested ? bytes - requested : 1);
 	r = guest_qmp_send(guest, GUEST_REQUEST_SET_TARGET, "balloon", args, cookie);
 	if (r == 0) {
 		guest->target_bytes = bytes;

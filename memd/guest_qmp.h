@@ -21,6 +21,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_PERIPHERAL,
 	GUEST_REQUEST_ANONYMOUS,
 	GUEST_REQUEST_MEMDEV,
+	GUEST_REQUEST_DEVICES, /* and each tick of a guest that has one */
 	/* setup, second round: the balloon */
 	GUEST_REQUEST_DEFLATE_ON_OOM,
 	GUEST_REQUEST_REPORTING,
@@ -32,6 +33,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_MAPPED,
 	/* changes */
 	GUEST_REQUEST_SET_INTERVAL,
+	GUEST_REQUEST_SET_REQUESTED,
 	GUEST_REQUEST_SET_TARGET,
 	GUEST_REQUEST_COUNT
 };
@@ -48,6 +50,12 @@ void guest_qmp_check(struct guest *guest, uint64_t now_us);
 
 /* Ask for this tick's numbers, unless an earlier question is still open. */
 void guest_qmp_poll(struct guest *guest, uint64_t now_us);
+
+/*
+ * Bring the guest to `bytes`, `requested` of them by its memory device (no meaning without one).
+ * As guest_qmp_set_target, which asks for all that the device has.
+ */
+int guest_qmp_set_size(struct guest *guest, uint64_t bytes, uint64_t requested, uint64_t cookie);
 
 /*
  * Ask for a balloon target; the answer comes to hooks.target_done with cookie. Changes the guest:

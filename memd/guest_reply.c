@@ -56,6 +56,29 @@ static void take_name(struct guest *guest, json_object *value)
 		guest_name_clean(name, guest->name, sizeof(guest->name));
 }
 
+static void count_memory(struct guest *guest)
+{
+	if (!guest->base_bytes)
+		return;
+	/* Both numbers of a moving device come by one answer: plugged_bytes is another's. */
+	if (guest->mem_max_bytes)
+		guest->memory_bytes = guest->base_bytes + guest->other_bytes + guest->mem_max_bytes;
+	else
+		guest->memory_bytes = guest->base_bytes + guest->plugged_bytes;
+}
+
+/* What the guest has: what is not in the balloon, and what is plugged. */
+static void count_actual(struct guest *guest)
+{
+	uint64_t actual = guest->balloon_actual_bytes;
+
+	if (!pol_has(actual) || !guest->balloon_active)
+		return;
+	actual += guest->mem_size_bytes + guest->other_mem_bytes;
+	/* A little above the promised memory happens while memory is being plugged. */
+	guest->actual_bytes = actual > guest->memory_bytes ? guest->memory_bytes : actual;
+}
+
 static void take_size(struct guest *guest, json_object *value)
 {
 	uint64_t base, plugged = 0;
@@ -63,7 +86,55 @@ static void take_size(struct guest *guest, json_object *value)
 	if (!get_bytes(value, "base-memory", &base) || base == 0)
 		return;
 	get_bytes(value, "plugged-memory", &plugged);
-	guest->memory_bytes = base + plugged;
+	guest->base_bytes = base;
+	guest->plugged_bytes = plugged;
+	count_memory(guest);
+}
+
+/*
+ * QEMU's MemoryDeviceInfo. Of a virtio-mem device all that it may have is the guest's; balloons
+ * count DIMMs as theirs, and virtio-mem not (hw/virtio/virtio-balloon.c, get_current_ram_size).
+ */
+static void take_memory_devices(struct guest *guest, json_object *value)
+{
+	uint64_t others = 0, other_mem = 0;
+	bool found = false;
+
+	if (!json_object_is_type(value, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(value); i++) {
+		json_object *device = json_object_array_get_idx(value, i);
+		json_object *data = json_get_obj(device, "data");
+		const char *type = json_get_str(device, "type"), *id = json_get_str(data, "id");
+		uint64_t size = 0, max = 0, requested = 0, block = 0;
+		bool is_mem = type && strcmp(type, "virtio-mem") == 0;
+
+		if (!get_bytes(data, "size", &size))
+			continue;
+		if (is_mem && !found && id && get_bytes(data, "max-size", &max) &&
+		    get_bytes(data, "requested-size", &requested) &&
+		    get_bytes(data, "block-size", &block) && block && size <= max &&
+		    requested <= max &&
+		    (size_t)snprintf(guest->mem_path, sizeof(guest->mem_path),
+				     "/machine/peripheral/%s", id) < sizeof(guest->mem_path)) {
+			found = true;
+			guest->mem_max_bytes = max;
+			guest->mem_size_bytes = size;
+			guest->mem_requested_bytes = requested;
+			guest->mem_block_bytes = block;
+			if (size > guest->mem_most_bytes)
+				guest->mem_most_bytes = size;
+			continue;
+		}
+		others += size;
+		other_mem += is_mem ? size : 0;
+	}
+	if (!found)
+		guest->mem_max_bytes = guest->mem_size_bytes = 0;
+	guest->other_bytes = others;
+	guest->other_mem_bytes = other_mem;
+	count_memory(guest);
+	count_actual(guest);
 }
 
 /* The first child whose type is a virtio-balloon, on whichever transport. */
@@ -126,12 +197,11 @@ static void take_actual(struct guest *guest, json_object *value)
 		guest->balloon_active = false;
 		return;
 	}
-	/* A little above the promised memory happens while memory is being plugged. */
-	if (actual > guest->memory_bytes)
-		actual = guest->memory_bytes;
 	guest->balloon_active = true;
-	guest->actual_bytes = actual;
-	if (actual < guest->memory_bytes)
+	guest->balloon_actual_bytes = actual;
+	count_actual(guest);
+	actual = guest->actual_bytes;
+	if (actual + guest->mem_max_bytes < guest->memory_bytes + guest->mem_size_bytes)
 		guest->driver_seen = true;
 	/*
 	 * Back to full from well below in one tick, and not because we asked: the guest was reset
@@ -221,6 +291,7 @@ static void take_stats(struct guest *guest, json_object *value, uint64_t now_us)
 static void take_returned(struct guest *guest, json_object *value)
 {
 	get_bytes(value, "balloon-bytes", &guest->returned_balloon_bytes);
+	get_bytes(value, "virtio-mem-bytes", &guest->returned_mem_bytes);
 	/* A running total may exceed the guest's size: savings.c bounds it. */
 	json_get_u64(value, "reported-bytes", &guest->returned_reported_bytes);
 }
@@ -284,6 +355,9 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 	case GUEST_REQUEST_MEMDEV:
 		take_memdevs(guest, value);
 		break;
+	case GUEST_REQUEST_DEVICES:
+		take_memory_devices(guest, value);
+		break;
 	case GUEST_REQUEST_DEFLATE_ON_OOM:
 		take_flag(value, &guest->deflate_on_oom);
 		break;
@@ -323,6 +397,9 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 		guest->balloon_active = false;
 		guest->balloon_refused = class && strcmp(class, WIRE_KVM_MISSING_CAP) == 0;
 		break;
+	case GUEST_REQUEST_DEVICES:
+		guest->devices_refused = true;
+		break;
 	case GUEST_REQUEST_MAPPED:
 		/* QEMU before 7.1, or a kernel without binary statistics. */
 		guest->mapped_refused = true;
@@ -338,6 +415,7 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 	case GUEST_REQUEST_SIZE:
 	case GUEST_REQUEST_MEMDEV:
 	case GUEST_REQUEST_STATS:
+	case GUEST_REQUEST_SET_REQUESTED:
 	case GUEST_REQUEST_SET_TARGET:
 		log_debug("guest %s: %s: %s", guest->name, guest_request_name(kind), clean);
 		break;

@@ -71,6 +71,10 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, stat_alloc_stalls),
 	FIELD(pol_guest, stat_age_us),
 	FIELD(pol_guest, pool),
+	FIELD(pol_guest, mem_max_bytes),
+	FIELD(pol_guest, mem_size_bytes),
+	FIELD(pol_guest, mem_requested_bytes),
+	FIELD(pol_guest, mem_block_bytes),
 };
 
 static const struct record_field action_fields[] = {
@@ -97,8 +101,9 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, rejected_why[3]),
 	FIELD(pol_action, rejected_why[4]),
 	FIELD(pol_action, rejected_why[5]),
+	FIELD(pol_action, rejected_why[6]),
 };
-_Static_assert(POL_RUNG_COUNT == 6, "a new rung needs its field in the trace");
+_Static_assert(POL_RUNG_COUNT == 7, "a new rung needs its field in the trace");
 
 static const struct record_field policy_fields[] = {
 	FIELD(pol_config, high_ppm),	      FIELD(pol_config, soft_ppm),

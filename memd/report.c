@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/size.h"
 #include "memd/hugepage.h"
 #include "memd/probe.h"
 #include "memd/report.h"
@@ -217,13 +218,30 @@ static void add_memory(const struct guest *guest, json_object *one)
 	json_add_u64(one, "resident_bytes", footprint_of(g, g->foot.resident_bytes));
 	json_add_u64(one, "swapped_bytes", footprint_of(g, g->foot.swapped_bytes));
 	add_mapped(g, one);
-	json_add_u64(one, "saved_bytes", g->ksm_bytes + g->balloon_bytes + g->reported_bytes);
+	json_add_u64(one, "saved_bytes",
+		     g->ksm_bytes + g->balloon_bytes + g->reported_bytes + g->mem_bytes);
 	json_add_u64(one, "floor_bytes", g->has_view ? v->floor_bytes : POL_ABSENT);
 	json_add_u64(one, "working_set_bytes", g->has_view ? v->working_set_bytes : POL_ABSENT);
 	json_add_u64(one, "entitled_bytes", g->has_view ? v->entitled_bytes : POL_ABSENT);
 	json_add_u64(one, "shares", section ? section->shares : 1000);
 	json_add_bool(one, "mergeable", can);
 	json_add_str(one, "mergeable_reason", reason);
+}
+
+/* null: it has none. */
+static void add_mem_device(const struct guest *guest, json_object *one)
+{
+	json_object *device = NULL;
+
+	if (guest->mem_max_bytes) {
+		device = json_object_new_object();
+		json_add_u64(device, "size_bytes", guest->mem_size_bytes);
+		json_add_u64(device, "requested_bytes", guest->mem_requested_bytes);
+		json_add_u64(device, "max_bytes", guest->mem_max_bytes);
+		json_add_u64(device, "block_bytes", guest->mem_block_bytes);
+		json_add_bool(device, "stuck", guest->has_view && guest->view.device_stuck);
+	}
+	json_object_object_add(one, "mem_device", device);
 }
 
 static void add_stats(const struct guest *guest, json_object *one)
@@ -281,6 +299,17 @@ static json_object *notes_of(const struct guest *guest)
 				"is taken from it");
 	if (guest->has_view && guest->view.stuck)
 		add_note(notes, "its balloon does not follow");
+	if (guest->mem_max_bytes) {
+		char text[GUEST_NOTE_MAX];
+
+		snprintf(text, sizeof(text), "its memory device has %s of %s, %s asked for%s",
+			 SIZE_TEXT(guest->mem_size_bytes), SIZE_TEXT(guest->mem_max_bytes),
+			 SIZE_TEXT(guest->mem_requested_bytes),
+			 guest->has_view && guest->view.device_stuck
+				 ? ": it does not follow, the balloon is used instead"
+				 : "");
+		add_note(notes, text);
+	}
 	if (!guest->running)
 		add_note(notes, "it is paused");
 	return notes;
@@ -301,6 +330,7 @@ json_object *report_guests(const struct daemon *daemon)
 		one = json_object_new_object();
 		add_identity(guest, one);
 		add_memory(guest, one);
+		add_mem_device(guest, one);
 		json_add_bool(one, "has_balloon", guest->balloon_path[0] && guest->balloon_active);
 		json_add_bool(one, "deflate_on_oom", guest->deflate_on_oom);
 		json_add_bool(one, "reporting", guest->reporting);
@@ -409,6 +439,7 @@ json_object *report_report(const struct daemon *daemon)
 			     footprint_of(guest, guest->foot.ksm_merging_bytes));
 		json_add_u64(one, "balloon_bytes", guest->balloon_bytes);
 		json_add_u64(one, "reported_bytes", guest->reported_bytes);
+		json_add_u64(one, "virtio_mem_bytes", guest->mem_bytes);
 		json_add_str(one, "state_note", state_note(guest));
 		json_object_array_add(list, one);
 	}
@@ -417,6 +448,7 @@ json_object *report_report(const struct daemon *daemon)
 	json_add_u64(savings, "ksm_other_bytes", s->ksm_other_bytes);
 	json_add_u64(savings, "balloon_bytes", s->balloon_bytes);
 	json_add_u64(savings, "reported_bytes", s->reported_bytes);
+	json_add_u64(savings, "virtio_mem_bytes", s->mem_bytes);
 	json_add_u64(savings, "total_bytes", s->total_bytes);
 	json_object_object_add(doc, "savings", savings);
 	return doc;

@@ -46,8 +46,12 @@ static uint64_t unheld(const struct guest *guest)
 
 static void count_guest(struct guest *guest, const struct pol_ksm *ksm)
 {
+	uint64_t base = minus(guest->memory_bytes, guest->mem_max_bytes);
+	uint64_t unplugged = minus(guest->mem_most_bytes, guest->mem_size_bytes);
 	uint64_t ballooned =
-		pol_has(guest->actual_bytes) ? minus(guest->memory_bytes, guest->actual_bytes) : 0;
+		pol_has(guest->actual_bytes)
+			? minus(base, minus(guest->actual_bytes, guest->mem_size_bytes))
+			: 0;
 
 	guest->ksm_bytes = ksm_of(guest, ksm);
 	/* vmm knows what it gave back; of QEMU's balloon the part that the host does not hold. */
@@ -55,10 +59,16 @@ static void count_guest(struct guest *guest, const struct pol_ksm *ksm)
 		guest->balloon_bytes = min(guest->returned_balloon_bytes, ballooned);
 	else
 		guest->balloon_bytes = min(ballooned, unheld(guest));
+	/* What was never plugged is not saved; nor what was and was not used, which vmm knows. */
+	if (guest->ours && pol_has(guest->returned_mem_bytes))
+		unplugged = min(guest->returned_mem_bytes,
+				minus(guest->mem_max_bytes, guest->mem_size_bytes));
+	guest->mem_bytes = min(unplugged, minus(unheld(guest), guest->balloon_bytes));
 	guest->reported_bytes = 0;
 	if (guest->ours && pol_has(guest->returned_reported_bytes))
-		guest->reported_bytes = min(guest->returned_reported_bytes,
-					    minus(unheld(guest), guest->balloon_bytes));
+		guest->reported_bytes =
+			min(guest->returned_reported_bytes,
+			    minus(unheld(guest), guest->balloon_bytes + guest->mem_bytes));
 }
 
 void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t page_bytes,
@@ -76,9 +86,10 @@ void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t pa
 		s.ksm_bytes += guest->ksm_bytes;
 		s.balloon_bytes += guest->balloon_bytes;
 		s.reported_bytes += guest->reported_bytes;
+		s.mem_bytes += guest->mem_bytes;
 	}
 	/* The files are read one after the other while ksmd runs: the parts may pass the whole. */
 	s.ksm_other_bytes = minus(whole, s.ksm_bytes);
-	s.total_bytes = s.ksm_bytes + s.balloon_bytes + s.reported_bytes;
+	s.total_bytes = s.ksm_bytes + s.balloon_bytes + s.reported_bytes + s.mem_bytes;
 	*ret_savings = s;
 }

@@ -123,7 +123,8 @@ static void follow_order(const struct pol_config *config, const struct now_host 
 		past->progress_us = tick->now_us;
 		past->stuck = false;
 	} else if (!past->stuck && tick->now_us - past->progress_us >= config->stuck_after_us) {
-		found_stuck(tick, guest);
+		if (!mem_device_give_up(tick, guest))
+			found_stuck(tick, guest);
 	}
 }
 

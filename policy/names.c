@@ -28,6 +28,7 @@ static const char *const rung_names[] = {
 	[POL_RUNG_BALLOON_FREE] = "balloon-free",
 	[POL_RUNG_BALLOON_CACHE] = "balloon-cache",
 	[POL_RUNG_SWAP] = "swap",
+	[POL_RUNG_MEM_DEVICE] = "virtio-mem",
 };
 _Static_assert(COUNT(rung_names) == POL_RUNG_COUNT, "every rung has a name");
 
@@ -55,6 +56,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_TOO_SLOW] = "it works over minutes, the need is now",
 	[POL_WHY_COLLECT] = "collected before the host is short: the guest has it free and does "
 			    "not miss it, but the host holds it",
+	[POL_WHY_DEVICE_STUCK] = "the guest's memory device does not follow: the balloon does the "
+				 "rest",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -150,6 +150,7 @@ struct now_guest {
 	/* decisions, bytes of the guest's memory */
 	uint64_t want, claim, grant; /* wished, covered by its share, given */
 	enum pol_reason grant_reason;
+	bool resplit;	  /* its memory device is stuck: the balloon has to do the rest */
 	uint64_t release; /* target to set because the balloon is stuck or moved by itself */
 	bool released;
 	struct take {
@@ -188,6 +189,8 @@ struct guest_past {
 	bool stuck;
 	uint64_t retry_us, backoff_us;
 	uint64_t life; /* digest of its numbers when found stuck: nothing is retried on a corpse */
+	bool device_stuck;
+	uint64_t device_retry_us, device_backoff_us;
 	uint64_t plenty_given; /* given back because the host had plenty */
 
 	/* its own numbers */
@@ -309,6 +312,14 @@ uint64_t balloon_least(const struct now_guest *guest);
 
 /* Records a new target. */
 void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t target);
+
+/* ---- mem_device.c ---- */
+
+/* No progress for too long: was it the memory device? Then the balloon does the rest. */
+bool mem_device_give_up(const struct now_host *tick, struct now_guest *guest);
+
+/* Says in each order how much of it is the memory device's, and orders what was resplit. */
+void mem_device_plan(struct pol *pol);
 
 /* ---- share.c ---- */
 

@@ -224,6 +224,7 @@ static void fill_views(struct pol *pol)
 			.target_bytes = guest->usable ? past->target : guest->actual,
 			.trouble = guest->usable && pol->tick.now_us < past->trouble_us,
 			.stuck = guest->usable && past->stuck,
+			.device_stuck = guest->usable && past->device_stuck,
 			.stats_trusted = guest->trust == POL_TRUST_OK,
 			.trust = guest->trust,
 		};
@@ -249,6 +250,7 @@ static void decide_balloons(struct pol *pol)
 	give_comfort_decide(pol);
 	give_back_decide(pol);
 	give_plan(pol);
+	mem_device_plan(pol);
 }
 
 int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,

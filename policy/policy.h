@@ -65,6 +65,14 @@ struct pol_guest {
 	bool mergeable;
 	bool pool; /* of the host's hugetlb pool: what it gives up goes there, not to others */
 
+	/*
+	 * Its virtio-mem device, 0: none. What of it is unplugged is memory that the guest does not
+	 * have, like what is in the balloon: memory_bytes is base and max, actual_bytes base and
+	 * size less what is inflated.
+	 */
+	uint64_t mem_max_bytes, mem_size_bytes, mem_requested_bytes;
+	uint64_t mem_block_bytes; /* unit of mem_requested_bytes */
+
 	/* the balloon, as the hypervisor tells it */
 	uint64_t actual_bytes; /* memory_bytes - inflated */
 	uint64_t target_bytes; /* what we asked for last; POL_ABSENT: we never asked */
@@ -137,7 +145,11 @@ enum pol_state { POL_STATE_HIGH, POL_STATE_SOFT, POL_STATE_HARD, POL_STATE_LOW }
 const char *pol_state_name(enum pol_state state); /* "high" ... "low" */
 
 enum pol_action_kind {
-	POL_BALLOON,  /* set guest's balloon target to `to` bytes */
+	/*
+	 * Bring the guest to `to` bytes; of a guest with a memory device `to2` of them are its
+	 * requested size, and the balloon's target is the rest.
+	 */
+	POL_BALLOON,
 	POL_KSM_RUN,  /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
 	POL_KSM_RATE, /* pages_to_scan `to`, sleep_millisecs `to2` */
 };
@@ -151,6 +163,8 @@ enum pol_rung {
 	POL_RUNG_BALLOON_FREE,	/* of memory the guest has free */
 	POL_RUNG_BALLOON_CACHE, /* of the guest's page cache */
 	POL_RUNG_SWAP,
+	/* Comes before the balloon; numbered last for the sake of recorded traces. */
+	POL_RUNG_MEM_DEVICE, /* memory that the guest's virtio-mem device can unplug */
 	POL_RUNG_COUNT
 };
 const char *pol_rung_name(enum pol_rung rung);
@@ -176,6 +190,7 @@ enum pol_reason {
 	/* A balloon again: */
 	POL_WHY_COLLECT, /* before the host is short: free in the guest, not missed, held by the
 			    host */
+	POL_WHY_DEVICE_STUCK, /* its memory device does not follow: the balloon does the rest */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -185,7 +200,7 @@ struct pol_action {
 	enum pol_action_kind kind;
 	uint64_t guest;	   /* id, 0 for host actions */
 	uint64_t from, to; /* bytes (balloon), value (KSM) */
-	uint64_t to2;	   /* POL_KSM_RATE: sleep_millisecs */
+	uint64_t to2;	   /* POL_KSM_RATE: sleep_millisecs; POL_BALLOON: see there */
 	enum pol_rung rung;
 	enum pol_reason reason;
 	uint64_t other;	     /* POL_WHY_FOR_OTHER: the guest it is for, else 0 */
@@ -222,6 +237,7 @@ struct pol_view {
 	uint64_t entitled_bytes;    /* POL_ABSENT: left alone */
 	uint64_t target_bytes;	    /* after this plan */
 	bool trouble, stuck, stats_trusted;
+	bool device_stuck; /* its memory device: the balloon is used instead */
 	enum pol_trust trust;
 };
 

@@ -72,7 +72,7 @@ static void add_total(json_object *total, const char *key, json_object *savings,
 
 static enum memctl_exit print_guests(const struct memctl *ctl, json_object *report)
 {
-	enum { COLUMN_NODES = 8 };
+	enum { COLUMN_NODES = 9 };
 	static const struct table_column columns[] = {
 		{"GUEST", TABLE_TEXT, "name"},
 		{"BY", TABLE_TEXT, "hypervisor"},
@@ -82,6 +82,7 @@ static enum memctl_exit print_guests(const struct memctl *ctl, json_object *repo
 		{"KSM", TABLE_BYTES, "ksm_bytes"},
 		{"BALLOON", TABLE_BYTES, "balloon_bytes"},
 		{"REPORTED", TABLE_BYTES, "reported_bytes"},
+		{"UNPLUGGED", TABLE_BYTES, "virtio_mem_bytes"},
 		{"NODES", TABLE_TEXT, NULL},
 		{"SAVED", TABLE_BYTES, "saved_bytes"},
 		{0},
@@ -113,6 +114,7 @@ static enum memctl_exit print_guests(const struct memctl *ctl, json_object *repo
 	add_total(total, "ksm_bytes", savings, "ksm_bytes");
 	add_total(total, "balloon_bytes", savings, "balloon_bytes");
 	add_total(total, "reported_bytes", savings, "reported_bytes");
+	add_total(total, "virtio_mem_bytes", savings, "virtio_mem_bytes");
 	add_total(total, "saved_bytes", savings, "total_bytes");
 	row = table_row(table, total);
 	table_set(table, row, COLUMN_NODES, "");

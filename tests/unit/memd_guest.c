@@ -37,7 +37,9 @@ static struct {
 	char actual[32], stats[512];
 	const char *mapped; /* NULL: refused */
 	unsigned int mapped_asked;
-	unsigned int targets, intervals;
+	const char *devices; /* query-memory-devices; NULL: refused */
+	uint64_t last_requested;
+	unsigned int targets, requests, intervals;
 	uint64_t last_target;
 	/* from the hooks */
 	unsigned int polled, found, gone, reset;
@@ -127,6 +129,8 @@ static const char *answer_to(const char *command, json_object *args)
 		return "{\"name\":\"shop\\u0007\"}";
 	if (strcmp(command, "query-memory-size-summary") == 0)
 		return "{\"base-memory\":536870912,\"plugged-memory\":0}";
+	if (strcmp(command, "query-memory-devices") == 0)
+		return w.devices;
 	if (strcmp(command, "query-memdev") == 0)
 		return "[{\"id\":\"a\",\"merge\":true,\"share\":false,\"size\":1}]";
 	if (strcmp(command, "qom-list") == 0 && !w.no_balloon &&
@@ -148,6 +152,12 @@ static const char *answer_to(const char *command, json_object *args)
 		return "true";
 	if (strcmp(command, "qom-get") == 0)
 		return "0";
+	if (strcmp(command, "qom-set") == 0 && strcmp(property, "requested-size") == 0) {
+		w.requests++;
+		json_get_u64(args, "value", &w.last_requested);
+		assert_string_equal(path, "/machine/peripheral/vm0");
+		return "{}";
+	}
 	if (strcmp(command, "qom-set") == 0) {
 		w.intervals++;
 		assert_string_equal(path, "/machine/peripheral-anon/device[1]");
@@ -356,6 +366,66 @@ static void test_target(void **state)
 	assert_int_equal(w.target_cookie, 78);
 	assert_int_equal(w.target_error, -EPIPE);
 	assert_int_equal(guest_qmp_set_target(guest, 128 * MIB, 79), -ENOTCONN);
+}
+
+#define DEVICE(id, size, requested, max)                                            \
+	"{\"type\":\"virtio-mem\",\"data\":{\"id\":\"" id                           \
+	"\",\"memaddr\":4294967296,\"size\":" size ",\"requested-size\":" requested \
+	",\"max-size\":" max ",\"block-size\":2097152,\"node\":0,\"memdev\":\"/objects/m\"}}"
+
+/* A DIMM of 64 MiB, two virtio-mem devices: the first is moved, what the others have stays. */
+static void test_mem_device(void **state)
+{
+	struct guest *guest;
+	struct pol_guest snapshot[2];
+	struct savings savings;
+	const struct pol_ksm ksm = {0};
+	bool mergeable;
+
+	(void)state;
+	w.devices = "[{\"type\":\"dimm\",\"data\":{\"id\":\"d\",\"size\":67108864}}," DEVICE(
+		"vm0", "134217728", "134217728",
+		"268435456") "," DEVICE("vm1", "33554432", "33554432", "67108864") "]";
+	strcpy(w.actual, "603979776"); /* 512 + 64 MiB: base and DIMM */
+	guest = ready();
+	assert_string_equal(guest->mem_path, "/machine/peripheral/vm0");
+	assert_int_equal(guest->memory_bytes, (512 + 64 + 32 + 256) * MIB);
+	assert_int_equal(guest->actual_bytes, (512 + 64 + 32 + 128) * MIB);
+	assert_int_equal(guests_snapshot(&w.guests, 0, snapshot, 2, &mergeable), 1);
+	assert_int_equal(snapshot[0].mem_max_bytes, 256 * MIB);
+	assert_int_equal(snapshot[0].mem_size_bytes, 128 * MIB);
+	assert_int_equal(snapshot[0].mem_requested_bytes, 128 * MIB);
+	assert_int_equal(snapshot[0].mem_block_bytes, 2 * MIB);
+	savings_count(&w.guests, &ksm, 4096, &savings);
+	assert_int_equal(guest->balloon_bytes, 0);
+	assert_int_equal(guest->mem_bytes, 0);
+
+	/* 64 MiB less, all of it by the device; then 32 MiB more, and those by the balloon. */
+	assert_int_equal(guest_qmp_set_size(guest, 672 * MIB, 64 * MIB, 0), 0);
+	settle();
+	assert_int_equal(w.last_requested, 64 * MIB);
+	assert_int_equal(w.last_target, (512 + 64) * MIB);
+	assert_int_equal(guest_qmp_set_size(guest, 640 * MIB, 64 * MIB, 0), 0);
+	settle();
+	assert_int_equal(w.requests, 1);
+	assert_int_equal(w.last_target, (512 + 64 - 32) * MIB);
+	assert_int_equal(guest->target_bytes, 640 * MIB);
+
+	w.devices = "[" DEVICE("vm0", "67108864", "67108864", "268435456") "]";
+	tick();
+	assert_int_equal(guest->mem_size_bytes, 64 * MIB);
+	savings_count(&w.guests, &ksm, 4096, &savings);
+	assert_int_equal(guest->mem_bytes, 64 * MIB);
+	assert_int_equal(savings.total_bytes, savings.balloon_bytes + savings.mem_bytes);
+	/* All of it back. */
+	assert_int_equal(guest_qmp_set_target(guest, guest->memory_bytes, 0), 0);
+	settle();
+	assert_int_equal(w.last_requested, 256 * MIB);
+	assert_int_equal(w.last_target, 512 * MIB);
+	/* Nonsense is no device. */
+	w.devices = "[" DEVICE("vm0", "67108864", "0", "2") ",7,{}," DEVICE("", "-1", "0", "0") "]";
+	tick();
+	assert_int_equal(guest->mem_max_bytes, 0);
 }
 
 static void test_no_balloon(void **state)
@@ -649,6 +719,7 @@ int main(void)
 		WITH_MONITOR(test_statistics),
 		WITH_MONITOR(test_mapped),
 		WITH_MONITOR(test_target),
+		WITH_MONITOR(test_mem_device),
 		WITH_MONITOR(test_no_balloon),
 		WITH_MONITOR(test_hang),
 		WITH_MONITOR(test_mute),

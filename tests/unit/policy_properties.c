@@ -84,11 +84,12 @@ struct history {
 
 static struct pol_guest random_guest(struct history *h)
 {
-	uint64_t memory = (128 + below(8192)) * MIB, used = below(memory), cache;
+	uint64_t memory = (128 + below(8192)) * MIB, used = below(memory), cache, device;
 
 	if (once_in(20))
 		memory = (1 + below(1024)) * GIB;
 	cache = below(memory - used);
+	device = once_in(3) ? below(memory / (4 * MIB)) * 2 * MIB : 0;
 	return (struct pol_guest){
 		.id = h->next_id++,
 		.memory_bytes = memory,
@@ -99,6 +100,10 @@ static struct pol_guest random_guest(struct history *h)
 		.deflate_on_oom = once_in(2),
 		.reporting = once_in(2),
 		.mergeable = once_in(2),
+		.mem_max_bytes = device,
+		.mem_size_bytes = device,
+		.mem_requested_bytes = device,
+		.mem_block_bytes = 2 * MIB,
 		.actual_bytes = memory,
 		.target_bytes = POL_ABSENT,
 		.resident_bytes =
@@ -148,6 +153,12 @@ static void disturb_guest(struct pol_guest *g, bool wild)
 			g->actual_bytes = g->actual_bytes / 2 + g->target_bytes / 2;
 		g->stat_total_bytes = g->actual_bytes;
 	}
+	/* So does its memory device. */
+	if (g->mem_max_bytes && once_in(4)) {
+		g->mem_requested_bytes = below(g->mem_max_bytes / (2 * MIB) + 1) * 2 * MIB;
+		if (once_in(2))
+			g->mem_size_bytes = g->mem_requested_bytes;
+	}
 	if (once_in(3)) {
 		g->stat_available_bytes = below(min_u64(g->actual_bytes, 1ull << 40) + 1);
 		g->stat_free_bytes = g->stat_available_bytes / (1 + below(4));
@@ -171,6 +182,10 @@ static void disturb_guest(struct pol_guest *g, bool wild)
 		g->memory_bytes = extreme();
 	if (wild && once_in(60))
 		g->shares = extreme();
+	if (wild && once_in(60))
+		g->mem_max_bytes = extreme();
+	if (wild && once_in(60))
+		g->mem_block_bytes = extreme();
 }
 
 static void disturb(struct history *h)

@@ -31,6 +31,8 @@ static inline const char *rules_balloon(const struct pol_host *host, const struc
 		return "a target above the guest's memory";
 	if (a->to == 0)
 		return "a target of nothing";
+	if (a->to2 >= a->to || a->to2 > g->mem_max_bytes || (a->to2 && a->to2 % g->mem_block_bytes))
+		return "a memory device's part that is none";
 	if (a->reason == POL_WHY_RELEASE && a->to != min_u64(g->actual_bytes, memory))
 		return "a release to something else than what the guest has";
 	if (a->reason == POL_WHY_HOST_SHORT || a->reason == POL_WHY_FOR_OTHER ||
@@ -53,6 +55,9 @@ static inline const char *rules_balloon(const struct pol_host *host, const struc
 			return "giving back by a host that has not plenty";
 		if (plan->state >= POL_STATE_HARD && a->to > max_u64(a->entitled_bytes, a->from))
 			return "a hard pressed host giving more than a share";
+	} else if (a->reason == POL_WHY_DEVICE_STUCK) {
+		if (a->to >= g->actual_bytes || a->to < a->floor_bytes)
+			return "a stuck memory device's order that takes nothing or too much";
 	} else if (a->reason != POL_WHY_RELEASE) {
 		return "a balloon order for a strange reason";
 	}
