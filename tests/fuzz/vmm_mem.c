@@ -12,100 +12,27 @@
  *   7 start over as a fresh driver: u8 features 8 the machine is reset
  *   9 the queue's rings move to a block: u8 block
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-
+#include "tests/fuzz/virtio_driver.h"
 #include "vmm/mem.h"
-#include "vmm/virtio_mmio.h"
 
 #define MEMORY_BYTES (2UL << 20)
 #define BLOCK_BYTES  (2UL << 20)
 #define BLOCKS	     16
-#define QUEUE_SIZE   32
-#define STEPS_MAX    64
-#define STATUS	     0x70
 #define REQUEST_GPA  0x2000
 #define RESPONSE_GPA 0x2100
 
-struct input {
-	const uint8_t *data;
-	size_t left;
-};
-
-static struct ram *ram;
 static struct loop *loop;
-static struct virtio_mmio *mmio;
 static struct virtio_device *mem;
-static uint64_t rings_gpa;
-
-static uint64_t take(struct input *in, size_t len)
-{
-	uint64_t value = 0;
-
-	if (len > in->left)
-		len = in->left;
-	memcpy(&value, in->data, len);
-	in->data += len;
-	in->left -= len;
-	return value;
-}
-
-static void reg_write(uint64_t offset, uint32_t value)
-{
-	virtio_mmio_bus_ops.write(mmio, offset, (const uint8_t *)&value, 4);
-}
 
 static uint64_t block_gpa(uint64_t block)
 {
 	return ram_plug_region(ram, 0)->gpa + block * BLOCK_BYTES;
 }
 
-static void start(uint32_t features, uint64_t rings)
+static void start(uint64_t features, uint64_t rings)
 {
-	static const uint8_t zeroes[4096];
-
-	reg_write(STATUS, 0);
-	reg_write(STATUS, 3);
-	reg_write(0x24, 0);
-	reg_write(0x20, (features & 3) | 1U << VIRTIO_F_INDIRECT_DESC);
-	reg_write(0x24, 1);
-	reg_write(0x20, 1);
-	reg_write(STATUS, 3 | VIRTIO_STATUS_FEATURES_OK);
 	rings_gpa = rings;
-	(void)ram_write(ram, rings, zeroes, sizeof(zeroes));
-	reg_write(0x30, 0);
-	reg_write(0x38, QUEUE_SIZE);
-	reg_write(0x80, (uint32_t)rings);
-	reg_write(0x90, (uint32_t)rings + 1024);
-	reg_write(0xa0, (uint32_t)rings + 2048);
-	reg_write(0x44, 1);
-	reg_write(STATUS, 7 | VIRTIO_STATUS_FEATURES_OK);
-}
-
-static void set_desc(unsigned int i, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t next)
-{
-	struct {
-		uint64_t gpa;
-		uint32_t len;
-		uint16_t flags, next;
-	} desc = {gpa, len, flags, next};
-
-	(void)ram_write(ram, rings_gpa + i * 16UL, &desc, sizeof(desc));
-}
-
-/* Make the chain at 0 available and kick. */
-static void offer(void)
-{
-	uint16_t idx = 0, head = 0;
-
-	(void)ram_read(ram, rings_gpa + 1026, &idx, 2);
-	(void)ram_write(ram, rings_gpa + 1028 + idx % QUEUE_SIZE * 2UL, &head, 2);
-	idx++;
-	(void)ram_write(ram, rings_gpa + 1026, &idx, 2);
-	reg_write(VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	driver_start(features);
 }
 
 static unsigned int request(uint16_t type, uint64_t gpa, uint16_t n)
@@ -119,14 +46,14 @@ static unsigned int request(uint16_t type, uint64_t gpa, uint16_t n)
 
 	(void)ram_write(ram, REQUEST_GPA, &request, sizeof(request));
 	(void)ram_write(ram, RESPONSE_GPA, &answer, sizeof(answer));
-	set_desc(0, REQUEST_GPA, sizeof(request), VIRTIO_DESC_NEXT, 1);
-	set_desc(1, RESPONSE_GPA, 10, VIRTIO_DESC_WRITE, 0);
-	offer();
+	set_desc(0, 0, REQUEST_GPA, sizeof(request), VIRTIO_DESC_NEXT);
+	set_desc(0, 1, RESPONSE_GPA, 10, VIRTIO_DESC_WRITE);
+	offer(0, 0);
 	(void)ram_read(ram, RESPONSE_GPA, &answer, sizeof(answer));
 	return answer;
 }
 
-static void chain(struct input *in)
+static void chain_over_blocks(struct input *in)
 {
 	unsigned int n = take(in, 1) % QUEUE_SIZE + 1;
 
@@ -138,21 +65,10 @@ static void chain(struct input *in)
 		if (i + 1 < n)
 			flags |= VIRTIO_DESC_NEXT;
 		/* Ordinary memory, or a block. */
-		set_desc(i, where & 0x80 ? block_gpa(where & 0x1f) + offset : offset, len, flags,
-			 (uint16_t)(i + 1));
+		set_desc(0, i, where & 0x80 ? block_gpa(where & 0x1f) + offset : offset, len,
+			 flags);
 	}
-	offer();
-}
-
-static void poke(struct input *in)
-{
-	uint64_t at = take(in, 2);
-
-	for (size_t n = take(in, 1); n && in->left; n--, at++) {
-		uint8_t byte = (uint8_t)take(in, 1);
-
-		(void)ram_write(ram, at, &byte, 1);
-	}
+	offer(0, 0);
 }
 
 static void reset_machine(void)
@@ -164,24 +80,21 @@ static void reset_machine(void)
 
 static void step(struct input *in)
 {
-	uint8_t data[8];
-	uint64_t offset, block;
+	uint64_t block;
 	uint16_t type;
 
 	switch (take(in, 1) % 10) {
 	case 0:
-		offset = take(in, 2) % 4096;
-		reg_write(offset & ~3ULL, (uint32_t)take(in, 4));
+		step_reg_write(in);
 		break;
 	case 1:
-		offset = take(in, 2) % 4088;
-		virtio_mmio_bus_ops.read(mmio, offset, data, 1U << take(in, 1) % 4);
+		step_reg_read(in);
 		break;
 	case 2:
-		poke(in);
+		step_poke(in, take(in, 2));
 		break;
 	case 3:
-		chain(in);
+		chain_over_blocks(in);
 		break;
 	case 4:
 		type = (uint16_t)(take(in, 1) % 5);
@@ -195,7 +108,7 @@ static void step(struct input *in)
 		(void)ram_write(ram, block_gpa(take(in, 1) % BLOCKS), "x", 1);
 		break;
 	case 7:
-		start((uint32_t)take(in, 1), 0x1000);
+		start(take(in, 1) & 3, 0x1000);
 		break;
 	case 8:
 		reset_machine();
@@ -237,9 +150,6 @@ static void check(void)
 		abort();
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	static const struct ram_config base = {.size_bytes = MEMORY_BYTES,
@@ -255,8 +165,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		abort();
 	config.ram = ram;
 	mem = mem_new(&config);
-	if (virtio_mmio_new(mem, loop, eventfd(0, EFD_NONBLOCK), &mmio) < 0)
-		abort();
+	driver_new(mem, loop);
 	return 0;
 }
 
