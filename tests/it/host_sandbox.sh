@@ -135,11 +135,13 @@ if [ -x "$forbidden" ]; then
 	number=0
 	for who in vcpu main io; do
 		number=$((number + 1))
-		head -c 2M /dev/urandom >"$T/disk-$who.img"
-		sum=$(sha256sum <"$T/disk-$who.img")
+		truncate -s 2M "$T/disk-$who.img"
 		VMM=$forbidden start_tiny "$who" "" --memory size=32M --disk "path=$T/disk-$who.img" --sandbox on
 		ask "$who" "port 0x5f0 $((number + 16))"
 		check "${who}_way_is_open" "$(cat "$T/$who.err")" wait_for 5 grep -q "allowed call of the $who thread" "$T/$who.err"
+		ask "$who" "disk 0 write $number 64 2048" && ask "$who" 'disk 0 flush'
+		check "${who}_disk_written" "$LINE" [ "${LINE%% *}" = OK ]
+		sum=$(sha256sum <"$T/disk-$who.img")
 		tell "$who" "port 0x5f0 $number"
 		check "${who}_killed" "status $STATUS, not 159: $(tail -n 2 "$T/$who.err")" ends "$who" 159
 		check "${who}_was_asked" "$(cat "$T/$who.err")" grep -q "forbidden call of the $who thread$" "$T/$who.err"
@@ -147,7 +149,7 @@ if [ -x "$forbidden" ]; then
 		check "${who}_disk_intact" "its image changed" [ "$(sha256sum <"$T/disk-$who.img")" = "$sum" ]
 		# Its lock is gone with it.
 		start_tiny "$who" "" --memory size=32M --disk "path=$T/disk-$who.img"
-		check "${who}_disk_usable" "$(cat "$T/$who.err")" ask "$who" info
+		check "${who}_disk_usable" "$LINE $(cat "$T/$who.err")" ask "$who" "disk 0 read $number 64 2048"
 		stop_vmm "$who"
 	done
 	check peer_unaffected "$LINE" ask peer verify
