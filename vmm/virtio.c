@@ -24,7 +24,8 @@ void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops,
 	dev->complaints.burst = COMPLAINTS_BURST;
 }
 
-static void complain(struct virtio_device *dev, const char *then, const char *fmt, va_list args)
+static void __attribute__((format(printf, 3, 0)))
+complain(struct virtio_device *dev, const char *then, const char *fmt, va_list args)
 {
 	unsigned int dropped = 0;
 	char text[256], more[48] = "";
