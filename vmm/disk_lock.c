@@ -78,12 +78,17 @@ static bool process_has_lock(const char *pid, const char *file_id)
 static void process_name(const char *pid, char *name, size_t size)
 {
 	char path[64];
-	AUTO_FILE FILE *f = NULL;
+	AUTO_FD int fd = -1;
+	ssize_t n = -1;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	f = fopen(path, "re");
-	if (!f || !fgets(name, (int)size, f))
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		n = read(fd, name, size - 1);
+	if (n < 0)
 		snprintf(name, size, "?");
+	else
+		name[n] = '\0';
 	name[strcspn(name, "\n")] = '\0';
 }
 
