@@ -11,7 +11,7 @@
 IMAGE_SUITE=trixie
 IMAGE_SUITE_OLD=bookworm
 IMAGE_KERNEL=linux-image-cloud-amd64
-IMAGE_HOST_PACKAGES=busybox-static,iproute2,jq,kmod,numactl,procps,python3,qemu-system-x86,socat,zstd
+IMAGE_HOST_PACKAGES=busybox-static,e2fsprogs,iproute2,jq,kmod,numactl,procps,python3,qemu-system-x86,socat,zstd
 IMAGE_GUEST_PACKAGES=busybox-static,python3-minimal
 # A whole system on a disk: a minimal server.
 IMAGE_SYSTEM_PACKAGES=systemd-sysv,udev,dbus,login,iproute2,iputils-ping,initramfs-tools,zstd,e2fsprogs
