@@ -233,7 +233,11 @@ static const char *walk_chain(const struct virtio_device *dev, const struct virt
 
 		if (index >= walk.n_entries)
 			return "descriptor index beyond the table";
-		/* 2.7.5.3.1: no chain is longer than the queue. A loop runs into this. */
+		/*
+		 * 2.7.5.3.1: no chain is longer than the queue, and none of more buffers than a
+		 * full indirect table, which counts anew: the descriptor that refers to it is no
+		 * buffer. A loop runs into this.
+		 */
 		if (seen++ >= (walk.indirect ? VIRTIO_QUEUE_SIZE : q->size))
 			return "chain longer than the queue, or a loop";
 		d = descriptor_read(walk.table, index);
@@ -242,6 +246,7 @@ static const char *walk_chain(const struct virtio_device *dev, const struct virt
 			if (wrong)
 				return wrong;
 			index = 0;
+			seen = 0;
 			continue;
 		}
 		wrong = add_span(dev, chain, d.flags & VIRTIO_DESC_WRITE, d.addr, d.len);

@@ -152,6 +152,31 @@ static void indirect_table(void **state)
 	assert_int_equal(used_at(d, 0, 0).id, 2);
 }
 
+/* As many entries as a queue can have: Linux fills a disk's seg_max, header and status. */
+static void indirect_table_full(void **state)
+{
+	struct driver *d = *state;
+	struct desc *table = at(d, FAKE_HIGH_GPA, 257 * 16);
+
+	for (uint32_t i = 0; i < 257; i++)
+		table[i] = (struct desc){0x10000, 8, VIRTIO_DESC_NEXT, (uint16_t)(i + 1)};
+	table[VIRTIO_QUEUE_SIZE - 1].flags = 0;
+	set_desc(d, 0, 0, FAKE_HIGH_GPA, VIRTIO_QUEUE_SIZE * 16, VIRTIO_DESC_INDIRECT, 0);
+	offer(d, 0, 0);
+	kick(d, 0);
+	assert_int_equal(probe_of(d)->chain.n_out, VIRTIO_QUEUE_SIZE);
+	assert_int_equal(used_idx(d, 0), 1);
+	assert_false(needs_reset(d));
+
+	/* One more is too long. */
+	table[VIRTIO_QUEUE_SIZE - 1].flags = VIRTIO_DESC_NEXT;
+	table[VIRTIO_QUEUE_SIZE].flags = VIRTIO_DESC_WRITE;
+	set_desc(d, 0, 0, FAKE_HIGH_GPA, 257 * 16, VIRTIO_DESC_INDIRECT, 0);
+	offer(d, 0, 0);
+	kick(d, 0);
+	assert_refused(d, 1);
+}
+
 static void descriptor_across_regions(void **state)
 {
 	struct driver *d = *state;
@@ -502,6 +527,7 @@ int main(void)
 		T(indices_wrap),
 		T(interrupt_suppressed),
 		T(indirect_table),
+		T(indirect_table_full),
 		T(descriptor_across_regions),
 		T(spans_are_read_across),
 		T(unpop_gives_it_again),
