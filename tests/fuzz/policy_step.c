@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/policy_guest.h"
 #include "tests/unit/policy_rules.h"
 
 #define GUESTS 6
@@ -54,26 +55,6 @@ static void read_config(struct input *in, struct pol_config *config)
 	config->stuck_after_us = take(in, 4);
 	config->idle_tax_ppm = (uint32_t)take(in, 4);
 	config->ksm_cpu_ppm = (uint32_t)take(in, 4);
-}
-
-static struct pol_guest guest_first(uint64_t id)
-{
-	return (struct pol_guest){
-		.id = id,
-		.memory_bytes = 2 * GIB,
-		.min_bytes = POL_ABSENT,
-		.shares = 1000,
-		.answering = true,
-		.has_balloon = true,
-		.mergeable = true,
-		.actual_bytes = 2 * GIB,
-		.target_bytes = POL_ABSENT,
-		.resident_bytes = 1800 * MIB,
-		.stat_total_bytes = 2 * GIB - 40 * MIB,
-		.stat_free_bytes = 1048 * MIB,
-		.stat_available_bytes = 1448 * MIB,
-		.stat_cache_bytes = 400 * MIB,
-	};
 }
 
 static uint64_t change_value(struct input *in, uint64_t now)
@@ -172,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t now_us = 1000 * SEC;
 
 	for (size_t i = 0; i < GUESTS; i++)
-		guests[i] = guest_first(i + 1);
+		guests[i] = scene_guest(i + 1);
 	read_config(&in, &config);
 	pol = pol_new(&config, GUESTS - 1);
 	twin = pol_new(&config, GUESTS - 1);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "policy/parts.h"
+#include "tests/unit/policy_guest.h"
 
 #define SCENE_MAX 16
 
@@ -28,30 +29,6 @@ struct scene {
 	uint64_t now_us;
 	bool obey; /* balloons reach their target within the tick, and the host gains from it */
 };
-
-/* A guest of 2 GiB with all of it: 600 MiB in use, 400 MiB cache, the rest free and held. */
-static inline struct pol_guest scene_guest(uint64_t id)
-{
-	return (struct pol_guest){
-		.id = id,
-		.memory_bytes = 2 * GIB,
-		.min_bytes = POL_ABSENT,
-		.shares = 1000,
-		.answering = true,
-		.has_balloon = true,
-		.mergeable = true,
-		.actual_bytes = 2 * GIB,
-		.target_bytes = POL_ABSENT,
-		.resident_bytes = 2 * GIB,
-		.stat_total_bytes = 2 * GIB - 40 * MIB,
-		.stat_free_bytes = 1048 * MIB,
-		.stat_available_bytes = 1448 * MIB,
-		.stat_cache_bytes = 400 * MIB,
-		.stat_oom_kills = 0,
-		.stat_alloc_stalls = 0,
-		.stat_age_us = 0,
-	};
-}
 
 static inline void scene_open(struct scene *s, size_t n_guests)
 {
