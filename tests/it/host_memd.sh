@@ -18,9 +18,11 @@ configure() {
 	printf '[memd]\nruntime-dir=%s\nstate-dir=%s\nguest-timeout=1s\n%s\n' "$T/run" "$T/state" \
 		"${1:-}" >"$T/memd.conf"
 }
+# /proc is copied over: the fakes keep their processes in it while this runs.
 fresh_host() {
-	rm -rf "$T/tree"
-	cp -a "$HOST" "$T/tree"
+	rm -rf "$T/tree/sys"
+	mkdir -p "$T/tree"
+	cp -a "$HOST/." "$T/tree/"
 	echo 0 >"$KSM/run"
 	echo 100 >"$KSM/pages_to_scan"
 	echo 20 >"$KSM/sleep_millisecs"
@@ -212,6 +214,7 @@ check aside-ksm 'KSM was set beside ksmtuned' [ "$(ksm_now)" = "$KSM_BEFORE" ]
 stop_memd
 
 # ---- a dry run ----
+rm -rf "$T/tree/proc/4711"
 fresh_host
 rm -rf "$T/state"
 before=$(commands web1)-$(commands web2)
