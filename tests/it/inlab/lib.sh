@@ -33,7 +33,30 @@ start() {
 		--append "console=ttyS0 quiet lab.name=$name" --qmp "$dir/$name.qmp" "$@" >"$dir/$name.log" 2>&1 &
 	pid[$name]=$!
 }
-ready() { /share/guestsh -t "${2:-240}" --ready "$dir/$1.console"; }
+# What a guest that does not answer is doing: its state, and what its threads and virtual CPUs did in
+# two seconds. A virtual CPU with no exits sleeps or is stuck inside; one with many is busy.
+autopsy() {
+	local name=$1 thread
+	echo "# autopsy of $name: $(qmp "$dir/$name.qmp" query-status)"
+	vcpu_counters "$name" >"$dir/autopsy.before"
+	sleep 2
+	vcpu_counters "$name" | diff "$dir/autopsy.before" - | sed 's/^/# vcpu /'
+	for thread in /proc/"${pid[$name]}"/task/*; do
+		echo "# thread $(cat "$thread/comm"): $(awk '/^State/ { print $2 }' "$thread/status") in" \
+			"$(cat "$thread/wchan"), $(awk '{ print $14 "+" $15 }' "$thread/stat") ticks"
+	done
+	tail -n 5 "$dir/$name.log" | sed 's/^/# log: /'
+}
+vcpu_counters() {
+	qmp "$dir/$1.qmp" query-stats '{"target":"vcpu"}' | jq -r '.[] | .stats[] |
+		select(.name | IN("exits", "halt_exits", "halt_wakeup", "irq_injections", "io_exits", "mmio_exits", "nested_run")) |
+		"\(.name) \(.value)"'
+}
+ready() {
+	/share/guestsh -t "${2:-240}" --ready "$dir/$1.console" && return 0
+	[ ! -S "$dir/$1.qmp" ] || autopsy "$1"
+	return 1
+}
 guest() { /share/guestsh -t "${3:-60}" "$dir/$1.console" "$2"; }
 # The process's exit status, waiting at most SECONDS: name, seconds. 255: still there.
 ended() {
