@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 # Memory devices of stock guests: plug, unplug, pools and nodes: see inlab/mem.
 cd "$(dirname "$0")/../.." || exit 1
-exec tests/lab/lab run --share tests/it --timeout 300 -- /share/inlab/mem
+exec tests/lab/lab run --share tests/it --timeout 900 -- /share/inlab/mem

@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 # Huge pages come back to a guest whose balloon took half and gave it back: see inlab/thp.
 cd "$(dirname "$0")/../.." || exit 1
-exec tests/lab/lab run --share tests/it --timeout 400 -- /share/inlab/thp
+exec tests/lab/lab run --share tests/it --timeout 700 -- /share/inlab/thp
