@@ -40,8 +40,8 @@ struct sharing_options {
 	bool others;
 	uint64_t budget_us;	   /* CPU time of this thread at most; 0: no limit */
 	const atomic_bool *cancel; /* becomes true: stop soon. NULL: never */
-	/* Now and then: so many bytes of address space of so many are done. NULL: not told. */
-	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes);
+	/* Now and then: so much is done, of 1000. NULL: not told. */
+	void (*progress)(void *ctx, unsigned int permille);
 	void *ctx;
 };
 
@@ -110,21 +110,23 @@ uint64_t sharing_pair_pages(const struct sharing *sharing, size_t i, size_t j);
 /*
  * The sum held against the kernel's own count, in pages. The kernel counts its records, of which
  * some are stale: a page was written to, discarded or its process has ended, and ksmd drops the
- * record when it next comes by. The terms add up:
+ * record when it next comes by. The terms add up, always:
  *   difference = gone + stale - unrecorded - unknown - lone
  */
 struct sharing_check {
-	bool known;	     /* the kernel's counts could be read; else all is 0 */
-	bool exact;	     /* difference is 0 */
-	int64_t difference;  /* the kernel's pages_sharing less the sum */
-	int64_t gone;	     /* records of processes that have ended or were not looked at */
-	uint64_t stale;	     /* records of processes looked at that map no merged page any more */
-	uint64_t unrecorded; /* mappings by processes looked at that ksmd has no record of */
+	bool known;	    /* the kernel's pages_sharing and pages_shared could be read */
+	bool exact;	    /* known, and the difference is 0 */
+	int64_t difference; /* the kernel's pages_sharing (after) less the sum */
+	int64_t moved;	    /* pages_sharing went up by so much while looking */
+	int64_t gone;	    /* records of processes that have ended or were not looked at */
+	uint64_t stale;	    /* records of those looked at whose pages are no merged ones any more */
+	uint64_t unrecorded; /* mappings by those looked at that ksmd has no record of: a fork's */
 	uint64_t unknown;    /* mappings by processes not looked at */
-	int64_t lone;	     /* merged pages on record that nobody maps any more */
-	uint64_t moved;	     /* pages_sharing changed by so much while looking */
+	int64_t lone;	     /* merged pages on record that nobody maps any more; where smaps does
+				not tell merged pages (before 6.6) also those with one mapper, which
+				are then among the stale records too */
 	bool zero_known;     /* this kernel counts zero pages */
-	int64_t zero_difference; /* the kernel's zero pages less the sum */
+	int64_t zero_difference, zero_moved;
 };
 void sharing_check(const struct sharing *sharing, struct sharing_check *ret_check);
 
