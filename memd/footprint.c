@@ -19,6 +19,7 @@
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/host.h"
+#include "memd/pinned.h"
 
 #define RMAP_ITEM_BYTES 64 /* sizeof(struct ksm_rmap_item) on 64 bit, mm/ksm.c */
 
@@ -324,21 +325,24 @@ static void reason_part(const struct regions *sum, char *buf, size_t n)
 			 SIZE_TEXT(sum->unflagged_bytes));
 }
 
-static void reason_fill(int rootfd, const struct regions *sum, struct footprint *out)
+static void reason_fill(int rootfd, pid_t pid, const struct regions *sum, struct footprint *out)
 {
 	uint64_t others = sum->shared_bytes + sum->hugetlb_bytes + sum->unflagged_bytes, run;
 	size_t n = sizeof(out->mergeable_reason);
 	int r = kfile_read_u64(rootfd, "sys/kernel/mm/ksm/run", &run);
 	bool some = sum->mergeable_bytes >= MERGEABLE_MIN_BYTES ||
 		    (sum->mergeable_bytes > 0 && sum->mergeable_bytes >= others / 8);
+	const char *pinned = some ? pinned_reason(rootfd, pid) : NULL;
 
-	out->mergeable = some && r != -ENOENT;
+	out->mergeable = some && !pinned && r != -ENOENT;
 	if (r == -ENOENT)
 		snprintf(out->mergeable_reason, n, "this kernel has no KSM");
 	else if (!sum->mergeable_bytes && !others)
 		snprintf(out->mergeable_reason, n, "no mapping large enough to be guest memory");
 	else if (!some)
 		reason_part(sum, out->mergeable_reason, n);
+	else if (pinned)
+		snprintf(out->mergeable_reason, n, "%s, which KSM never merges", pinned);
 	else if (r == 0 && run != 1)
 		snprintf(out->mergeable_reason, n,
 			 "KSM does not run now (/sys/kernel/mm/ksm/run is %llu)",
@@ -370,7 +374,7 @@ int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint)
 	out.mergeable_bytes = sum.mergeable_bytes;
 	out.ram_bytes =
 		sum.mergeable_bytes + sum.unflagged_bytes + sum.shared_bytes + sum.hugetlb_bytes;
-	reason_fill(rootfd, &sum, &out);
+	reason_fill(rootfd, pid, &sum, &out);
 	*ret_footprint = out;
 	return 0;
 }

@@ -81,6 +81,37 @@ static void shared_memory(void **state)
 	assert_contains(f.mergeable_reason, "256 MiB is shared memory");
 }
 
+/* Marked mergeable, and yet KSM cannot: told from what the process has open. */
+static void pinned_memory(void **state)
+{
+	static const char *const opened[][2] = {
+		{"/dev/vfio/12", "VFIO"},
+		{"/dev/vfio/devices/vfio0", "VFIO"},
+		{"/dev/vhost-vdpa-0", "vDPA"},
+		{"/dev/sev", "encrypted"},
+		{"anon_inode:[kvm-gmem]", "guest_memfd"},
+	};
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f;
+
+	for (size_t i = 0; i < ARRAY_SIZE(opened); i++) {
+		tree_shell("ln -sfn '%s' %s/proc/%d/fd/99", opened[i][0], tree.root, KVM_PRIVATE);
+		f = full(rootfd, KVM_PRIVATE);
+		assert_false(f.mergeable);
+		assert_contains(f.mergeable_reason, opened[i][1]);
+		assert_contains(f.mergeable_reason, "which KSM never merges");
+	}
+	/* a container without a device; and shared memory stays the first reason */
+	tree_shell("ln -sfn /dev/vfio/vfio %s/proc/%d/fd/99", tree.root, KVM_PRIVATE);
+	f = full(rootfd, KVM_PRIVATE);
+	assert_true(f.mergeable);
+	assert_string_equal(f.mergeable_reason, "");
+	tree_shell("ln -sfn /dev/vfio/12 %s/proc/%d/fd/99", tree.root, KVM_SHARED);
+	f = full(rootfd, KVM_SHARED);
+	assert_contains(f.mergeable_reason, "shared memory");
+}
+
 static void hugetlb_memory(void **state)
 {
 	AUTO_TREE struct tree tree = tree_new("npt-6.12");
@@ -324,12 +355,12 @@ static void live_unmarked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(quick_numbers), cmocka_unit_test(private_memory),
-		cmocka_unit_test(shared_memory), cmocka_unit_test(hugetlb_memory),
-		cmocka_unit_test(tcg_memory),	 cmocka_unit_test(old_kernel),
-		cmocka_unit_test(gone_or_going), cmocka_unit_test(odd_names),
-		cmocka_unit_test(garbage),	 cmocka_unit_test(live_process),
-		cmocka_unit_test(live_unmarked),
+		cmocka_unit_test(quick_numbers),  cmocka_unit_test(private_memory),
+		cmocka_unit_test(shared_memory),  cmocka_unit_test(pinned_memory),
+		cmocka_unit_test(hugetlb_memory), cmocka_unit_test(tcg_memory),
+		cmocka_unit_test(old_kernel),	  cmocka_unit_test(gone_or_going),
+		cmocka_unit_test(odd_names),	  cmocka_unit_test(garbage),
+		cmocka_unit_test(live_process),	  cmocka_unit_test(live_unmarked),
 	};
 
 	return cmocka_run_group_tests_name("memd_footprint", tests, NULL, NULL);
