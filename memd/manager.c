@@ -5,10 +5,6 @@
  */
 #include "memd/manager.h"
 
-#include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "memd/process.h"
 
 /* The kernel cuts a comm to 15 characters: that is what is looked for. */
 static const struct known {
@@ -70,30 +67,20 @@ static bool runs_as_root(int rootfd, pid_t pid)
 int manager_scan(int rootfd, struct manager *ret_managers, size_t max)
 {
 	unsigned char seen[ARRAY_SIZE(known)] = {0};
-	AUTO_FD int fd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = NULL;
-	struct dirent *entry;
-	size_t n = 0;
+	AUTO_FREE pid_t *pids = NULL;
+	size_t n = 0, n_pids;
+	int r = process_list(rootfd, &pids, &n_pids);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	TAKE_FD(fd);
-	while (n < max && (entry = readdir(dir))) {
-		const struct known *k;
-		pid_t pid;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; n < max && i < n_pids; i++) {
+		const struct known *k = known_find(rootfd, pids[i]);
 
-		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
-			continue;
-		pid = (pid_t)strtol(entry->d_name, NULL, 10);
-		k = known_find(rootfd, pid);
-		if (!k || seen[k - known] || !runs_as_root(rootfd, pid))
+		if (!k || seen[k - known] || !runs_as_root(rootfd, pids[i]))
 			continue;
 		seen[k - known] = 1;
 		ret_managers[n++] = (struct manager){
-			.pid = pid, .name = k->name, .fields = k->fields, .advice = k->advice};
+			.pid = pids[i], .name = k->name, .fields = k->fields, .advice = k->advice};
 	}
 	return (int)n;
 }

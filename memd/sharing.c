@@ -5,18 +5,15 @@
  */
 #include "memd/sharing.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "memd/host.h"
+#include "memd/process.h"
 #include "memd/sharing_frame.h"
 #include "memd/sharing_sum.h"
 #include "memd/sharing_walk.h"
@@ -107,39 +104,20 @@ static bool is_target(const struct sharing_target *targets, size_t n, pid_t pid)
 static int find_others(int rootfd, const struct sharing_target *targets, size_t n,
 		       struct sharing_target **ret_others, size_t *ret_n)
 {
-	AUTO_FREE struct sharing_target *others = NULL;
-	AUTO_FD int fd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = NULL;
-	struct dirent *entry;
-	size_t found = 0, room = 0;
+	AUTO_FREE pid_t *pids = NULL;
+	struct sharing_target *others;
+	size_t n_pids, found = 0;
+	int r = process_list(rootfd, &pids, &n_pids);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	TAKE_FD(fd);
-	while ((entry = readdir(dir))) {
-		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-
-		if (!isdigit((unsigned char)entry->d_name[0]) || is_target(targets, n, pid) ||
-		    !walk_merges(rootfd, pid))
-			continue;
-		if (found == SHARING_TARGETS_MAX)
-			return -E2BIG;
-		if (found == room) {
-			struct sharing_target *v;
-
-			room = room ? 2 * room : 16;
-			v = reallocarray(others, room, sizeof(*v));
-			if (!v)
-				return -ENOMEM;
-			others = v;
-		}
-		others[found++] = (struct sharing_target){.pid = pid};
-	}
+	if (r < 0)
+		return r;
+	others = calloc(n_pids + 1, sizeof(*others));
+	if (!others)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_pids; i++)
+		if (!is_target(targets, n, pids[i]) && walk_merges(rootfd, pids[i]))
+			others[found++].pid = pids[i];
 	*ret_others = others;
-	others = NULL;
 	*ret_n = found;
 	return 0;
 }

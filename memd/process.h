@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The processes of a host, from /proc. */
+#ifndef MEMD_PROCESS_H
+#define MEMD_PROCESS_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * All of them, in no order, in *ret_pids for free(3). Some may have ended by the time they are
+ * looked at. 0; -ENOMEM; -errno of /proc.
+ */
+int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n);
+
+#endif
