@@ -122,9 +122,9 @@ struct sharing_check {
 	uint64_t stale;	    /* records of those looked at whose pages are no merged ones any more */
 	uint64_t unrecorded; /* mappings by those looked at that ksmd has no record of: a fork's */
 	uint64_t unknown;    /* mappings by processes not looked at */
-	int64_t lone;	     /* merged pages on record that nobody maps any more; where smaps does
-				not tell merged pages (before 6.6) also those with one mapper, which
-				are then among the stale records too */
+	int64_t lone;	     /* merged pages on record that nobody maps any more */
+	bool lone_mapped;    /* smaps does not tell merged pages (before 6.6): so lone counts also
+				those that one process maps, who has a stale record for each */
 	bool zero_known;     /* this kernel counts zero pages */
 	int64_t zero_difference, zero_moved;
 };

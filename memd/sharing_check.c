@@ -32,6 +32,7 @@ static void check_part(const struct sharing_part *part, struct sharing_check *ch
 		check->stale += records - mapped;
 	else
 		check->unrecorded += mapped - records;
+	check->lone_mapped |= !pol_has(part->single_pages);
 	check->gone -= (int64_t)records;
 	check->lone -= (int64_t)known(part->single_pages);
 }

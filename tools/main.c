@@ -22,6 +22,8 @@ static const struct {
 	 "is memd well, what has it changed, what does it leave alone"},
 	{"guests", memctl_guests, "", "every guest: promised, has now, floor, target"},
 	{"report", memctl_report, "", "what is saved, by what, and which guest pays for it"},
+	{"sharing", memctl_sharing, "[GUEST...]",
+	 "which guest saves what by KSM, with whom; the sum against the kernel's"},
 	{"explain", memctl_explain, "[GUEST]",
 	 "the last decisions: why, what was expected, what came"},
 	{"reset", memctl_reset, "", "undo every change memd made to host settings"},
@@ -45,6 +47,9 @@ static void print_help(FILE *out)
 	      "  --socket PATH      memd's control socket (default " MEMCTL_SOCKET ",\n"
 	      "                     or what MEMD_SOCKET says)\n"
 	      "  --limit N          explain: the last N decisions only\n"
+	      "  --matrix           sharing: also what each two guests share\n"
+	      "  --pid PID[=NAME],...\n"
+	      "                     sharing: look at these processes, not at memd's guests\n"
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
@@ -74,12 +79,23 @@ static bool parse_limit(const char *text, unsigned int *ret_limit)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_JSON = 256, OPT_BYTES, OPT_SOCKET, OPT_LIMIT, OPT_HELP, OPT_VERSION };
+	enum {
+		OPT_JSON = 256,
+		OPT_BYTES,
+		OPT_SOCKET,
+		OPT_LIMIT,
+		OPT_MATRIX,
+		OPT_PID,
+		OPT_HELP,
+		OPT_VERSION
+	};
 	static const struct option longs[] = {
 		{"json", no_argument, NULL, OPT_JSON},
 		{"bytes", no_argument, NULL, OPT_BYTES},
 		{"socket", required_argument, NULL, OPT_SOCKET},
 		{"limit", required_argument, NULL, OPT_LIMIT},
+		{"matrix", no_argument, NULL, OPT_MATRIX},
+		{"pid", required_argument, NULL, OPT_PID},
 		{"help", no_argument, NULL, OPT_HELP},
 		{"version", no_argument, NULL, OPT_VERSION},
 		{0},
@@ -103,6 +119,12 @@ int main(int argc, char **argv)
 		case OPT_LIMIT:
 			if (!parse_limit(optarg, &ctl.limit))
 				return MEMCTL_USAGE;
+			break;
+		case OPT_MATRIX:
+			ctl.matrix = true;
+			break;
+		case OPT_PID:
+			ctl.pids = optarg;
 			break;
 		case 'h':
 		case OPT_HELP:

@@ -25,6 +25,8 @@ struct memctl {
 	bool json;
 	bool bytes;	    /* sizes as plain numbers of bytes */
 	unsigned int limit; /* explain: at most this many decisions, 0: the daemon's default */
+	bool matrix;	    /* sharing: pairs of guests too */
+	const char *pids;   /* sharing: PID[=NAME],... instead of memd's guests; NULL: those */
 };
 
 /* One subcommand; argv[0] is its name. Returns the exit status. */
@@ -34,6 +36,7 @@ enum memctl_exit memctl_probe(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
 

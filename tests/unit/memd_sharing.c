@@ -3,7 +3,9 @@
 #include "tests/unit/sharing_tree.h"
 
 #include "common/cleanup.h"
+#include "common/wire.h"
 #include "memd/sharing.h"
+#include "memd/sharing_json.h"
 
 #define PAGE 4096ULL
 #define ZERO 0x77ULL
@@ -251,6 +253,7 @@ static void old_kernel(void **state)
 	assert_int_equal(s->parts[0].zero_mapped_pages, 5);
 	assert_int_equal(s->parts[1].zero_mapped_pages, 1);
 	/* the single page is in both terms, and they cancel out */
+	assert_true(check.lone_mapped);
 	assert_int_equal(check.stale, 1);
 	assert_int_equal(check.lone, 1);
 	assert_false(check.zero_known);
@@ -371,6 +374,85 @@ static void many(void **state)
 	assert_int_equal(sharing_scan(rootfd, two, 2, &options, &s), -ECANCELED);
 }
 
+static uint64_t number(json_object *object, const char *key)
+{
+	uint64_t value;
+
+	assert_true(json_get_u64(object, key, &value));
+	return value;
+}
+
+static void in_json(void **state)
+{
+	static const struct sharing_guest guests[] = {
+		{.name = "web1", .mergeable = true, .why_not = ""},
+		{.name = "db1", .why_not = "hugetlb pages"},
+	};
+	AUTO_TREE struct tree tree = quiet_host();
+	AUTO_SHARING struct sharing *s = look(&tree, two, 2);
+	AUTO_JSON json_object *doc = sharing_json(s, guests);
+	json_object *list = json_get_array(doc, "guests"), *pairs = json_get_array(doc, "pairs");
+	json_object *guest = json_object_array_get_idx(list, 0), *pair;
+	json_object *check = json_get_obj(doc, "check");
+	bool flag;
+
+	assert_int_equal(number(doc, "schema"), 1);
+	assert_int_equal(json_object_array_length(list), 2);
+	assert_string_equal(json_get_str(guest, "name"), "web1");
+	assert_int_equal(number(guest, "saved_bytes"), 9557);
+	assert_int_equal(number(guest, "within_bytes"), 4096);
+	assert_int_equal(number(guest, "with_others_bytes"), 5461);
+	assert_int_equal(number(guest, "zero_bytes"), 3 * PAGE);
+	assert_null(json_get_str(guest, "mergeable_reason"));
+	guest = json_object_array_get_idx(list, 1);
+	assert_string_equal(json_get_str(guest, "mergeable_reason"), "hugetlb pages");
+	assert_true(json_get_bool(guest, "mergeable", &flag) && !flag);
+	assert_int_equal(number(json_get_obj(doc, "others"), "processes"), 1);
+	assert_int_equal(number(json_get_obj(doc, "sum"), "saved_bytes"), 5 * PAGE);
+	assert_true(json_get_bool(check, "exact", &flag) && flag);
+	assert_int_equal(json_object_array_length(json_get_array(check, "difference")), 0);
+	/* web1 itself, with db1, with the others; the others among themselves */
+	assert_int_equal(json_object_array_length(pairs), 4);
+	pair = json_object_array_get_idx(pairs, 1);
+	assert_string_equal(json_get_str(pair, "a"), "web1");
+	assert_string_equal(json_get_str(pair, "b"), "db1");
+	assert_int_equal(number(pair, "b_pid"), 102);
+	assert_int_equal(number(pair, "bytes"), 2 * PAGE);
+	pair = json_object_array_get_idx(pairs, 3);
+	assert_null(json_get_str(pair, "a"));
+	assert_null(json_get_str(pair, "b"));
+}
+
+/* The terms of a difference are told one by one, and add up. */
+static void difference_in_json(void **state)
+{
+	static const struct sharing_guest guests[] = {{.name = "a"}, {.name = "b"}};
+	AUTO_TREE struct tree tree = quiet_host();
+	AUTO_SHARING struct sharing *s = NULL;
+	AUTO_JSON json_object *doc = NULL;
+	json_object *check, *terms;
+	int64_t sum = 0;
+
+	tree_kernel(&tree, 6, 9, 4); /* 5 records of a process that is gone */
+	tree_map(&tree, 102, 61, FRAME_PRESENT | FRAME_EXCLUSIVE | 6000);
+	tree_frame(&tree, 1001, FRAME_KSM, 2);
+	tree_process(&tree, 102, 64, 2, "mg");
+	s = look(&tree, two, 2);
+	doc = sharing_json(s, guests);
+	check = json_get_obj(doc, "check");
+	terms = json_get_array(check, "difference");
+	assert_int_equal(json_object_array_length(terms), 3);
+	for (size_t i = 0; i < json_object_array_length(terms); i++) {
+		json_object *term = json_object_array_get_idx(terms, i), *pages;
+
+		assert_true(json_object_object_get_ex(term, "pages", &pages));
+		assert_non_null(json_get_str(term, "text"));
+		sum += json_object_get_int64(pages);
+	}
+	assert_int_equal(sum, 5);
+	assert_int_equal(number(check, "difference_pages"), 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +467,8 @@ int main(void)
 		cmocka_unit_test(gone),
 		cmocka_unit_test(not_allowed),
 		cmocka_unit_test(many),
+		cmocka_unit_test(in_json),
+		cmocka_unit_test(difference_in_json),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

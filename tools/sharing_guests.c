@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The guests to look at; see sharing_guests.h. */
+#include "tools/sharing_guests.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
+#include "common/log.h"
+#include "memd/footprint.h"
+#include "memd/guest.h"
+#include "memd/process.h"
+
+void sharing_list_free(struct sharing_list *list)
+{
+	free(list->v);
+	*list = (struct sharing_list){0};
+}
+
+static int list_add(struct sharing_list *list, pid_t pid, const char *name)
+{
+	if (list->n == list->room) {
+		size_t room = list->room ? 2 * list->room : 16;
+		struct sharing_entry *v = reallocarray(list->v, room, sizeof(*v));
+
+		if (!v)
+			return -ENOMEM;
+		list->v = v;
+		list->room = room;
+	}
+	guest_name_clean(name, list->v[list->n].name, sizeof(list->v[0].name));
+	list->v[list->n++].pid = pid;
+	return 0;
+}
+
+/*
+ * The name on a hypervisor's command line: "-name web1", "-name guest=web1,debug-threads=on",
+ * "--name web1". Only a label: nothing is decided by it.
+ */
+static bool name_from_command(char *command, size_t len, char *buf, size_t n)
+{
+	for (size_t at = 0; at < len; at += strlen(command + at) + 1) {
+		const char *word = command + at, *name;
+
+		if (!strncmp(word, "--name=", 7))
+			name = word + 7;
+		else if ((!strcmp(word, "-name") || !strcmp(word, "--name")) &&
+			 at + strlen(word) + 1 < len)
+			name = word + strlen(word) + 1;
+		else
+			continue;
+		if (!strncmp(name, "guest=", 6))
+			name += 6;
+		snprintf(buf, n, "%.*s", (int)strcspn(name, ","), name);
+		return *buf;
+	}
+	return false;
+}
+
+static void name_of(int rootfd, pid_t pid, char *buf, size_t n)
+{
+	AUTO_FREE char *command = NULL;
+	char path[64];
+	size_t len;
+
+	snprintf(path, sizeof(path), "proc/%d/cmdline", (int)pid);
+	if (kfile_read_all(rootfd, path, &command, &len) == 0 &&
+	    name_from_command(command, len, buf, n))
+		return;
+	snprintf(path, sizeof(path), "proc/%d/comm", (int)pid);
+	if (kfile_read(rootfd, path, buf, n) > 0) {
+		buf[strcspn(buf, "\n")] = '\0';
+		return;
+	}
+	snprintf(buf, n, "%d", (int)pid);
+}
+
+bool sharing_list_parse(int rootfd, const char *text, struct sharing_list *list)
+{
+	AUTO_FREE char *copy = strdup(text);
+	char *save = NULL;
+
+	if (!copy || strspn(copy, ",") == strlen(copy)) {
+		log_err("--pid: expected PID[=NAME],...");
+		return false;
+	}
+	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+		char *end, name[POL_NAME_MAX];
+		long pid = strtol(word, &end, 10);
+
+		if (!isdigit((unsigned char)*word) || (*end && (*end != '=' || !end[1])) ||
+		    pid < 1 || pid > INT_MAX) {
+			log_err("--pid: '%s' is not PID or PID=NAME", word);
+			return false;
+		}
+		for (size_t i = 0; i < list->n; i++) {
+			if (list->v[i].pid != (pid_t)pid)
+				continue;
+			log_err("--pid: %ld is there twice", pid);
+			return false;
+		}
+		if (*end)
+			snprintf(name, sizeof(name), "%s", end + 1);
+		else
+			name_of(rootfd, (pid_t)pid, name, sizeof(name));
+		if (list_add(list, (pid_t)pid, name) < 0) {
+			log_err("out of memory");
+			return false;
+		}
+	}
+	return true;
+}
+
+int sharing_list_from(json_object *answer, struct sharing_list *list)
+{
+	json_object *guests = json_get_array(answer, "guests");
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && guests && i < json_object_array_length(guests); i++) {
+		json_object *guest = json_object_array_get_idx(guests, i);
+		const char *name = json_get_str(guest, "name");
+		uint64_t pid;
+
+		if (json_get_u64(guest, "pid", &pid) && pid > 0 && pid <= INT_MAX)
+			r = list_add(list, (pid_t)pid, name ? name : "?");
+	}
+	return r;
+}
+
+int sharing_list_discover(int rootfd, struct sharing_list *list)
+{
+	AUTO_FREE pid_t *pids = NULL;
+	size_t n;
+	int r = process_list(rootfd, &pids, &n);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char name[POL_NAME_MAX];
+
+		if (footprint_is_kvm(rootfd, pids[i]) != 1)
+			continue;
+		name_of(rootfd, pids[i], name, sizeof(name));
+		r = list_add(list, pids[i], name);
+	}
+	return r;
+}
