@@ -74,7 +74,7 @@ run_qemu() {
 	for word in $RUN_APPEND; do
 		append+=("$word")
 	done
-	RUN_QEMU=(qemu-system-x86_64 -name lab -M q35 -nodefaults -display none -no-reboot
+	RUN_QEMU=(qemu-system-x86_64 -name lab -M q35,mem-merge=off -nodefaults -display none -no-reboot
 		-accel "tcg,thread=$thread,tb-size=1024" -cpu "$RUN_CPU" -smp "$RUN_CPUS"
 		-m "$RUN_MEMORY_MIB")
 	share_mib=$((RUN_MEMORY_MIB / RUN_NODES))
