@@ -29,6 +29,9 @@ struct look {
 	struct frames frames;
 	struct sharing_sum *sum;
 	struct sharing_share *shares; /* of one frame, one for each owner at most */
+	/* Each of the others, owners from out->n on; the sum takes them together. */
+	struct sharing_part *others;
+	size_t n_others;
 	uint64_t cpu_start_us;
 	size_t processes, processes_done;
 	size_t mappings_done, frames_done;
@@ -77,21 +80,6 @@ static int look_at(struct look *look, struct walk *walk, const struct sharing_ta
 	return 0;
 }
 
-static void add_known(uint64_t *sum, uint64_t value)
-{
-	if (pol_has(*sum))
-		*sum = pol_has(value) ? *sum + value : POL_ABSENT;
-}
-
-static void part_add(struct sharing_part *sum, const struct sharing_part *part)
-{
-	add_known(&sum->single_pages, part->single_pages);
-	add_known(&sum->record_pages, part->record_pages);
-	add_known(&sum->zero_pages, part->zero_pages);
-	add_known(&sum->metadata_bytes, part->metadata_bytes);
-	sum->zero_mapped_pages += part->zero_mapped_pages;
-}
-
 static bool is_target(const struct sharing_target *targets, size_t n, pid_t pid)
 {
 	for (size_t i = 0; i < n; i++)
@@ -129,37 +117,42 @@ static int look_at_all(struct look *look, const struct sharing_target *targets, 
 			    .fn = on_walk,
 			    .ctx = look,
 			    .zero_frame = POL_ABSENT};
-	AUTO_FREE struct sharing_target *others = NULL;
+	struct sharing_target *others = NULL;
 	struct sharing *out = look->out;
-	size_t n_others = 0;
 	int r = 0;
 
 	if (look->options->others)
-		r = find_others(look->rootfd, targets, n, &others, &n_others);
-	look->processes = n + n_others;
+		r = find_others(look->rootfd, targets, n, &others, &look->n_others);
+	look->others = calloc(look->n_others + 1, sizeof(*look->others));
+	if (r == 0 && !look->others)
+		r = -ENOMEM;
+	look->processes = n + look->n_others;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = look_at(look, &walk, &targets[i], (uint32_t)i, &out->parts[i]);
-	for (size_t i = 0; r == 0 && i < n_others; i++) {
-		struct sharing_part part = {0};
-
-		r = look_at(look, &walk, &others[i], (uint32_t)n, &part);
-		if (r == 0 && part.error == 0) {
-			part_add(&out->others, &part);
-			out->n_others++;
-		}
-	}
+	for (size_t i = 0; r == 0 && i < look->n_others; i++)
+		r = look_at(look, &walk, &others[i], (uint32_t)(n + i), &look->others[i]);
+	free(others);
 	out->walked_pages = walk.walked_pages;
 	return r;
 }
 
-/* The mappings are sorted by owner. */
-static size_t shares_of(const uint64_t *mappings, size_t n, struct sharing_share *shares)
+static struct sharing_part *part_of(const struct look *look, uint32_t owner)
+{
+	return owner < look->out->n ? &look->out->parts[owner]
+				    : &look->others[owner - look->out->n];
+}
+
+/* The mappings are sorted by owner, so that the others come last and together. */
+static size_t shares_of(const uint64_t *mappings, size_t n, uint32_t others,
+			struct sharing_share *shares)
 {
 	size_t found = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		uint32_t owner = frame_owner(mappings[i]);
 
+		if (owner > others)
+			owner = others;
 		if (found && shares[found - 1].owner == owner)
 			shares[found - 1].pages++;
 		else
@@ -183,11 +176,8 @@ static int on_frame(void *ctx, const uint64_t *mappings, size_t n, enum frame_ki
 	if (r < 0 || kind == FRAME_OTHER)
 		return r;
 	if (kind == FRAME_ZERO) {
-		for (size_t i = 0; i < n; i++) {
-			uint32_t owner = frame_owner(mappings[i]);
-
-			(owner < out->n ? &out->parts[owner] : &out->others)->zero_mapped_pages++;
-		}
+		for (size_t i = 0; i < n; i++)
+			part_of(look, frame_owner(mappings[i]))->zero_mapped_pages++;
 		return 0;
 	}
 	/* Each was seen mapped more than once; somebody has let go of it since. */
@@ -195,8 +185,10 @@ static int on_frame(void *ctx, const uint64_t *mappings, size_t n, enum frame_ki
 		out->moved_pages += mappers < n ? n - mappers : 1;
 		mappers = n;
 	}
-	return sharing_sum_add(look->sum, look->shares, shares_of(mappings, n, look->shares),
-			       mappers);
+	for (size_t i = 0; mappers > 1 && i < n; i++)
+		part_of(look, frame_owner(mappings[i]))->shared_pages++;
+	return sharing_sum_add(look->sum, look->shares,
+			       shares_of(mappings, n, (uint32_t)out->n, look->shares), mappers);
 }
 
 static uint64_t kernel_count(int rootfd, const char *path)
@@ -224,33 +216,72 @@ static uint64_t minus(uint64_t a, uint64_t b)
 	return a > b ? a - b : 0;
 }
 
-static void part_close(struct sharing_part *part, const struct sharing_total *total)
+/* smaps counts all mappings of merged pages; those that are shared are known now. */
+static void part_close(struct sharing_part *part)
 {
-	part->saved_bytes = total->saved_bytes;
-	part->own_bytes = total->own_bytes;
-	part->shared_pages = total->shared_pages;
-	/* smaps counts all mappings of merged pages */
 	if (pol_has(part->single_pages))
 		part->single_pages = minus(part->single_pages, part->shared_pages);
 	if (pol_has(part->zero_pages))
 		part->zero_mapped_pages = POL_ABSENT;
 }
 
+static void add_known(uint64_t *sum, uint64_t value)
+{
+	if (pol_has(*sum))
+		*sum = pol_has(value) ? *sum + value : POL_ABSENT;
+}
+
+static uint64_t known(uint64_t value)
+{
+	return pol_has(value) ? value : 0;
+}
+
+static void others_close(const struct look *look)
+{
+	struct sharing *out = look->out;
+	struct sharing_part *sum = &out->others;
+
+	for (size_t i = 0; i < look->n_others; i++) {
+		struct sharing_part *part = &look->others[i];
+		uint64_t records = known(part->record_pages), mapped;
+
+		if (part->error)
+			continue;
+		part_close(part);
+		out->n_others++;
+		sum->shared_pages += part->shared_pages;
+		add_known(&sum->single_pages, part->single_pages);
+		add_known(&sum->record_pages, part->record_pages);
+		add_known(&sum->zero_pages, part->zero_pages);
+		add_known(&sum->zero_mapped_pages, part->zero_mapped_pages);
+		add_known(&sum->metadata_bytes, part->metadata_bytes);
+		mapped = part->shared_pages + known(part->single_pages);
+		out->others_stale_pages += minus(records, mapped);
+		out->others_unrecorded_pages += minus(mapped, records);
+	}
+}
+
 static int look_close(struct look *look)
 {
 	struct sharing *out = look->out;
-	AUTO_FREE struct sharing_total *totals = calloc(out->n + 2, sizeof(*totals));
+	struct sharing_total *totals = calloc(out->n + 2, sizeof(*totals));
 
 	if (!totals)
 		return -ENOMEM;
 	out->distinct_pages = sharing_sum_close(look->sum, out->page_bytes, totals);
-	for (size_t i = 0; i < out->n; i++)
-		part_close(&out->parts[i], &totals[i]);
-	part_close(&out->others, &totals[out->n]);
+	for (size_t i = 0; i < out->n; i++) {
+		part_close(&out->parts[i]);
+		out->parts[i].saved_bytes = totals[i].saved_bytes;
+		out->parts[i].own_bytes = totals[i].own_bytes;
+	}
+	others_close(look);
+	out->others.saved_bytes = totals[out->n].saved_bytes;
+	out->others.own_bytes = totals[out->n].own_bytes;
 	out->unknown_pages = totals[out->n + 1].shared_pages;
 	out->unknown_saved_bytes = totals[out->n + 1].saved_bytes;
 	for (size_t i = 0; i < out->n + 2; i++)
 		out->saved_bytes += totals[i].saved_bytes;
+	free(totals);
 	out->pairs = sharing_sum_take_pairs(look->sum);
 	return 0;
 }
@@ -307,6 +338,7 @@ int sharing_scan(int rootfd, const struct sharing_target *targets, size_t n,
 		r = look_run(&look, targets, n);
 	}
 	free(look.shares);
+	free(look.others);
 	frames_close(&look.frames);
 	sharing_sum_free(look.sum);
 	if (r == 0)

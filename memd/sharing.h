@@ -77,6 +77,8 @@ struct sharing {
 	struct sharing_part *parts; /* as the targets, in their order */
 	struct sharing_part others; /* processes that merge and were not asked for */
 	size_t n_others;	    /* how many they are */
+	/* Of each of them, added up: records without a mapping, mappings without a record. */
+	uint64_t others_stale_pages, others_unrecorded_pages;
 	/*
 	 * Mappings of the same pages by processes that were not looked at: kpagecount tells of more
 	 * than were found. A fork's, before ksmd has seen it, or anybody's without options.others.

@@ -22,8 +22,15 @@ static int64_t moved(uint64_t before, uint64_t after)
 	return pol_has(before) && pol_has(after) ? less(after, before) : 0;
 }
 
-/* Records against mappings of one process, or of all others. */
 static void check_part(const struct sharing_part *part, struct sharing_check *check)
+{
+	check->lone_mapped |= !pol_has(part->single_pages);
+	check->gone -= (int64_t)known(part->record_pages);
+	check->lone -= (int64_t)known(part->single_pages);
+}
+
+/* Records against mappings. */
+static void check_target(const struct sharing_part *part, struct sharing_check *check)
 {
 	uint64_t records = known(part->record_pages);
 	uint64_t mapped = part->shared_pages + known(part->single_pages);
@@ -32,9 +39,7 @@ static void check_part(const struct sharing_part *part, struct sharing_check *ch
 		check->stale += records - mapped;
 	else
 		check->unrecorded += mapped - records;
-	check->lone_mapped |= !pol_has(part->single_pages);
-	check->gone -= (int64_t)records;
-	check->lone -= (int64_t)known(part->single_pages);
+	check_part(part, check);
 }
 
 static void check_zero(const struct sharing *sharing, struct sharing_check *check)
@@ -65,8 +70,10 @@ void sharing_check(const struct sharing *sharing, struct sharing_check *ret_chec
 		check.gone = (int64_t)(kernel->pages_sharing + kernel->pages_shared);
 		check.lone = less(kernel->pages_shared, sharing->distinct_pages);
 		for (size_t i = 0; i < sharing->n; i++)
-			check_part(&sharing->parts[i], &check);
+			check_target(&sharing->parts[i], &check);
 		check_part(&sharing->others, &check);
+		check.stale += sharing->others_stale_pages;
+		check.unrecorded += sharing->others_unrecorded_pages;
 	}
 	*ret_check = check;
 }

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "memd/host.h"
 
 /* include/uapi/linux/kernel-page-flags.h */
+#define KPF_DIRTY_BIT	  (1ULL << 4)
 #define KPF_KSM_BIT	  (1ULL << 21)
 #define KPF_ZERO_PAGE_BIT (1ULL << 24)
 
@@ -30,6 +32,31 @@ static int kpage_open(int rootfd, const char *path)
 	return errno == ENOENT ? -EOPNOTSUPP : errno == EACCES ? -EPERM : -errno;
 }
 
+/* What cannot be read (beyond the last frame, a gap) stays 0. */
+static int window_read(int fd, uint64_t frame, uint64_t *values, size_t n)
+{
+	ssize_t got;
+
+	memset(values, 0, n * sizeof(*values));
+	do
+		got = pread(fd, values, n * sizeof(*values), (off_t)(frame * sizeof(*values)));
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : 0;
+}
+
+/* Does the kernel call a page of ours a merged one that we have just written to? */
+static bool flags_are_vague(int rootfd, int flags_fd)
+{
+	AUTO_FD int fd = openat(rootfd, "proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	volatile uint64_t page = 1;
+	uint64_t entry, flags;
+
+	if (fd < 0 || window_read(fd, (uintptr_t)&page / host_page_bytes(), &entry, 1) < 0 ||
+	    !(entry & PAGEMAP_FRAME) || window_read(flags_fd, entry & PAGEMAP_FRAME, &flags, 1) < 0)
+		return false;
+	return flags & KPF_KSM_BIT;
+}
+
 int frames_open(int rootfd, struct frames *ret_frames)
 {
 	AUTO_FD int flags_fd = kpage_open(rootfd, "proc/kpageflags");
@@ -41,6 +68,7 @@ int frames_open(int rootfd, struct frames *ret_frames)
 	if (count_fd < 0)
 		return count_fd;
 	*ret_frames = (struct frames){.flags_fd = TAKE_FD(flags_fd), .count_fd = TAKE_FD(count_fd)};
+	ret_frames->vague = flags_are_vague(rootfd, ret_frames->flags_fd);
 	return 0;
 }
 
@@ -74,15 +102,13 @@ int frames_add(struct frames *frames, uint64_t frame, uint32_t owner)
  */
 int frames_sort(struct frames *frames)
 {
-	AUTO_FREE uint64_t *scratch = NULL;
 	uint64_t *from = frames->mappings, *to;
 
 	if (frames->n < 2)
 		return 0;
-	scratch = reallocarray(NULL, frames->room, sizeof(*scratch));
-	if (!scratch)
+	to = reallocarray(NULL, frames->room, sizeof(*to));
+	if (!to)
 		return -ENOMEM;
-	to = scratch;
 	for (unsigned int shift = 0; shift < 64; shift += 8) {
 		size_t at[256] = {0}, sum = 0;
 
@@ -104,25 +130,13 @@ int frames_sort(struct frames *frames)
 		to = swap;
 	}
 	frames->mappings = from;
-	scratch = to;
+	free(to);
 	return 0;
 }
 
-/* What cannot be read (beyond the last frame, a gap) stays 0. */
-static int window_read(int fd, uint64_t frame, uint64_t *values, size_t n)
+static enum frame_kind kind_of(const struct frames *frames, uint64_t flags)
 {
-	ssize_t got;
-
-	memset(values, 0, n * sizeof(*values));
-	do
-		got = pread(fd, values, n * sizeof(*values), (off_t)(frame * sizeof(*values)));
-	while (got < 0 && errno == EINTR);
-	return got < 0 ? -errno : 0;
-}
-
-static enum frame_kind kind_of(uint64_t flags)
-{
-	if (flags & KPF_KSM_BIT)
+	if (flags & KPF_KSM_BIT && (!frames->vague || flags & KPF_DIRTY_BIT))
 		return FRAME_MERGED;
 	return flags & KPF_ZERO_PAGE_BIT ? FRAME_ZERO : FRAME_OTHER;
 }
@@ -131,7 +145,8 @@ bool frames_is_zero(const struct frames *frames, uint64_t frame)
 {
 	uint64_t flags;
 
-	return window_read(frames->flags_fd, frame, &flags, 1) == 0 && kind_of(flags) == FRAME_ZERO;
+	return window_read(frames->flags_fd, frame, &flags, 1) == 0 &&
+	       kind_of(frames, flags) == FRAME_ZERO;
 }
 
 /* Where the mappings end that one read serves, from the first on; *ret_span: frames in it. */
@@ -160,18 +175,19 @@ static int window_each(const struct frames *frames, size_t first, size_t end, si
 	int r = window_read(frames->flags_fd, begin, flags, span);
 
 	for (size_t i = 0; i < span; i++)
-		merged |= kind_of(flags[i]) == FRAME_MERGED;
+		merged |= kind_of(frames, flags[i]) == FRAME_MERGED;
 	if (r == 0 && merged)
 		r = window_read(frames->count_fd, begin, counts, span);
 	while (r == 0 && first < end) {
 		const uint64_t *mappings = &frames->mappings[first];
 		uint64_t frame = frame_number(mappings[0]);
-		enum frame_kind kind = kind_of(flags[frame - begin]);
+		enum frame_kind kind = kind_of(frames, flags[frame - begin]);
 		size_t n = 1;
 
 		while (first + n < end && frame_number(mappings[n]) == frame)
 			n++;
-		r = fn(ctx, mappings, n, kind, kind == FRAME_MERGED ? counts[frame - begin] : 0);
+		r = fn(ctx, mappings, n, kind,
+		       merged && kind == FRAME_MERGED ? counts[frame - begin] : 0);
 		first += n;
 	}
 	return r;

@@ -26,8 +26,17 @@ static inline uint32_t frame_owner(uint64_t mapping)
 	return (uint32_t)(mapping & (FRAME_OWNERS_MAX - 1));
 }
 
+/* The frame of a present page in an entry of /proc/PID/pagemap. */
+#define PAGEMAP_FRAME ((1ULL << 55) - 1)
+
 struct frames {
 	int flags_fd, count_fd;
+	/*
+	 * The kernel calls every anonymous page a merged one: Linux 6.12 for one, whose
+	 * stable_page_flags() tests either of two bits where it should test both. A merged page is
+	 * then told by its dirty flag too, which KSM sets and pages that a fork shares rarely have.
+	 */
+	bool vague;
 	uint64_t *mappings;
 	size_t n, room;
 };

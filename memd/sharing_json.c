@@ -81,7 +81,8 @@ static json_object *terms_json(const struct sharing_check *check)
 	add_term(terms, "gone", check->gone,
 		 check->gone > 0 ? "records of processes that have ended; ksmd drops them when it "
 				   "next comes by"
-				 : "records that were dropped while looking");
+				 : "records that were dropped while looking, or that a fork has "
+				   "from its parent");
 	add_term(terms, "stale", (int64_t)check->stale,
 		 check->lone_mapped
 			 ? "records of pages that nobody else maps, were written to or given back"

@@ -22,7 +22,6 @@
 #include "memd/host.h"
 
 /* pagemap's bits */
-#define PM_FRAME     ((1ULL << 55) - 1)
 #define PM_EXCLUSIVE (1ULL << 56) /* mapped once */
 #define PM_FILE	     (1ULL << 61) /* of a file, or shared memory */
 #define PM_SWAP	     (1ULL << 62)
@@ -144,7 +143,7 @@ static int entries_add(const struct steps *steps, size_t n)
 	uint64_t previous = POL_ABSENT;
 
 	for (size_t i = 0; i < n; i++) {
-		uint64_t entry = steps->entries[i], frame = entry & PM_FRAME;
+		uint64_t entry = steps->entries[i], frame = entry & PAGEMAP_FRAME;
 		int r;
 
 		if ((entry & (PM_PRESENT | PM_SWAP | PM_FILE | PM_EXCLUSIVE)) != PM_PRESENT)

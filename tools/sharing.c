@@ -100,7 +100,7 @@ static const char *scan_advice(int error)
 static int look(const struct memctl *ctl, int rootfd, const struct sharing_list *list,
 		struct sharing **ret_sharing)
 {
-	AUTO_FREE struct sharing_target *targets = calloc(list->n + 1, sizeof(*targets));
+	struct sharing_target *targets = calloc(list->n + 1, sizeof(*targets));
 	struct progress progress = {.start_us = clock_now_us()};
 	struct sharing_options options = {.pairs = ctl->matrix, .others = true};
 	int r;
@@ -114,21 +114,21 @@ static int look(const struct memctl *ctl, int rootfd, const struct sharing_list 
 	for (size_t i = 0; i < list->n; i++)
 		targets[i].pid = list->v[i].pid;
 	r = sharing_scan(rootfd, targets, list->n, &options, ret_sharing);
+	free(targets);
 	if (progress.told_us)
 		fputs("\r\033[K", stderr);
 	return r;
 }
 
-/* The look as a document, with what keeps each guest from merging. */
+/* The look as a document, with what keeps each guest from merging. NULL: out of memory. */
 static json_object *document(int rootfd, const struct sharing *sharing,
 			     const struct sharing_list *list)
 {
-	AUTO_FREE struct sharing_guest *guests = calloc(list->n + 1, sizeof(*guests));
-	AUTO_FREE struct footprint *footprints = calloc(list->n + 1, sizeof(*footprints));
+	struct sharing_guest *guests = calloc(list->n + 1, sizeof(*guests));
+	struct footprint *footprints = calloc(list->n + 1, sizeof(*footprints));
+	json_object *doc = NULL;
 
-	if (!guests || !footprints)
-		return NULL;
-	for (size_t i = 0; i < list->n; i++) {
+	for (size_t i = 0; guests && footprints && i < list->n; i++) {
 		int r = footprint_full(rootfd, list->v[i].pid, &footprints[i]);
 
 		guests[i] = (struct sharing_guest){.name = list->v[i].name,
@@ -136,7 +136,11 @@ static json_object *document(int rootfd, const struct sharing *sharing,
 						   .why_not = footprints[i].mergeable_reason,
 						   .mergeable_unknown = r < 0};
 	}
-	return sharing_json(sharing, guests);
+	if (guests && footprints)
+		doc = sharing_json(sharing, guests);
+	free(guests);
+	free(footprints);
+	return doc;
 }
 
 /* ---- showing ---- */
@@ -336,7 +340,9 @@ static enum memctl_exit show(const struct memctl *ctl, json_object *doc, json_ob
 	print_check(ctl, doc);
 	print_zero(ctl, doc);
 	print_reasons(doc);
-	return ctl->matrix ? sharing_matrix_print(ctl, doc, all) : MEMCTL_OK;
+	if (ctl->matrix)
+		sharing_matrix_print(ctl, doc, all);
+	return MEMCTL_OK;
 }
 
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv)

@@ -80,40 +80,50 @@ static void name_of(int rootfd, pid_t pid, char *buf, size_t n)
 	snprintf(buf, n, "%d", (int)pid);
 }
 
+static bool parse_word(int rootfd, const char *word, struct sharing_list *list)
+{
+	char *end, name[POL_NAME_MAX];
+	long pid = strtol(word, &end, 10);
+
+	if (!isdigit((unsigned char)*word) || (*end && (*end != '=' || !end[1])) || pid < 1 ||
+	    pid > INT_MAX) {
+		log_err("--pid: '%s' is not PID or PID=NAME", word);
+		return false;
+	}
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->v[i].pid != (pid_t)pid)
+			continue;
+		log_err("--pid: %ld is there twice", pid);
+		return false;
+	}
+	if (*end)
+		snprintf(name, sizeof(name), "%s", end + 1);
+	else
+		name_of(rootfd, (pid_t)pid, name, sizeof(name));
+	if (list_add(list, (pid_t)pid, name) == 0)
+		return true;
+	log_err("out of memory");
+	return false;
+}
+
 bool sharing_list_parse(int rootfd, const char *text, struct sharing_list *list)
 {
-	AUTO_FREE char *copy = strdup(text);
-	char *save = NULL;
+	bool good = true;
 
-	if (!copy || strspn(copy, ",") == strlen(copy)) {
+	if (strspn(text, ",") == strlen(text)) {
 		log_err("--pid: expected PID[=NAME],...");
 		return false;
 	}
-	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-		char *end, name[POL_NAME_MAX];
-		long pid = strtol(word, &end, 10);
+	while (good && *text) {
+		size_t len = strcspn(text, ",");
+		char word[POL_NAME_MAX + 16];
 
-		if (!isdigit((unsigned char)*word) || (*end && (*end != '=' || !end[1])) ||
-		    pid < 1 || pid > INT_MAX) {
-			log_err("--pid: '%s' is not PID or PID=NAME", word);
-			return false;
-		}
-		for (size_t i = 0; i < list->n; i++) {
-			if (list->v[i].pid != (pid_t)pid)
-				continue;
-			log_err("--pid: %ld is there twice", pid);
-			return false;
-		}
-		if (*end)
-			snprintf(name, sizeof(name), "%s", end + 1);
-		else
-			name_of(rootfd, (pid_t)pid, name, sizeof(name));
-		if (list_add(list, (pid_t)pid, name) < 0) {
-			log_err("out of memory");
-			return false;
-		}
+		snprintf(word, sizeof(word), "%.*s", (int)len, text);
+		if (len)
+			good = parse_word(rootfd, word, list);
+		text += len + (text[len] == ',');
 	}
-	return true;
+	return good;
 }
 
 int sharing_list_from(json_object *answer, struct sharing_list *list)

@@ -5,19 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "tools/table.h"
 
 struct matrix {
 	size_t n; /* columns: all guests, then the others */
 	uint64_t *pids, *bytes;
 };
-
-static void matrix_free(struct matrix *matrix)
-{
-	free(matrix->pids);
-	free(matrix->bytes);
-}
-#define AUTO_MATRIX AUTO(matrix_free)
 
 static uint64_t pid_of(json_object *object, const char *key)
 {
@@ -68,39 +62,48 @@ static void print_row(const struct memctl *ctl, struct table *table, const struc
 				matrix->bytes[place * matrix->n + i]);
 }
 
-enum memctl_exit sharing_matrix_print(const struct memctl *ctl, json_object *doc, json_object *all)
+static void print(const struct memctl *ctl, json_object *rows, json_object *all,
+		  const struct matrix *matrix, struct table_column *columns)
 {
-	json_object *rows = json_get_array(doc, "guests");
-	AUTO_MATRIX struct matrix matrix = {0};
-	AUTO_FREE struct table_column *columns =
-		calloc(json_object_array_length(all) + 3, sizeof(*columns));
 	/* Of the whole matrix one half says it all. */
 	bool whole = json_object_array_length(rows) == json_object_array_length(all);
 	struct table *table;
 
-	if (!columns || !matrix_fill(&matrix, all, json_get_array(doc, "pairs")))
-		return MEMCTL_FAILED;
 	columns[0].title = "SHARED WITH";
-	for (size_t i = 0; i < matrix.n; i++) {
-		columns[i + 1].title =
-			i + 1 < matrix.n ? json_get_str(json_object_array_get_idx(all, i), "name")
-					 : "others";
+	for (size_t i = 0; i < matrix->n; i++) {
+		columns[i + 1].title = "others";
+		if (i + 1 < matrix->n)
+			columns[i + 1].title =
+				json_get_str(json_object_array_get_idx(all, i), "name");
 		columns[i + 1].kind = TABLE_BYTES;
 	}
 	table = table_new(columns, ctl->bytes);
 	if (!table)
-		return MEMCTL_FAILED;
+		return;
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		json_object *guest = json_object_array_get_idx(rows, i);
-		size_t place = place_of(&matrix, pid_of(guest, "pid"));
+		size_t place = place_of(matrix, pid_of(guest, "pid"));
 
-		print_row(ctl, table, &matrix, json_get_str(guest, "name"), place,
-			  whole ? place + 1 : matrix.n);
+		print_row(ctl, table, matrix, json_get_str(guest, "name"), place,
+			  whole ? place + 1 : matrix->n);
 	}
 	if (whole)
-		print_row(ctl, table, &matrix, "others", matrix.n - 1, matrix.n);
+		print_row(ctl, table, matrix, "others", matrix->n - 1, matrix->n);
 	putchar('\n');
 	table_print(table);
 	table_free(table);
-	return MEMCTL_OK;
+}
+
+void sharing_matrix_print(const struct memctl *ctl, json_object *doc, json_object *all)
+{
+	struct table_column *columns = calloc(json_object_array_length(all) + 3, sizeof(*columns));
+	struct matrix matrix = {0};
+
+	if (columns && matrix_fill(&matrix, all, json_get_array(doc, "pairs")))
+		print(ctl, json_get_array(doc, "guests"), all, &matrix, columns);
+	else
+		log_err("out of memory");
+	free(columns);
+	free(matrix.pids);
+	free(matrix.bytes);
 }

@@ -10,6 +10,6 @@
  * guest of the document, a column for each of all (the document's, and those that were left out of
  * it), and the others last.
  */
-enum memctl_exit sharing_matrix_print(const struct memctl *ctl, json_object *doc, json_object *all);
+void sharing_matrix_print(const struct memctl *ctl, json_object *doc, json_object *all);
 
 #endif

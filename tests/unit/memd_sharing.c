@@ -5,6 +5,7 @@
 #include "common/cleanup.h"
 #include "common/wire.h"
 #include "memd/sharing.h"
+#include "memd/sharing_frame.h"
 #include "memd/sharing_json.h"
 
 #define PAGE 4096ULL
@@ -212,6 +213,18 @@ static void forked(void **state)
 	assert_int_equal(s->unknown_pages, 0);
 	assert_int_equal(check.unrecorded, 1);
 	assert_int_equal(check.difference, -1);
+	/* found among the others by its zero pages; 103's stale record does not hide it */
+	tree_ksm_stat(&tree, 104, 0, 2);
+	tree_ksm_stat(&tree, 103, 4, 0);
+	tree_kernel(&tree, 5, 6, 4);
+	sharing_free(s);
+	s = look(&tree, two, 2);
+	check = checked(s);
+	assert_int_equal(s->n_others, 2);
+	assert_int_equal(s->unknown_pages, 0);
+	assert_int_equal(check.unrecorded, 1);
+	assert_int_equal(check.stale, 1);
+	assert_int_equal(check.difference, 0);
 }
 
 /* A page that was let go of between the two looks at it. */
@@ -315,6 +328,41 @@ static void not_allowed(void **state)
 	assert_int_equal(sharing_scan(rootfd, two, 2, &options, &s), -EOPNOTSUPP);
 	assert_int_equal(sharing_scan(rootfd, two, SHARING_TARGETS_MAX + 1, &options, &s), -E2BIG);
 	assert_null(s);
+}
+
+static int on_kind(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
+		   uint64_t mappers)
+{
+	unsigned int *merged = ctx;
+
+	assert_int_equal(mappers, kind == FRAME_MERGED ? 2 : 0);
+	*merged += kind == FRAME_MERGED;
+	return 0;
+}
+
+/* A kernel that calls all anonymous pages merged ones: only the dirty ones are taken for it. */
+static void vague_flags(void **state)
+{
+	AUTO_TREE struct tree tree = quiet_host();
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct frames frames;
+	unsigned int merged = 0;
+
+	tree_frame(&tree, 1000, FRAME_KSM | FRAME_ANON | FRAME_DIRTY, 2);
+	tree_frame(&tree, 1002, FRAME_KSM | FRAME_ANON, 2);
+	assert_int_equal(frames_open(rootfd, &frames), 0);
+	assert_false(frames.vague);
+	assert_int_equal(frames_add(&frames, 1002, 0), 0);
+	assert_int_equal(frames_add(&frames, 1000, 0), 0);
+	assert_int_equal(frames_sort(&frames), 0);
+	assert_int_equal(frames_each(&frames, on_kind, &merged), 0);
+	assert_int_equal(merged, 2);
+	frames.vague = true;
+	merged = 0;
+	assert_int_equal(frames_each(&frames, on_kind, &merged), 0);
+	assert_int_equal(merged, 1);
+	assert_int_equal(frames_add(&frames, FRAME_NUMBER_MAX, 0), -ERANGE);
+	frames_close(&frames);
 }
 
 static void on_progress(void *ctx, unsigned int permille)
@@ -466,6 +514,7 @@ int main(void)
 		cmocka_unit_test(only_where_it_pays),
 		cmocka_unit_test(gone),
 		cmocka_unit_test(not_allowed),
+		cmocka_unit_test(vague_flags),
 		cmocka_unit_test(many),
 		cmocka_unit_test(in_json),
 		cmocka_unit_test(difference_in_json),

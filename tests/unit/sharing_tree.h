@@ -12,6 +12,7 @@
 #define FRAME_SWAPPED	(1ULL << 62)
 #define FRAME_FILE	(1ULL << 61)
 #define FRAME_EXCLUSIVE (1ULL << 56)
+#define FRAME_DIRTY	(1ULL << 4)
 #define FRAME_KSM	(1ULL << 21)
 #define FRAME_ZERO_PAGE (1ULL << 24)
 #define FRAME_ANON	(1ULL << 12)
