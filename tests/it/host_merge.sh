@@ -5,24 +5,10 @@
 # and brings huge pages back. Every KSM setting is put back.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=ksm.sh
 . tests/it/lib.sh
-ksm=/sys/kernel/mm/ksm
+. tests/it/ksm.sh
 MIB=1048576
-declare -A WAS
-
-# set_ksm NAME VALUE: remembers what was there.
-set_ksm() {
-	[ -w "$ksm/$1" ] || return 0
-	[ -n "${WAS[$1]:-}" ] || WAS[$1]=$(sed 's/.*\[\(.*\)\].*/\1/' "$ksm/$1")
-	echo "$2" >"$ksm/$1"
-}
-restore() {
-	local name
-	# The advisor last: it refuses others' values while it runs.
-	for name in pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_mode; do
-		[ -z "${WAS[$name]:-}" ] || echo "${WAS[$name]}" >"$ksm/$name" || true
-	done
-}
 if [ ! -w $ksm/run ]; then
 	skip merge_ranges 'KSM cannot be set here (not root, or a kernel without it)'
 	exit 0
@@ -52,9 +38,6 @@ kib() {
 		print(sum(int(m[field][0]) for m in ram if m["from"] - base >= first and m["to"] - base <= last))
 	END
 }
-# scans N: wait for that many whole rounds of ksmd more.
-scanned() { [ "$(cat $ksm/full_scans)" -ge "$1" ]; }
-scans() { wait_for 90 scanned $(($(cat $ksm/full_scans) + $1)); }
 ranges() { qmp "$T/$1.qmp" __memd-merge "{\"ranges\":[$2]}" >"$T/answer"; }
 range() { echo "{\"gpa\":$(($1 * MIB)),\"length\":$((($2 - $1) * MIB)),\"merge\":$3}"; }
 
