@@ -153,6 +153,10 @@ $(O)/tests/bench/inflate: $(call obj,tests/bench/inflate.c) $(O)/libvmm.a $(O)/l
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(VMM_LIBS)
+$(O)/tests/bench/ksm-load: $(call obj,tests/bench/ksm_load.c) $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 guests: $(if $(TINY),$(O)/tests/tiny.elf) $(if $(wildcard tests/guest/memhog.c),$(O)/tests/memhog)
 
 setup:
@@ -170,7 +174,7 @@ check:
 
 bench:
 	$(Q)tests/setup build lab
-	$(Q)$(MAKE) --no-print-directory programs guests $(O)/tests/bench/vmm-idle $(O)/tests/bench/inflate
+	$(Q)$(MAKE) --no-print-directory programs guests $(addprefix $(O)/tests/bench/,vmm-idle inflate ksm-load)
 	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
 
 lint:

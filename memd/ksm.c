@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * KSM's files, kept open and read every tick. One that holds something else than a number turns
- * the whole of KSM into "not present", with the file's name as the reason: half a picture would
- * lead the policy to wrong prices.
+ * KSM's files, kept open and read every tick. One that holds something else than a number, or that
+ * no kernel can show, turns the whole of KSM into "not present", with the file's name as the
+ * reason: half a picture would lead the policy to wrong prices.
  */
 #include "memd/ksm.h"
 
@@ -10,6 +10,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,18 +43,25 @@ static const struct counter {
 	const char *path;
 	size_t offset;
 	bool required;
+	enum { SETTING, PAGES, TOTAL } kind; /* a total only rises */
 } counters[] = {
-	{KSM_DIR "run", offsetof(struct pol_ksm, run), true},
-	{KSM_DIR "pages_to_scan", offsetof(struct pol_ksm, pages_to_scan), true},
-	{KSM_DIR "sleep_millisecs", offsetof(struct pol_ksm, sleep_ms), true},
-	{KSM_DIR "pages_shared", offsetof(struct pol_ksm, pages_shared), true},
-	{KSM_DIR "pages_sharing", offsetof(struct pol_ksm, pages_sharing), true},
-	{KSM_DIR "pages_unshared", offsetof(struct pol_ksm, pages_unshared), true},
-	{KSM_DIR "pages_volatile", offsetof(struct pol_ksm, pages_volatile), true},
-	{KSM_DIR "full_scans", offsetof(struct pol_ksm, full_scans), true},
-	{KSM_DIR "ksm_zero_pages", offsetof(struct pol_ksm, zero_pages), false},
-	{KSM_DIR "pages_scanned", offsetof(struct pol_ksm, pages_scanned), false},
+	{KSM_DIR "run", offsetof(struct pol_ksm, run), true, SETTING},
+	{KSM_DIR "pages_to_scan", offsetof(struct pol_ksm, pages_to_scan), true, SETTING},
+	{KSM_DIR "sleep_millisecs", offsetof(struct pol_ksm, sleep_ms), true, SETTING},
+	{KSM_DIR "pages_shared", offsetof(struct pol_ksm, pages_shared), true, PAGES},
+	{KSM_DIR "pages_sharing", offsetof(struct pol_ksm, pages_sharing), true, PAGES},
+	{KSM_DIR "pages_unshared", offsetof(struct pol_ksm, pages_unshared), true, PAGES},
+	{KSM_DIR "pages_volatile", offsetof(struct pol_ksm, pages_volatile), true, PAGES},
+	{KSM_DIR "full_scans", offsetof(struct pol_ksm, full_scans), true, TOTAL},
+	{KSM_DIR "ksm_zero_pages", offsetof(struct pol_ksm, zero_pages), false, PAGES},
+	{KSM_DIR "pages_scanned", offsetof(struct pol_ksm, pages_scanned), false, TOTAL},
+	{KSM_DIR "pages_skipped", offsetof(struct pol_ksm, pages_skipped), false, TOTAL},
 };
+
+/* More pages than x86-64 can address. */
+#define PAGES_MOST (1ULL << 40)
+/* Looks for which a counter that went back is held against the rest. */
+#define DISTRUST_LOOKS 60
 
 struct ksm {
 	int rootfd;
@@ -61,7 +70,9 @@ struct ksm {
 	uint64_t us_per_tick;
 	bool has[KSM_KNOB_COUNT];
 	int writable; /* 0 or the -errno of asking */
-	char reason[192];
+	uint64_t last[ARRAY_SIZE(counters)];
+	unsigned int distrust; /* looks left */
+	char reason[192], back[192];
 };
 
 const char *ksm_knob_path(enum ksm_knob knob)
@@ -174,6 +185,52 @@ static void reason_set(struct ksm *ksm, const char *path, int error)
 			 strerror(-error));
 }
 
+static void __attribute__((format(printf, 3, 4)))
+distrust(struct ksm *ksm, struct pol_ksm *out, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!out->present)
+		return;
+	out->present = false;
+	va_start(ap, fmt);
+	vsnprintf(ksm->reason, sizeof(ksm->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* What no kernel can show: then these are not its numbers, whoever made them. */
+static void check_sense(struct ksm *ksm, struct pol_ksm *out)
+{
+	bool all_zero = true;
+
+	if (out->present && out->run > 2)
+		distrust(ksm, out, "/%srun holds %" PRIu64 ", not 0, 1 or 2", KSM_DIR, out->run);
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+		const struct counter *counter = &counters[i];
+		uint64_t value, last = ksm->last[i];
+
+		memcpy(&value, (char *)out + counter->offset, sizeof(value));
+		if (!pol_has(value))
+			continue;
+		all_zero &= value == 0;
+		ksm->last[i] = value;
+		if (counter->kind == PAGES && value > PAGES_MOST)
+			distrust(ksm, out, "/%s holds %" PRIu64 ", more pages than memory can have",
+				 counter->path, value);
+		if (counter->kind != TOTAL || value >= last)
+			continue;
+		ksm->distrust = DISTRUST_LOOKS;
+		snprintf(ksm->back, sizeof(ksm->back), "/%s went back from %" PRIu64 " to %" PRIu64,
+			 counter->path, last, value);
+	}
+	if (all_zero)
+		distrust(ksm, out, "all files of /%s hold 0, which no kernel shows", KSM_DIR);
+	if (ksm->distrust > 0) {
+		distrust(ksm, out, "%s", ksm->back);
+		ksm->distrust--;
+	}
+}
+
 int ksm_sense_vmstat(struct ksm *ksm, const char *vmstat, struct pol_ksm *ret_ksm)
 {
 	struct pol_ksm out = {.present = true, .mergeable_any = ret_ksm->mergeable_any};
@@ -189,17 +246,10 @@ int ksm_sense_vmstat(struct ksm *ksm, const char *vmstat, struct pol_ksm *ret_ks
 			reason_set(ksm, counters[i].path, r);
 		}
 	}
-	if (out.present && out.run > 2) {
-		out.present = false;
-		snprintf(ksm->reason, sizeof(ksm->reason), "/%srun holds %llu, not 0, 1 or 2",
-			 KSM_DIR, (unsigned long long)out.run);
-	}
-	if (out.present && ksm->writable < 0) {
-		out.present = false;
-		snprintf(ksm->reason, sizeof(ksm->reason), "/%srun cannot be written: %s%s",
-			 KSM_DIR, strerror(-ksm->writable),
-			 ksm->writable == -EACCES ? "; run as root" : "");
-	}
+	check_sense(ksm, &out);
+	if (ksm->writable < 0)
+		distrust(ksm, &out, "/%srun cannot be written: %s%s", KSM_DIR,
+			 strerror(-ksm->writable), ksm->writable == -EACCES ? "; run as root" : "");
 	out.advisor = ksm->has[KSM_ADVISOR_MODE];
 	out.smart_scan = ksm->has[KSM_SMART_SCAN];
 	if (!vmstat || kfile_field_u64(vmstat, "cow_ksm", &out.cow_breaks) < 0)

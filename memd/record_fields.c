@@ -37,6 +37,7 @@ static const struct record_field ksm_fields[] = {
 	FIELD(pol_ksm, pages_scanned),
 	FIELD(pol_ksm, cow_breaks),
 	FIELD(pol_ksm, cpu_us),
+	FIELD(pol_ksm, pages_skipped),
 };
 
 static const struct record_field node_fields[] = {

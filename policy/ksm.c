@@ -1,140 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * KSM: on while a guest has mergeable memory, and as fast as it pays. Something new (a guest, or
- * more memory in them) starts a campaign; it goes on until a full scan, the third at the earliest
- * (the first two only learn which pages hold still), merges less per CPU second than the price,
- * which falls as the host runs short. Then a cheap patrol keeps watch. run=0 only with nothing to
- * merge; never run=2, which unmerges and may need more memory than there is.
+ * KSM: on while a guest has mergeable memory, and as fast as it pays (ksm_worth.c). Something new
+ * (a guest, more memory in them, pages that writes took out of sharing, a patrol that finds much)
+ * starts a campaign, at most of a core for as long as ksmd's allowance lasts and then at its
+ * average share; it goes on until a full scan, the third at the earliest (the first may be half of
+ * one, the next only learns which pages hold still), merges less per CPU second than the price.
+ * Then a cheap patrol keeps watch. run=0 only with nothing to merge; never run=2, which unmerges
+ * and may need more memory than there is.
  *
- * The rate follows from the measured CPU time per scanned page, so that ksmd stays under its share
+ * The rate follows from the measured CPU time per scanned page, so that ksmd stays within its share
  * of a core on a machine of any speed.
  */
 #include "policy/parts.h"
 
-#define SCANS_LEAST	3
-#define WINDOW_FIRST_US (2 * SEC)
-#define WINDOW_US	(5 * SEC)
-#define WINDOW_PAGES	256
-#define PAGES_LEAST	16
-#define PAGES_MOST	30000 /* the kernel advisor's own limit */
-#define ASK_AGAIN_US	(60 * SEC)
-#define ASK_AGAIN_MOST	(3600 * SEC)
-/* Of guests' memory not yet scanned, what merging may bring: the poorest of ESX's measurements
- * (five Linux guests, 7 %; Waldspurger 2002). Only for the expected gain shown. */
-#define GAIN_FIRST_PPM 70000
+#define PAGES_LEAST    16
+#define PAGES_MOST     30000 /* the kernel advisor's own limit */
+#define RATE_GAP_US    (2 * SEC)
+#define ASK_AGAIN_US   (60 * SEC)
+#define ASK_AGAIN_MOST (3600 * SEC)
+#define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 
 enum mode { MODE_CAMPAIGN, MODE_PRESSURE, MODE_PATROL, MODE_COUNT };
 
-/* Without a measurement: modest rates, 25,000 pages a second at most. */
+/* pages_first is without a measurement: modest, a first tick measures the rest. */
 static const struct {
 	uint64_t sleep_ms, pages_first;
 	enum pol_reason reason;
 } modes[MODE_COUNT] = {
-	[MODE_CAMPAIGN] = {20, 500, POL_WHY_KSM_GAIN},
+	[MODE_CAMPAIGN] = {10, 500, POL_WHY_KSM_GAIN},
 	[MODE_PRESSURE] = {10, 500, POL_WHY_KSM_PRESSURE},
-	[MODE_PATROL] = {500, 500, POL_WHY_KSM_NO_GAIN},
+	[MODE_PATROL] = {1000, 100, POL_WHY_KSM_NO_GAIN},
 };
 
-static uint64_t cpu_share(const struct pol_config *config, enum mode mode)
+static uint64_t mergeable_held(const struct pol *pol)
 {
-	switch (mode) {
-	case MODE_PRESSURE:
-		return min_u64(2 * (uint64_t)config->ksm_cpu_ppm, 900000);
-	case MODE_PATROL:
-		return config->ksm_cpu_ppm / 16;
-	default:
-		return min_u64(config->ksm_cpu_ppm, 900000);
-	}
+	uint64_t held = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].in->mergeable)
+			held = add_sat(held, pol->now[i].held);
+	return held;
 }
 
-/* What a CPU second must bring, bytes. */
-static uint64_t price(enum pol_state state, bool is_short)
-{
-	if (state >= POL_STATE_HARD)
-		return 64 * KIB;
-	return is_short || state == POL_STATE_SOFT ? 256 * KIB : MIB;
-}
-
-static uint64_t benefit_pages(const struct pol_ksm *in)
-{
-	return add_sat(pol_has(in->pages_sharing) ? in->pages_sharing : 0,
-		       pol_has(in->zero_pages) ? in->zero_pages : 0);
-}
-
-/* CPU per page, from what the kernel counts or, before 6.4, from the share of time it ran. */
-static void measure_cost(struct ksm_past *past, const struct pol_ksm *in, uint64_t now_us)
-{
-	uint64_t span = now_us - past->window_us, cpu, pages;
-
-	if (!pol_has(in->cpu_us) || in->run != 1) {
-		past->running = false;
-		return;
-	}
-	cpu = sub_sat(in->cpu_us, past->window_cpu);
-	if (past->running) {
-		if (span < (past->ns_per_page ? WINDOW_US : WINDOW_FIRST_US))
-			return;
-		if (pol_has(in->pages_scanned)) {
-			pages = sub_sat(in->pages_scanned, past->window_scanned);
-		} else {
-			uint64_t idle = sub_sat(span, cpu);
-			uint64_t sleep = pol_has(in->sleep_ms) ? in->sleep_ms : 20;
-
-			pages = pol_has(in->pages_to_scan)
-					? mul_div(idle, in->pages_to_scan,
-						  max_u64(mul_div(sleep, MSEC, 1), 1))
-					: 0;
-		}
-		if (cpu && pages >= WINDOW_PAGES) {
-			uint64_t ns = clamp_u64(mul_div(cpu, 1000, pages), 50, 10000000);
-
-			past->ns_per_page = past->ns_per_page ? (past->ns_per_page + ns) / 2 : ns;
-		}
-	}
-	past->running = true;
-	past->window_us = now_us;
-	past->window_cpu = in->cpu_us;
-	past->window_scanned = pol_has(in->pages_scanned) ? in->pages_scanned : 0;
-}
-
-/* After each full scan: did it pay? */
-static void count_scans(struct pol *pol, const struct pol_ksm *in)
+/* New guests are worth new scans whatever they hold, the rest if it promises to pay. */
+static void look_for_new(struct pol *pol, uint64_t held)
 {
 	struct ksm_past *past = &pol->ksm;
-	uint64_t benefit = benefit_pages(in), scans, cpu;
-	bool pays;
-
-	if (!pol_has(in->full_scans))
-		return;
-	cpu = pol_has(in->cpu_us) ? in->cpu_us : 0;
-	scans = sub_sat(in->full_scans, past->scans);
-	if (past->counted && in->full_scans == past->scans)
-		return;
-	if (past->counted && scans) {
-		uint64_t spent = sub_sat(cpu, past->scan_cpu);
-		uint64_t gained = mul_div(sub_sat(benefit, past->scan_benefit), PAGE, 1);
-
-		past->gain_pages = sub_sat(benefit, past->scan_benefit) / scans;
-		past->scans_since = add_sat(past->scans_since, scans);
-		pays = spent ? mul_div(gained, SEC, spent) >=
-				       price(pol->tick.state, pol->host.is_short)
-			     : gained >= MIB;
-		if (pays)
-			past->exhausted = false;
-		else if (past->scans_since >= SCANS_LEAST)
-			past->exhausted = true;
-	}
-	past->counted = true;
-	past->scans = in->full_scans;
-	past->scan_benefit = benefit;
-	past->scan_cpu = cpu;
-}
-
-/* New guests, or clearly more memory in them, are worth new scans. */
-static uint64_t look_for_new(struct pol *pol)
-{
-	struct ksm_past *past = &pol->ksm;
-	uint64_t held = 0, much = max_u64(pol->tick.memory / 20, 64 * MIB);
+	enum ksm_news news = KSM_NEWS_MEMORY;
 	bool is_new = false;
 
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -142,33 +54,36 @@ static uint64_t look_for_new(struct pol *pol)
 
 		if (!guest->in->mergeable)
 			continue;
-		held = add_sat(held, guest->held);
 		is_new |= !guest->past->ksm_seen;
 		guest->past->ksm_seen = true;
 	}
-	if (held < past->held)
-		past->held = held;
-	if (is_new || held > add_sat(past->held, much)) {
-		past->held = held;
-		past->scans_since = 0;
-		past->exhausted = false;
-	}
-	return held;
+	past->held = min_u64(past->held, held);
+	if (!is_new && past->exhausted)
+		is_new = ksm_backlog(pol, held, &news) >= ksm_threshold(pol, held);
+	else if (!is_new)
+		is_new = held - past->held > max_u64(GROWN_LEAST, past->held / 32);
+	if (is_new)
+		ksm_begin(pol, news, held);
 }
 
 static uint64_t pages_for(const struct pol *pol, enum mode mode)
 {
-	uint64_t share = cpu_share(&pol->config, mode), work_ns;
+	const struct ksm_past *past = &pol->ksm;
+	uint64_t duty = ksm_duty(pol, mode == MODE_PATROL), work_ns, ns;
 
-	if (!pol->ksm.ns_per_page)
+	ns = past->ns_per_page[mode == MODE_PATROL];
+	/* A patrol's page costs more: what it skips is not counted. */
+	if (!ns && mode == MODE_PATROL)
+		ns = 2 * past->ns_per_page[0];
+	if (!ns)
 		return modes[mode].pages_first;
-	work_ns = mul_div(modes[mode].sleep_ms * MSEC * 1000, share, PPM - share);
-	return clamp_u64(work_ns / pol->ksm.ns_per_page, PAGES_LEAST, PAGES_MOST);
+	work_ns = mul_div(modes[mode].sleep_ms * MSEC * 1000, duty, PPM - duty);
+	return clamp_u64(work_ns / ns, PAGES_LEAST, PAGES_MOST);
 }
 
 static bool is_near(uint64_t a, uint64_t b)
 {
-	return a <= b + b / 3 && b <= a + a / 3;
+	return a <= b + b / 4 && b <= a + a / 4;
 }
 
 /* Whether to ask for what was asked before and did not come true: seldom, and ever more so. */
@@ -214,13 +129,18 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	if (in->sleep_ms == sleep_ms && pol_has(in->pages_to_scan) &&
 	    is_near(in->pages_to_scan, pages))
 		return;
+	/* A rate that still holds what was asked for is trimmed now and then, not every tick. */
+	if (past->asked_rate && in->sleep_ms == sleep_ms && past->sleep_ms == sleep_ms &&
+	    in->pages_to_scan == past->pages && pol->tick.now_us - past->rate_us < RATE_GAP_US &&
+	    pages < 4 * past->pages)
+		return;
 	same = past->asked_rate && past->sleep_ms == sleep_ms && is_near(past->pages, pages);
 	if (!may_ask(same, pol->tick.now_us, &past->rate_us, &past->rate_wait_us))
 		return;
 	past->asked_rate = true;
 	past->pages = pages;
 	past->sleep_ms = sleep_ms;
-	past->running = false; /* measure anew */
+	past->cost_known = false; /* measure anew */
 	action = plan_add(pol, NULL, POL_KSM_RATE, modes[mode].reason, POL_RUNG_KSM);
 	action->from = in->pages_to_scan;
 	action->to = pages;
@@ -234,13 +154,17 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	const struct pol_ksm *in = &host->ksm;
 	struct ksm_past *past = &pol->ksm;
 	bool is_short = pol->host.is_short || pol->tick.state >= POL_STATE_SOFT;
-	uint64_t held = look_for_new(pol), gain, cost;
+	uint64_t held = mergeable_held(pol), gain, cost;
+	enum ksm_news news;
 	enum mode mode = MODE_CAMPAIGN;
 
-	if (!pol->config.ksm_manage || !in->present)
+	if (!pol->config.ksm_manage || !in->present) {
+		past->seen = false;
 		return;
-	measure_cost(past, in, pol->tick.now_us);
-	count_scans(pol, in);
+	}
+	if (!ksm_follow(pol, in, held))
+		return;
+	look_for_new(pol, held);
 	if (!in->mergeable_any) {
 		set_run(pol, in, 0, POL_WHY_KSM_NOTHING, 0, 0);
 		return;
@@ -250,11 +174,10 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	else if (is_short)
 		mode = MODE_PRESSURE;
 	gain = past->scans_since ? mul_div(past->gain_pages, PAGE, 1)
-				 : ppm_of(held, GAIN_FIRST_PPM);
+				 : ksm_backlog(pol, held, &news);
 	if (mode == MODE_PATROL)
 		gain = 0;
-	/* Of one pass over what there is. */
-	cost = mul_div(held / PAGE, past->ns_per_page, 1000);
+	cost = ksm_scan_cost_us(pol, held);
 	/* The rate first: never start at whatever rate was left there. */
 	set_rate(pol, in, mode, gain, cost);
 	set_run(pol, in, 1, modes[mode].reason, gain, cost);

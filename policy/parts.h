@@ -229,23 +229,42 @@ struct host_past {
 	uint64_t plenty_step; /* bytes a tick in this phase of giving back, 0: not yet known */
 };
 
+/* KSM's counters at one moment; what the kernel does not tell is 0 in each. */
+struct ksm_mark {
+	uint64_t now_us, cpu_us, scanned, visited, scans, benefit, cow; /* benefit: saved pages */
+};
+
+/* Why KSM is on its campaign. */
+enum ksm_news { KSM_NEWS_NONE, KSM_NEWS_MEMORY, KSM_NEWS_LOST, KSM_NEWS_FOUND };
+
 struct ksm_past {
 	bool asked_run, asked_rate;
 	uint64_t run, pages, sleep_ms;	    /* asked for */
 	uint64_t run_us, rate_us;	    /* when */
 	uint64_t run_wait_us, rate_wait_us; /* before asking the same again */
 
-	bool running; /* the windows below are valid */
-	uint64_t window_us, window_cpu, window_scanned;
-	uint64_t ns_per_page; /* 0: not known yet */
+	bool seen; /* all below is valid */
+	struct pol_ksm last;
+	struct ksm_mark now;
 
-	bool counted; /* the scan figures below are valid */
-	uint64_t scans, scan_benefit, scan_cpu;
-	uint64_t scans_since; /* full scans since something new appeared */
-	uint64_t gain_pages;  /* of the last full scan */
-	bool exhausted;	      /* the last full scan did not pay */
-	uint64_t held;	      /* mergeable bytes when something new last appeared */
-	unsigned int mode;
+	int64_t left_us;	 /* of ksmd's allowance; below 0: overdrawn */
+	struct ksm_mark cost;	 /* start of the window in which a page's price is measured */
+	bool cost_known;	 /* that window is valid */
+	uint64_t ns_per_page[2]; /* on campaign, on patrol; 0: not known yet */
+
+	struct ksm_mark scan;	/* at the end of the last full scan */
+	struct ksm_mark before; /* at the end of the one before that */
+	struct ksm_mark sample; /* start of the patrol's sample */
+	uint64_t scans_since;	/* full scans since something new appeared */
+	uint64_t gain_pages;	/* of the last full scan */
+	uint64_t gain_us;	/* CPU time that it took */
+	bool exhausted;		/* the last full scan did not pay: on patrol */
+
+	enum ksm_news news;
+	struct ksm_mark begin; /* of the campaign */
+	uint64_t begin_cow;    /* pages lost before it that it was to bring back */
+	uint64_t cow_ppm;      /* of lost pages, those that earlier campaigns brought back */
+	uint64_t held;	       /* mergeable bytes when something new last appeared */
 };
 
 struct pol {
@@ -359,6 +378,30 @@ void give_plan(struct pol *pol);
  * host_need, for the guest `other` beyond. When that is nothing, collects up to `ease` of what
  * guests have free and do not miss. */
 void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other, uint64_t ease);
+
+/* ---- ksm_worth.c ---- */
+
+/*
+ * Follows KSM's counters: ksmd's allowance, the price of a page, the yield of full scans and of the
+ * patrol. held: mergeable bytes of all guests. False: a counter went back, so that nothing can be
+ * said of this tick and what is measured starts anew.
+ */
+bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held);
+
+/* Something to merge appeared: full scans count from now. */
+void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held);
+
+/* Bytes that scanning everything could bring now, on patrol; *ret_news: by what sign. */
+uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_news);
+
+/* Bytes that a campaign must promise to be begun: worth its CPU time, and not a trifle. */
+uint64_t ksm_threshold(const struct pol *pol, uint64_t held);
+
+/* CPU time of one full scan. */
+uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held);
+
+/* The share of a core that ksmd may take now, ppm. */
+uint64_t ksm_duty(const struct pol *pol, bool patrol);
 
 /* ---- ksm.c ---- */
 

@@ -44,6 +44,7 @@ struct pol_ksm {
 	uint64_t zero_pages; /* ksm_zero_pages (6.6+), else POL_ABSENT */
 	uint64_t full_scans;
 	uint64_t pages_scanned; /* 6.4+, else POL_ABSENT */
+	uint64_t pages_skipped; /* by smart_scan, not counted as scanned; 6.7+, else POL_ABSENT */
 	uint64_t cow_breaks;	/* vmstat cow_ksm, pages */
 	uint64_t cpu_us;	/* ksmd utime + stime */
 };

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What scanning costs and brings. Scanning is an investment: CPU time now for memory later, which
+ * lasts until it is written to. So a CPU second is worth as much memory as a core is, for as long
+ * as what is merged stays merged (saved pages over the rate of copy-on-write breaks), and less of
+ * it when the host is short.
+ *
+ * Two of the kernel's numbers mislead: pages_sharing still counts what has been written to since
+ * ksmd came by, and the first scan of anything new merges nothing, it only learns what holds still.
+ */
+#include "policy/parts.h"
+
+/* ksmd's allowance is its share of a core, and what it saves up of it in a quiet time. */
+#define SAVED_UP_US (60 * SEC)
+#define BURST_PPM   900000
+#define PATROL_PPM  3000
+
+/* A core's worth of memory when nothing is short, and how long a merged page is taken to last. */
+#define CORE_BYTES   (8 * GIB)
+#define LASTS_LEAST  (60 * SEC)
+#define LASTS_MOST   (3600 * SEC)
+#define TRIFLE_BYTES (8 * MIB)
+#define TRIFLE_PART  100 /* of what is saved */
+
+#define SCANS_LEAST    3
+#define SCANS_CAMPAIGN 3	   /* what one usually takes */
+#define NS_FIRST       5000	   /* a page, until measured */
+#define COST_CAMPAIGN  (20 * MSEC) /* CPU time in a window that is enough to measure by */
+#define COST_PATROL    (60 * MSEC)
+#define COST_PAGES     64
+#define SAMPLE_PART    8 /* of the pages, seen by the patrol before it is believed */
+#define SAMPLE_MOST_US (300 * SEC)
+#define COW_FIRST_PPM  500000
+#define COW_LEAST_PPM  20000
+/* Of guests' memory not yet scanned, what merging may bring: the poorest of ESX's measurements
+ * (five Linux guests, 7 %; Waldspurger 2002). */
+#define GAIN_FIRST_PPM 70000
+
+static uint64_t count(uint64_t value)
+{
+	return pol_has(value) ? value : 0;
+}
+
+static struct ksm_mark mark_of(const struct pol_ksm *in, uint64_t now_us)
+{
+	return (struct ksm_mark){
+		.now_us = now_us,
+		.cpu_us = count(in->cpu_us),
+		.scanned = count(in->pages_scanned),
+		.visited = add_sat(count(in->pages_scanned), count(in->pages_skipped)),
+		.scans = count(in->full_scans),
+		.benefit = add_sat(count(in->pages_sharing), count(in->zero_pages)),
+		.cow = count(in->cow_breaks),
+	};
+}
+
+/* Totals only rise, and what is told once is told always. */
+static bool is_odd(uint64_t before, uint64_t now)
+{
+	return pol_has(before) != pol_has(now) || now < before;
+}
+
+static bool went_back(const struct pol_ksm *last, const struct pol_ksm *in)
+{
+	return is_odd(last->full_scans, in->full_scans) || is_odd(last->cpu_us, in->cpu_us) ||
+	       is_odd(last->pages_scanned, in->pages_scanned) ||
+	       is_odd(last->pages_skipped, in->pages_skipped) ||
+	       is_odd(last->cow_breaks, in->cow_breaks) ||
+	       pol_has(last->zero_pages) != pol_has(in->zero_pages) ||
+	       pol_has(last->pages_sharing) != pol_has(in->pages_sharing);
+}
+
+static void start_anew(struct ksm_past *past)
+{
+	past->scan = past->before = past->sample = past->begin = past->now;
+	past->cost_known = false;
+	past->begin_cow = 0;
+}
+
+/* ---- the allowance ---- */
+
+static uint64_t share_of(const struct pol *pol)
+{
+	uint64_t times = 1;
+
+	if (pol->tick.state >= POL_STATE_HARD)
+		times = 3;
+	else if (pol->host.is_short || pol->tick.state == POL_STATE_SOFT)
+		times = 2;
+	return min_u64(times * pol->config.ksm_cpu_ppm, BURST_PPM);
+}
+
+static void spend(struct pol *pol, uint64_t span_us, uint64_t cpu_us)
+{
+	struct ksm_past *past = &pol->ksm;
+	uint64_t share = share_of(pol);
+	int64_t most = (int64_t)ppm_of(SAVED_UP_US, share);
+
+	/* A gap in the record, such as a suspended host, fills it no further than quiet does. */
+	past->left_us += (int64_t)ppm_of(min_u64(span_us, SAVED_UP_US), share);
+	past->left_us -= (int64_t)min_u64(cpu_us, 2 * SAVED_UP_US);
+	if (past->left_us > most)
+		past->left_us = most;
+	if (past->left_us < -most)
+		past->left_us = -most;
+}
+
+uint64_t ksm_duty(const struct pol *pol, bool patrol)
+{
+	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left;
+
+	if (patrol)
+		return min_u64(PATROL_PPM, share);
+	/* As what was saved up runs out the rate falls to where it only spends what it gets. */
+	left = pol->ksm.left_us > 0 ? min_u64((uint64_t)pol->ksm.left_us, full) : 0;
+	return share / 2 + mul_div(BURST_PPM - share / 2, left, full);
+}
+
+/* ---- prices ---- */
+
+/* CPU time per page, from what the kernel counts or, before 6.4, from the share of time it ran. */
+static void follow_cost(struct ksm_past *past, const struct pol_ksm *in)
+{
+	const struct ksm_mark *from = &past->cost, *now = &past->now;
+	uint64_t span = now->now_us - from->now_us, cpu = sub_sat(now->cpu_us, from->cpu_us);
+	uint64_t pages, ns, *known = &past->ns_per_page[past->exhausted];
+
+	if (!pol_has(in->cpu_us) || in->run != 1) {
+		past->cost_known = false;
+		return;
+	}
+	if (past->cost_known) {
+		if (span < SEC / 2 || cpu < (past->exhausted ? COST_PATROL : COST_CAMPAIGN))
+			return;
+		if (pol_has(in->pages_scanned)) {
+			pages = sub_sat(now->scanned, from->scanned);
+		} else {
+			uint64_t sleep_us = mul_div(max_u64(count(in->sleep_ms), 1), MSEC, 1);
+
+			pages = mul_div(sub_sat(span, cpu), count(in->pages_to_scan), sleep_us);
+		}
+		if (pages >= COST_PAGES) {
+			ns = clamp_u64(mul_div(cpu, 1000, pages), 50, 10000000);
+			*known = *known ? (*known + ns) / 2 : ns;
+		}
+	}
+	past->cost_known = true;
+	past->cost = *now;
+}
+
+static uint64_t ns_of(const struct ksm_past *past)
+{
+	return past->ns_per_page[0] ? past->ns_per_page[0] : NS_FIRST;
+}
+
+uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held)
+{
+	return mul_div(held / PAGE, ns_of(&pol->ksm), 1000);
+}
+
+/* What a CPU second must bring, bytes. */
+static uint64_t price(const struct pol *pol)
+{
+	const struct ksm_past *past = &pol->ksm;
+	uint64_t broken = sub_sat(past->now.cow, past->before.cow);
+	uint64_t span = past->now.now_us - past->before.now_us;
+	uint64_t lasts = broken ? mul_div(past->now.benefit, span, broken) : LASTS_MOST;
+	uint64_t bytes = mul_div(CORE_BYTES, SEC, clamp_u64(lasts, LASTS_LEAST, LASTS_MOST));
+
+	if (pol->tick.state >= POL_STATE_HARD)
+		return bytes / 32;
+	return pol->host.is_short || pol->tick.state == POL_STATE_SOFT ? bytes / 8 : bytes;
+}
+
+uint64_t ksm_threshold(const struct pol *pol, uint64_t held)
+{
+	uint64_t cost_us = SCANS_CAMPAIGN * ksm_scan_cost_us(pol, held);
+	uint64_t saved = mul_div(pol->ksm.now.benefit, PAGE, 1);
+
+	return max_u64(mul_div(price(pol), cost_us, SEC),
+		       max_u64(TRIFLE_BYTES, saved / TRIFLE_PART));
+}
+
+/* ---- yields ---- */
+
+/* What a campaign for lost pages brought back is what the next one may promise. */
+static void learn(struct ksm_past *past)
+{
+	uint64_t back, ppm;
+
+	if (past->news != KSM_NEWS_LOST || !past->begin_cow)
+		return;
+	/* At its beginning what was lost was still counted. */
+	back = sub_sat(add_sat(past->now.benefit, past->begin_cow), past->begin.benefit);
+	ppm = clamp_u64(mul_div(back, PPM, past->begin_cow), COW_LEAST_PPM, PPM);
+	past->cow_ppm = (past->cow_ppm + ppm) / 2;
+}
+
+/* After each full scan: did it pay? */
+static void follow_scans(struct pol *pol, const struct pol_ksm *in)
+{
+	struct ksm_past *past = &pol->ksm;
+	uint64_t scans = past->now.scans - past->scan.scans, gained, spent;
+	bool pays;
+
+	if (!pol_has(in->full_scans) || !scans)
+		return;
+	gained = sub_sat(past->now.benefit, past->scan.benefit);
+	spent = sub_sat(past->now.cpu_us, past->scan.cpu_us);
+	past->gain_pages = gained / scans;
+	past->gain_us = spent / scans;
+	past->scans_since = add_sat(past->scans_since, scans);
+	pays = pol_has(in->cpu_us) && spent
+		       ? mul_div(mul_div(gained, PAGE, 1), SEC, spent) >= price(pol)
+		       : gained >= MIB / PAGE;
+	if (!past->exhausted && !pays && past->scans_since >= SCANS_LEAST) {
+		learn(past);
+		past->exhausted = true;
+		past->sample = past->now;
+		past->cost_known = false;
+		past->scan = past->now; /* what was lost before has been looked for */
+	}
+	past->before = past->scan;
+	past->scan = past->now;
+}
+
+/* The patrol's sample is renewed when it is large, or old. */
+static void follow_sample(struct ksm_past *past, uint64_t held)
+{
+	uint64_t visited = past->now.visited - past->sample.visited;
+
+	if (visited >= held / PAGE / 2 ||
+	    (visited >= held / PAGE / SAMPLE_PART &&
+	     past->now.now_us - past->sample.now_us >= SAMPLE_MOST_US))
+		past->sample = past->now;
+}
+
+bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
+{
+	struct ksm_past *past = &pol->ksm;
+	bool odd = past->seen && went_back(&past->last, in);
+	struct ksm_mark before = past->now;
+
+	past->now = mark_of(in, pol->tick.now_us);
+	past->last = *in;
+	if (!past->seen) {
+		past->left_us = (int64_t)ppm_of(SAVED_UP_US, share_of(pol));
+		past->cow_ppm = past->cow_ppm ? past->cow_ppm : COW_FIRST_PPM;
+	}
+	if (!past->seen || odd) {
+		past->seen = true;
+		start_anew(past);
+		return !odd;
+	}
+	spend(pol, past->now.now_us - before.now_us, past->now.cpu_us - before.cpu_us);
+	follow_cost(past, in);
+	follow_scans(pol, in);
+	if (past->exhausted)
+		follow_sample(past, held);
+	return true;
+}
+
+void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held)
+{
+	struct ksm_past *past = &pol->ksm;
+
+	if (past->exhausted || past->news == KSM_NEWS_NONE)
+		past->cost_known = false;
+	past->news = news;
+	past->begin = past->now;
+	past->begin_cow = sub_sat(past->now.cow, past->before.cow);
+	past->scans_since = 0;
+	past->exhausted = false;
+	past->held = held;
+}
+
+/*
+ * What the patrol finds in the part that it sees is taken for the whole. Its find is what savings
+ * rose by and what it noticed as lost meanwhile, which is that same part of what was lost in the
+ * round before; of the one to two rounds that are known half is a cautious guess.
+ */
+static uint64_t found_pages(const struct ksm_past *past, uint64_t pages)
+{
+	const struct ksm_mark *now = &past->now, *from = &past->sample;
+	uint64_t visited = now->visited - from->visited;
+	uint64_t lost =
+		mul_div(sub_sat(from->cow, past->before.cow) / 2, visited, max_u64(pages, 1));
+
+	if (visited < max_u64(pages / SAMPLE_PART, COST_PAGES))
+		return 0;
+	return mul_div(sub_sat(add_sat(now->benefit, lost), from->benefit), pages, visited);
+}
+
+/*
+ * Three signs: memory that guests took up since, by what merging brings of all they have; pages
+ * that writes took out of sharing since the patrol came by twice; and what the patrol finds.
+ */
+uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_news)
+{
+	const struct ksm_past *past = &pol->ksm;
+	uint64_t saved = mul_div(past->now.benefit, PAGE, 1);
+	uint64_t part = clamp_u64(mul_div(saved, PPM, max_u64(held, 1)), GAIN_FIRST_PPM, PPM);
+	uint64_t grown = ppm_of(sub_sat(held, past->held), part);
+	uint64_t lost = ppm_of(past->now.cow - past->before.cow, past->cow_ppm);
+	uint64_t found = found_pages(past, held / PAGE);
+
+	lost = mul_div(lost, PAGE, 1);
+	found = mul_div(found, PAGE, 1);
+	*ret_news = KSM_NEWS_MEMORY;
+	if (max_u64(lost, found) > grown)
+		*ret_news = lost > found ? KSM_NEWS_LOST : KSM_NEWS_FOUND;
+	return max_u64(grown, max_u64(lost, found));
+}

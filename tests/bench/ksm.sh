@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Part ksm: page sharing of real guests' memory on this machine's own KSM, by memd and by others.
+# BENCH_RUNS, BENCH_SECONDS, BENCH_WAVE, BENCH_STEADY, BENCH_LOAD: see ksm.py. CASES= a choice of full,
+# memd, advisor, ksmtuned, default.
+set -euo pipefail
+if [ ! -w /sys/kernel/mm/ksm/run ]; then
+	echo "bench: ksm: KSM cannot be set here (not root, or a kernel without it)" >&2
+	exit 1
+fi
+images=$(tests/bench/ksm-images)
+# Debian's ksmtuned is a script that needs no installing, and installing would start it.
+ksmtuned=/usr/sbin/ksmtuned
+if [ ! -e $ksmtuned ]; then
+	ksmtuned=$BENCH_OUT/ksmtuned/usr/sbin/ksmtuned
+	[ -e "$ksmtuned" ] || (
+		mkdir -p "$BENCH_OUT/ksmtuned" && cd "$BENCH_OUT/ksmtuned"
+		apt-get download ksmtuned >download.log 2>&1 || { cat download.log >&2; exit 1; }
+		dpkg-deb -x ksmtuned_*.deb .
+	)
+fi
+exec python3 -B tests/bench/ksm.py --images "$images" --out "$BENCH_OUT" --build "$MEMD_BUILD" \
+	--ksmtuned "$ksmtuned" ${CASES:+--cases "$CASES"}
