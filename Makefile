@@ -129,7 +129,7 @@ $(O)/tests/vmm-forbidden: $(O)/obj/vmm/main.o $(O)/obj/tests/it/vmm_forbidden.o 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=vm_start -o $@ $^ $(VMM_LIBS)
 
-tests: $(UNIT_BIN) $(REPLAY_BIN) $(O)/tests/vmm-forbidden
+tests: $(UNIT_BIN) $(REPLAY_BIN) $(O)/tests/vmm-forbidden $(O)/tests/bench/ksm-load
 .SECONDARY:
 
 # What runs inside guests: freestanding (tiny) or static (the rest), never sanitized.

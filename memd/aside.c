@@ -27,12 +27,17 @@ static const char *describe(const struct manager *m, char *buf, size_t n)
 const char *daemon_ksm_aside(const struct daemon *daemon, char *buf, size_t n)
 {
 	const struct manager *m = find_manager(daemon, MANAGER_KSM);
+	const char *why;
 
 	if (!daemon->config->policy.ksm_manage)
 		return "ksm=off in the configuration";
 	if (m)
 		return describe(m, buf, n);
-	return ksm_reason(host_ksm(daemon->host));
+	why = ksm_reason(host_ksm(daemon->host));
+	if (!why || !ksm_has(host_ksm(daemon->host), KSM_RUN))
+		return why;
+	snprintf(buf, n, "KSM: unknown, not touched: %s", why);
+	return buf;
 }
 
 const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t n)

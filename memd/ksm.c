@@ -277,6 +277,11 @@ bool ksm_has(const struct ksm *ksm, enum ksm_knob knob)
 	return ksm->has[knob];
 }
 
+bool ksm_counts_zero_pages(const struct ksm *ksm)
+{
+	return faccessat(ksm->rootfd, KSM_DIR "ksm_zero_pages", F_OK, 0) == 0;
+}
+
 int ksm_knob_read(const struct ksm *ksm, enum ksm_knob knob, char *buf, size_t n)
 {
 	return kfile_read_choice(ksm->rootfd, knob_paths[knob], buf, n);

@@ -52,6 +52,9 @@ const char *ksm_reason(const struct ksm *ksm);
 /* Does this kernel have the knob? */
 bool ksm_has(const struct ksm *ksm, enum ksm_knob knob);
 
+/* Does this kernel count pages merged with its zero page (6.6+)? pages_sharing has none of them. */
+bool ksm_counts_zero_pages(const struct ksm *ksm);
+
 /* A knob's value as text, without newline; of "[none] scan-time" the chosen word. -errno. */
 int ksm_knob_read(const struct ksm *ksm, enum ksm_knob knob, char *buf, size_t n);
 

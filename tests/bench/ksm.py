@@ -9,8 +9,8 @@ usage: ksm.py --images DIR --out DIR --build DIR --ksmtuned FILE [--cases full,m
 Guests are ksm_load processes with memory images of real guests in them, behind QMP sockets, so that
 memd finds them as it finds QEMU. Saved is what they have loaded less their proportional share of
 memory (Pss): the memory that is really free, whatever the kernel's counters say.
-Environment: BENCH_RUNS how often (1), BENCH_SECONDS how long a case lasts at most (600; full speed:
-60), BENCH_WAVE when the second guest set starts (300; only memd and full speed), BENCH_STEADY the
+Environment: BENCH_RUNS how often (1), BENCH_SECONDS how long a case lasts (600; full speed
+ends when it has come round five times), BENCH_WAVE when the second guest set starts (300; only memd and full speed), BENCH_STEADY the
 length of the window at its end that counts as steady (120), BENCH_LOAD more options of ksm_load.
 Every KSM setting is put back.
 """
@@ -45,7 +45,7 @@ SECONDS = int(os.environ.get("BENCH_SECONDS", "600"))
 WAVE = int(os.environ.get("BENCH_WAVE", "300"))
 STEADY = int(os.environ.get("BENCH_STEADY", "120"))
 LOAD = os.environ.get("BENCH_LOAD", "").split()
-FULL_S = 60
+FULL_SCANS, FULL_MOST_S = 5, 240  # full speed: until it has come round so often
 # "memd" first after "full", which says what is attainable.
 CASES = ["full", "memd", "advisor", "ksmtuned", "default"]
 
@@ -272,23 +272,24 @@ class Series(list):
         return max(s[1] for s in self)
 
 
-def sample(guests, ksmd, series, start, cpu, until):
-    """Until `until` seconds past start: often at first, when much happens."""
-    begin = time.monotonic() - start
+def sample(guests, ksmd, series, cpu, until, scans=None):
+    """For `until` seconds, or that many full scans: often at first, when much happens."""
+    start, first_scan = time.monotonic(), int(read("full_scans"))
     while True:
         now = time.monotonic() - start
         series.append((now, guests.saved(), ksmd.seconds() - cpu))
-        step = 0.5 if now - begin < 60 else 2
-        if now + step > until:
+        step = 0.5 if now < 60 else 2
+        if now + step > until or (scans and now > 10 and int(read("full_scans")) - first_scan >= scans):
             return
         time.sleep(step)
 
 
 def run_case(name, args, ksmd):
+    """Samples of the first guest set and, relative to the moment before it, of the second."""
     with tempfile.TemporaryDirectory() as directory:
-        waves = name in ("full", "memd")
-        length = FULL_S if name == "full" else SECONDS
-        wave_at = min(FULL_S / 2 if name == "full" else WAVE, length)
+        scans = FULL_SCANS if name == "full" else None
+        length = FULL_MOST_S if scans else SECONDS
+        wave_at = length if scans else WAVE if name == "memd" else length
         os.mkdir(directory + "/state")
         guests = Guests(args, directory)
         first, second = Series(), Series()
@@ -297,11 +298,11 @@ def run_case(name, args, ksmd):
             driver = DRIVERS[name](args, directory)
             cpu = ksmd.seconds()
             guests.start(1)
-            sample(guests, ksmd, first, time.monotonic(), cpu, wave_at if waves else length)
-            if waves and wave_at < length:
+            sample(guests, ksmd, first, cpu, min(wave_at, length), scans)
+            if scans or wave_at < length:
                 before, cpu = guests.saved(), ksmd.seconds()
                 guests.start(2)
-                sample(guests, ksmd, second, time.monotonic(), cpu, length - wave_at)
+                sample(guests, ksmd, second, cpu, length - (0 if scans else wave_at), scans)
                 second = Series((t, saved - before, spent) for t, saved, spent in second)
         finally:
             if driver:

@@ -158,6 +158,38 @@ static void test_advisor(void **state)
 	assert_file("pages_to_scan", "100");
 }
 
+/* How ksmd scans is memd's as well, and put back as well. */
+static void test_ways_of_scanning(void **state)
+{
+	(void)state;
+	tree_set(&w.tree, KSM "smart_scan", "0\n");
+	tree_set(&w.tree, KSM "use_zero_pages", "0\n");
+	do_plan(on, 1);
+	assert_file("smart_scan", "1");
+	assert_file("use_zero_pages", "1");
+	act_restore(&w.act, NULL);
+	assert_file("smart_scan", "0");
+	assert_file("use_zero_pages", "0");
+}
+
+/* Before 6.6 nobody counts pages merged with the zero page: then they are better merged as others
+ * are. Before 6.7 there is no smart_scan. */
+static void test_ways_of_scanning_on_old_kernels(void **state)
+{
+	(void)state;
+	tree_remove(&w.tree, KSM "smart_scan");
+	tree_remove(&w.tree, KSM "ksm_zero_pages");
+	tree_set(&w.tree, KSM "use_zero_pages", "0\n");
+	host_close(w.host);
+	assert_int_equal(host_open(w.tree.root, &w.host), 0);
+	w.act.rootfd = host_rootfd(w.host);
+	w.act.ksm = host_ksm(w.host);
+	do_plan(on, 2);
+	assert_int_equal(outcome_of(1), ACCOUNT_DONE);
+	assert_file("use_zero_pages", "0");
+	assert_string_equal(w.failed, "");
+}
+
 /* Stopping KSM is no reason to take the rate from the kernel's advisor. */
 static void test_advisor_left(void **state)
 {
@@ -239,6 +271,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_after_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_advisor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_advisor_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ways_of_scanning, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ways_of_scanning_on_old_kernels, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),

@@ -161,6 +161,57 @@ static void read_only(void **state)
 	assert_contains(reason, "run as root");
 }
 
+/* Numbers that no kernel shows: all zeros, more pages than memory, and totals that go back, which
+ * are held against the rest for a while. */
+static void numbers_that_cannot_be(void **state)
+{
+	static const char *const totals[] = {"full_scans", "pages_scanned", "pages_skipped"};
+	static const char *const counts[] = {"pages_shared",   "pages_sharing",	 "pages_unshared",
+					     "pages_volatile", "ksm_zero_pages", "full_scans",
+					     "pages_scanned",  "pages_skipped",	 "run",
+					     "pages_to_scan",  "sleep_millisecs"};
+	AUTO_TREE struct tree zeros = tree_new("npt-6.12");
+	char path[128], reason[256], text[192];
+	struct ksm *ksm;
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		AUTO_TREE struct tree tree = tree_new("npt-6.12");
+
+		snprintf(path, sizeof(path), DIR_KSM "%s", counts[i]);
+		tree_set(&zeros, path, "0\n");
+		tree_set(&tree, path, "18446744073709551614\n");
+		if (i < 5 || i == 8) {
+			assert_false(sense(&tree, reason, sizeof(reason)).present);
+			assert_contains(reason, counts[i]);
+		}
+	}
+	assert_false(sense(&zeros, reason, sizeof(reason)).present);
+	assert_contains(reason, "hold 0, which no kernel shows");
+
+	for (size_t i = 0; i < ARRAY_SIZE(totals); i++) {
+		AUTO_TREE struct tree tree = tree_new("npt-6.12");
+		AUTO_FD int rootfd = tree_rootfd(&tree);
+		struct pol_ksm k = {0};
+		unsigned int looks = 0;
+
+		snprintf(path, sizeof(path), DIR_KSM "%s", totals[i]);
+		tree_set(&tree, path, "500000\n");
+		assert_int_equal(ksm_open(rootfd, &ksm), 0);
+		ksm_sense(ksm, &k);
+		assert_true(k.present);
+		tree_set(&tree, path, "499999\n");
+		ksm_sense(ksm, &k);
+		assert_false(k.present);
+		snprintf(text, sizeof(text), "/%s went back from 500000 to 499999", path);
+		assert_string_equal(ksm_reason(ksm), text);
+		for (; !k.present && looks < 1000; looks++)
+			ksm_sense(ksm, &k);
+		assert_int_equal(looks, 60);
+		assert_null(ksm_reason(ksm));
+		ksm_close(ksm);
+	}
+}
+
 /* Values are read anew through the descriptors that stay open. */
 static void follows_changes(void **state)
 {
@@ -216,9 +267,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(newest_kernel),   cmocka_unit_test(old_kernel),
 		cmocka_unit_test(impostor_ksmd),   cmocka_unit_test(garbage),
-		cmocka_unit_test(garbage_inside),  cmocka_unit_test(absent),
-		cmocka_unit_test(read_only),	   cmocka_unit_test(follows_changes),
-		cmocka_unit_test(owned_elsewhere),
+		cmocka_unit_test(garbage_inside),  cmocka_unit_test(numbers_that_cannot_be),
+		cmocka_unit_test(absent),	   cmocka_unit_test(read_only),
+		cmocka_unit_test(follows_changes), cmocka_unit_test(owned_elsewhere),
 	};
 
 	return cmocka_run_group_tests_name("memd_ksm", tests, NULL, NULL);

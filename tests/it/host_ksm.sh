@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# memd on this machine's own KSM, with processes that hold the same memory for guests: it merges them,
+# ends in a patrol, and when it is killed in the middle of a campaign, `memctl reset` or its next start
+# brings the admin's values back. Every KSM setting is put back.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/it/lib.sh
+ksm=/sys/kernel/mm/ksm
+MEMD=$MEMD_BUILD/memd
+MEMCTL=$MEMD_BUILD/memctl
+SOCKET=$T/run/memd.sock
+MIB=64
+knobs=(pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_mode)
+declare -A WAS
+
+value() { sed 's/.*\[\(.*\)\].*/\1/' "$ksm/$1" 2>/dev/null; }
+restore() {
+	local name
+	# The advisor last: it refuses others' values while it runs.
+	[ ! -w "$ksm/advisor_mode" ] || echo none >"$ksm"/advisor_mode
+	for name in "${knobs[@]}"; do
+		[ -z "${WAS[$name]:-}" ] || echo "${WAS[$name]}" >"$ksm/$name" || true
+	done
+}
+if [ ! -w $ksm/run ]; then
+	skip ksm_host 'KSM cannot be set here (not root, or a kernel without it)'
+	exit 0
+fi
+if [ "$(value run)" = 1 ]; then
+	skip ksm_host 'KSM is on: somebody uses it'
+	exit 0
+fi
+for name in "${knobs[@]}"; do WAS[$name]=$(value "$name"); done
+
+# What an admin may have set: nothing of it is memd's choice.
+declare -A ADMIN=([pages_to_scan]=123 [sleep_millisecs]=45 [smart_scan]=0 [use_zero_pages]=0 [run]=0
+	[advisor_mode]=scan-time)
+set_admin() {
+	local name
+	[ ! -w "$ksm/advisor_mode" ] || echo none >"$ksm"/advisor_mode
+	for name in "${knobs[@]}"; do
+		[ ! -w "$ksm/$name" ] || echo "${ADMIN[$name]}" >"$ksm/$name"
+	done
+	# The advisor has its own pages_to_scan, from the moment it is on.
+	ADMIN[pages_to_scan]=$(value pages_to_scan)
+}
+# Prints what differs from the admin's values.
+changed() {
+	local name
+	for name in "${knobs[@]}"; do
+		[ ! -e "$ksm/$name" ] || [ "$(value "$name")" = "${ADMIN[$name]}" ] ||
+			echo "$name is $(value "$name"), was ${ADMIN[$name]}"
+	done
+}
+is_admins() { [ -z "$(changed)" ]; }
+start_memd() {
+	"$MEMD" --config "$T/memd.conf" >"$T/memd.log" 2>&1 &
+	PID[memd]=$!
+}
+status() { "$MEMCTL" --socket "$SOCKET" --json "$1" 2>/dev/null | jq -er "$2"; }
+up() { status status .version >/dev/null; }
+saved_mib() { echo $(($(status report '.savings.ksm_bytes' || echo 0) >> 20)); }
+merged() { [ "$(saved_mib)" -ge "$1" ]; }
+on_campaign() { [ "$(value run)" = 1 ] && [ "$(value sleep_millisecs)" = 10 ]; }
+on_patrol() { [ "$(value run)" = 1 ] && [ "$(value sleep_millisecs)" = 1000 ]; }
+logged() { grep -q -- "$1" "$T/memd.log"; }
+kill_memd() {
+	kill -9 "${PID[memd]}"
+	wait "${PID[memd]}" 2>/dev/null
+	unset 'PID[memd]'
+}
+
+mkdir -p "$T/run" "$T/guests" "$T/images"
+head -c $((MIB << 20)) /dev/urandom >"$T/images/a.raw"
+printf '[memd]\nruntime-dir=%s\nstate-dir=%s\nguests=%s\n' "$T/run" "$T/state" "$T/guests/*.qmp" >"$T/memd.conf"
+python3 -B tests/bench/ksm.py front "$T/guests" "$MEMD_BUILD/tests/bench/ksm-load" "$T/images" \
+	a-1:bare:$MIB a-2:bare:$MIB a-3:bare:$MIB >"$T/front.log" 2>&1 &
+PID[front]=$!
+wait_for 20 grep -q ready "$T/front.log" || {
+	not_ok ksm_guests "$(tail -n 3 "$T/front.log")"
+	finish
+}
+
+set_admin
+start_memd
+check ksm_up "$(tail -n 3 "$T/memd.log")" wait_for 10 up
+check ksm_campaign 'no campaign for new guests' wait_for 20 on_campaign
+kill_memd
+check ksm_killed_on_campaign 'memd was not on campaign when it was killed' on_campaign
+check ksm_killed_left 'a killed memd cannot have put anything back' eval '! is_admins'
+"$MEMCTL" --socket "$SOCKET" reset >"$T/reset.log" 2>&1
+check ksm_reset_restores "$(changed) ($(tail -n 2 "$T/reset.log"))" is_admins
+
+start_memd
+check ksm_campaign_again 'no campaign after the reset' wait_for 20 on_campaign
+kill_memd
+check ksm_killed_again 'memd was not on campaign when it was killed' on_campaign
+start_memd
+check ksm_start_restores 'the next start does not put the values back' wait_for 10 logged 'ksm/advisor_mode: back to scan-time\|ksm/run: back to 0'
+check ksm_merges "$(saved_mib) MiB of $((2 * MIB))" wait_for 60 merged $((2 * MIB * 90 / 100))
+check ksm_patrol "still at $(value pages_to_scan) pages, $(value sleep_millisecs) ms" wait_for 60 on_patrol
+check ksm_patrol_holds "$(saved_mib) MiB" merged $((2 * MIB * 90 / 100))
+kill "${PID[memd]}"
+check ksm_stops "status $STATUS" ends memd 0 10
+check ksm_stop_restores "$(changed)" is_admins
+finish
