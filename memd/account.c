@@ -208,6 +208,8 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_RELEASE] = "release",
 		[POL_WHY_COLLECT] = "collect",
 		[POL_WHY_DEVICE_STUCK] = "device-stuck",
+		[POL_WHY_KSM_LOST] = "ksm-lost",
+		[POL_WHY_KSM_FOUND] = "ksm-found",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";

@@ -111,21 +111,16 @@ static int take_from_advisor(struct act *act, bool *changed)
 }
 
 /*
- * How ksmd scans is memd's while it sets how fast. Zero pages go to the kernel's own, where that is
- * counted (6.6+): one comparison instead of a search, and no chain of copies.
+ * Zero pages go to the kernel's own, where that is counted (6.6+): one comparison instead of a
+ * search, and no chain of copies. Without it ksmd is slower, and that is told, but it works.
  */
 static int take_over(struct act *act, bool *changed)
 {
 	int r = take_from_advisor(act, changed);
 
-	if (r < 0)
-		return r;
-	/* Without these it is slower, and told of, but works. */
-	if (ksm_has(act->ksm, KSM_SMART_SCAN))
-		set_number(act, KSM_SMART_SCAN, 1, changed);
-	if (ksm_has(act->ksm, KSM_USE_ZERO_PAGES) && ksm_counts_zero_pages(act->ksm))
+	if (r == 0 && ksm_has(act->ksm, KSM_USE_ZERO_PAGES) && ksm_counts_zero_pages(act->ksm))
 		set_number(act, KSM_USE_ZERO_PAGES, 1, changed);
-	return 0;
+	return r;
 }
 
 static int do_ksm(struct act *act, const struct pol_action *action, bool *changed)
@@ -142,6 +137,8 @@ static int do_ksm(struct act *act, const struct pol_action *action, bool *change
 		r = set_number(act, KSM_PAGES_TO_SCAN, action->to, changed);
 	if (r == 0)
 		r = set_number(act, KSM_SLEEP_MILLISECS, action->to2, changed);
+	if (r == 0 && ksm_has(act->ksm, KSM_SMART_SCAN))
+		set_number(act, KSM_SMART_SCAN, action->to3, changed);
 	return r;
 }
 

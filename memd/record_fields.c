@@ -103,6 +103,7 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, rejected_why[4]),
 	FIELD(pol_action, rejected_why[5]),
 	FIELD(pol_action, rejected_why[6]),
+	FIELD(pol_action, to3),
 };
 _Static_assert(POL_RUNG_COUNT == 7, "a new rung needs its field in the trace");
 

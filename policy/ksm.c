@@ -118,6 +118,15 @@ static void set_run(struct pol *pol, const struct pol_ksm *in, uint64_t run, enu
 	action->cost_us = cost_us;
 }
 
+static enum pol_reason reason_of(const struct ksm_past *past, enum mode mode)
+{
+	if (mode == MODE_CAMPAIGN && past->news == KSM_NEWS_LOST)
+		return POL_WHY_KSM_LOST;
+	if (mode == MODE_CAMPAIGN && past->news == KSM_NEWS_FOUND)
+		return POL_WHY_KSM_FOUND;
+	return modes[mode].reason;
+}
+
 static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, uint64_t gain_bytes,
 		     uint64_t cost_us)
 {
@@ -141,10 +150,12 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	past->pages = pages;
 	past->sleep_ms = sleep_ms;
 	past->cost_known = false; /* measure anew */
-	action = plan_add(pol, NULL, POL_KSM_RATE, modes[mode].reason, POL_RUNG_KSM);
+	action = plan_add(pol, NULL, POL_KSM_RATE, reason_of(past, mode), POL_RUNG_KSM);
 	action->from = in->pages_to_scan;
 	action->to = pages;
 	action->to2 = sleep_ms;
+	/* What ksmd skips cannot be found by what is new; a patrol has time. */
+	action->to3 = mode == MODE_PATROL;
 	action->gain_bytes = gain_bytes;
 	action->cost_us = cost_us;
 }
@@ -180,5 +191,5 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	cost = ksm_scan_cost_us(pol, held);
 	/* The rate first: never start at whatever rate was left there. */
 	set_rate(pol, in, mode, gain, cost);
-	set_run(pol, in, 1, modes[mode].reason, gain, cost);
+	set_run(pol, in, 1, reason_of(past, mode), gain, cost);
 }

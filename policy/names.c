@@ -58,6 +58,9 @@ static const char *const reason_texts[] = {
 			    "not miss it, but the host holds it",
 	[POL_WHY_DEVICE_STUCK] = "the guest's memory device does not follow: the balloon does the "
 				 "rest",
+	[POL_WHY_KSM_LOST] = "writes took many merged pages apart: those that hold still again are "
+			     "looked for",
+	[POL_WHY_KSM_FOUND] = "KSM's patrol finds so much in the part it sees that all is scanned",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

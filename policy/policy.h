@@ -192,6 +192,9 @@ enum pol_reason {
 	POL_WHY_COLLECT, /* before the host is short: free in the guest, not missed, held by the
 			    host */
 	POL_WHY_DEVICE_STUCK, /* its memory device does not follow: the balloon does the rest */
+	/* KSM again: */
+	POL_WHY_KSM_LOST,  /* writes took merged pages apart; many of those come back */
+	POL_WHY_KSM_FOUND, /* the patrol merges much in the part it sees */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -202,6 +205,7 @@ struct pol_action {
 	uint64_t guest;	   /* id, 0 for host actions */
 	uint64_t from, to; /* bytes (balloon), value (KSM) */
 	uint64_t to2;	   /* POL_KSM_RATE: sleep_millisecs; POL_BALLOON: see there */
+	uint64_t to3;	   /* POL_KSM_RATE: smart_scan, where the kernel has it */
 	enum pol_rung rung;
 	enum pol_reason reason;
 	uint64_t other;	     /* POL_WHY_FOR_OTHER: the guest it is for, else 0 */

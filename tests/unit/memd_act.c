@@ -40,6 +40,7 @@ static int setup(void **state)
 	tree_set(&w.tree, KSM "run", "0\n");
 	tree_set(&w.tree, KSM "pages_to_scan", "100\n");
 	tree_set(&w.tree, KSM "sleep_millisecs", "20\n");
+	tree_set(&w.tree, KSM "smart_scan", "0\n");
 	tree_set(&w.tree, KSM "advisor_mode", "[none] scan-time\n");
 	assert_int_equal(host_open(w.tree.root, &w.host), 0);
 	tree_path(&w.tree, "run", w.dir, sizeof(w.dir));
@@ -80,6 +81,10 @@ static void do_plan(const struct pol_action *actions, size_t n)
 static const struct pol_action on[] = {
 	{.kind = POL_KSM_RATE, .from = 100, .to = 500, .to2 = 10, .reason = POL_WHY_KSM_GAIN},
 	{.kind = POL_KSM_RUN, .from = 0, .to = 1, .reason = POL_WHY_KSM_GAIN},
+};
+
+static const struct pol_action patrol[] = {
+	{.kind = POL_KSM_RATE, .to = 300, .to2 = 1000, .to3 = 1, .reason = POL_WHY_KSM_NO_GAIN},
 };
 
 static void assert_file(const char *name, const char *value)
@@ -164,7 +169,7 @@ static void test_ways_of_scanning(void **state)
 	(void)state;
 	tree_set(&w.tree, KSM "smart_scan", "0\n");
 	tree_set(&w.tree, KSM "use_zero_pages", "0\n");
-	do_plan(on, 1);
+	do_plan(patrol, 1);
 	assert_file("smart_scan", "1");
 	assert_file("use_zero_pages", "1");
 	act_restore(&w.act, NULL);

@@ -235,20 +235,44 @@ static void test_gain_keeps_it_going(void **state)
 	struct ksmd d = {.us_per_page = 5, .pages = 400000};
 
 	ksm_open(&s, 1);
+	s.host.ksm.pages_volatile = 100000;
 	for (int t = 0; t < 300; t++) {
 		run(&s, &d, 1);
-		s.host.ksm.pages_sharing += 1000; /* 4 MiB a second */
+		s.host.ksm.pages_sharing += 3000; /* 12 MiB a second */
 		assert_false(s.pol->ksm.exhausted);
 	}
 	/* Zero pages count as well. */
 	s.host.ksm.zero_pages = s.host.ksm.pages_sharing;
 	for (int t = 0; t < 300; t++) {
 		run(&s, &d, 1);
-		s.host.ksm.zero_pages += 1000;
+		s.host.ksm.zero_pages += 3000;
 	}
 	assert_false(s.pol->ksm.exhausted);
 	run(&s, &d, 200);
 	assert_true(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+/* Nor is a scan worth it, whatever the last one brought, when all pages have held still. */
+static void test_no_scan_for_what_has_held_still(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 400000};
+
+	ksm_open(&s, 1);
+	s.guests[0].resident_bytes = GIB;
+	for (int t = 0; t < 60 && !s.pol->ksm.exhausted; t++) {
+		run(&s, &d, 1);
+		s.host.ksm.pages_sharing += 3000;
+	}
+	assert_true(s.pol->ksm.exhausted);
+	assert_in_range(s.host.ksm.full_scans, 3, 4);
+	/* What ksmd skips is for the patrol only. */
+	run(&s, &d, 1);
+	assert_int_equal(s.smart_scan, 1);
+	s.guests[0].resident_bytes += GIB / 2;
+	run(&s, &d, 2);
+	assert_int_equal(s.smart_scan, 0);
 	scene_close(&s);
 }
 
@@ -261,12 +285,12 @@ static void test_price_falls_when_the_host_is_short(void **state)
 
 		ksm_open(&s, 1);
 		s.guests[0].has_balloon = false;
+		s.host.ksm.pages_volatile = 100000;
 		if (is_short)
 			s.host.available_bytes = 300 * MIB;
 		for (int t = 0; t < 300; t++) {
 			run(&s, &d, 1);
-			s.host.ksm.pages_sharing +=
-				d.used_us * 128 / SEC; /* 512 KiB a CPU second */
+			s.host.ksm.pages_sharing += d.used_us * 512 / SEC; /* 2 MiB a CPU second */
 		}
 		assert_int_equal(s.pol->ksm.exhausted, !is_short);
 		scene_close(&s);
@@ -456,7 +480,7 @@ static void test_growth_counts_by_what_it_promises(void **state)
 	s.guests[1].resident_bytes += 8 * MIB;
 	run(&s, &d, 20);
 	assert_true(s.pol->ksm.exhausted);
-	s.guests[1].resident_bytes += 56 * MIB;
+	s.guests[1].resident_bytes += 96 * MIB;
 	run(&s, &d, 2);
 	assert_false(s.pol->ksm.exhausted);
 	scene_close(&s);
@@ -476,7 +500,7 @@ static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
 	s.host.ksm.cow_breaks += 1000;
 	run(&s, &d, 20);
 	assert_true(s.pol->ksm.exhausted);
-	s.host.ksm.cow_breaks += 10000;
+	s.host.ksm.cow_breaks += 30000;
 	run(&s, &d, 2);
 	assert_false(s.pol->ksm.exhausted);
 	assert_int_equal(s.pol->ksm.news, KSM_NEWS_LOST);
@@ -546,6 +570,7 @@ int main(void)
 		cmocka_unit_test(test_share_is_configurable),
 		cmocka_unit_test(test_no_gain_ends_in_a_patrol),
 		cmocka_unit_test(test_gain_keeps_it_going),
+		cmocka_unit_test(test_no_scan_for_what_has_held_still),
 		cmocka_unit_test(test_price_falls_when_the_host_is_short),
 		cmocka_unit_test(test_new_guest_or_growth_starts_a_campaign_again),
 		cmocka_unit_test(test_it_can_be_absent_or_switched_off),
