@@ -18,6 +18,7 @@
 #define RATE_GAP_US    (2 * SEC)
 #define ASK_AGAIN_US   (60 * SEC)
 #define ASK_AGAIN_MOST (3600 * SEC)
+#define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 
 enum mode { MODE_CAMPAIGN, MODE_PRESSURE, MODE_PATROL, MODE_COUNT };
@@ -42,7 +43,8 @@ static uint64_t mergeable_held(const struct pol *pol)
 	return held;
 }
 
-/* New guests are worth new scans whatever they hold, the rest if it promises to pay. */
+/* New guests are worth new scans if they are not next to nothing here, the rest if it promises to
+ * pay. */
 static void look_for_new(struct pol *pol, uint64_t held)
 {
 	struct ksm_past *past = &pol->ksm;
@@ -54,7 +56,7 @@ static void look_for_new(struct pol *pol, uint64_t held)
 
 		if (!guest->in->mergeable)
 			continue;
-		is_new |= !guest->past->ksm_seen;
+		is_new |= !guest->past->ksm_seen && guest->memory >= held / NEW_PART;
 		guest->past->ksm_seen = true;
 	}
 	past->held = min_u64(past->held, held);

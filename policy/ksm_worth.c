@@ -23,9 +23,10 @@
 #define TRIFLE_PART  100 /* of what is saved */
 
 #define SCANS_LEAST    3
-#define SETTLING_PART  4	   /* of pages that did not hold still, what may by the next scan */
-#define SCANS_CAMPAIGN 3	   /* what one usually takes */
-#define NS_FIRST       5000	   /* a page, until measured */
+#define SETTLING_PART  4    /* of pages that did not hold still, what may by the next scan */
+#define SCANS_CAMPAIGN 3    /* what one usually takes */
+#define NS_FIRST       5000 /* a page, until measured */
+#define NS_MOST	       10000 /* a page, where a scan's worth is weighed: a slower core is worth less */
 #define COST_CAMPAIGN  (20 * MSEC) /* CPU time in a window that is enough to measure by */
 #define COST_PATROL    (60 * MSEC)
 #define COST_PAGES     64
@@ -159,6 +160,12 @@ uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held)
 	return mul_div(held / PAGE, ns_of(&pol->ksm), 1000);
 }
 
+/* The same where it is set against memory. */
+static uint64_t fair_cost_us(const struct pol *pol, uint64_t held)
+{
+	return min_u64(ksm_scan_cost_us(pol, held), mul_div(held / PAGE, NS_MOST, 1000));
+}
+
 /* What a CPU second must bring, bytes. */
 static uint64_t price(const struct pol *pol)
 {
@@ -175,7 +182,7 @@ static uint64_t price(const struct pol *pol)
 
 uint64_t ksm_threshold(const struct pol *pol, uint64_t held)
 {
-	uint64_t cost_us = SCANS_CAMPAIGN * ksm_scan_cost_us(pol, held);
+	uint64_t cost_us = SCANS_CAMPAIGN * fair_cost_us(pol, held);
 	uint64_t saved = mul_div(pol->ksm.now.benefit, PAGE, 1);
 
 	return max_u64(mul_div(price(pol), cost_us, SEC),
@@ -205,10 +212,12 @@ static bool is_paying(const struct pol *pol, const struct pol_ksm *in, uint64_t 
 	uint64_t next = mul_div(count(in->pages_volatile) / SETTLING_PART, PAGE, 1);
 	uint64_t gained = mul_div(past->gain_pages, PAGE, 1);
 
-	if (!pol_has(in->cpu_us) || !past->gain_us)
+	uint64_t cost_us = fair_cost_us(pol, held), spent_us = min_u64(past->gain_us, cost_us);
+
+	if (!pol_has(in->cpu_us) || !spent_us)
 		return gained >= MIB;
-	return mul_div(gained, SEC, past->gain_us) >= price(pol) &&
-	       mul_div(next, SEC, ksm_scan_cost_us(pol, held)) >= price(pol);
+	return mul_div(gained, SEC, spent_us) >= price(pol) &&
+	       mul_div(next, SEC, cost_us) >= price(pol);
 }
 
 static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t held)
