@@ -23,10 +23,10 @@
 #define TRIFLE_PART  100 /* of what is saved */
 
 #define SCANS_LEAST    3
-#define SETTLING_PART  4    /* of pages that did not hold still, what may by the next scan */
-#define SCANS_CAMPAIGN 3    /* what one usually takes */
-#define NS_FIRST       5000 /* a page, until measured */
-#define NS_MOST	       10000 /* a page, where a scan's worth is weighed: a slower core is worth less */
+#define SETTLING_PART  4     /* of pages that did not hold still, what may by the next scan */
+#define SCANS_CAMPAIGN 3     /* what one usually takes */
+#define NS_FIRST       5000  /* a page, until measured */
+#define NS_MOST	       10000 /* a page where it is weighed: a slower core is worth less memory */
 #define COST_CAMPAIGN  (20 * MSEC) /* CPU time in a window that is enough to measure by */
 #define COST_PATROL    (60 * MSEC)
 #define COST_PAGES     64
@@ -211,7 +211,6 @@ static bool is_paying(const struct pol *pol, const struct pol_ksm *in, uint64_t 
 	const struct ksm_past *past = &pol->ksm;
 	uint64_t next = mul_div(count(in->pages_volatile) / SETTLING_PART, PAGE, 1);
 	uint64_t gained = mul_div(past->gain_pages, PAGE, 1);
-
 	uint64_t cost_us = fair_cost_us(pol, held), spent_us = min_u64(past->gain_us, cost_us);
 
 	if (!pol_has(in->cpu_us) || !spent_us)

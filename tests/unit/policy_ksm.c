@@ -486,6 +486,57 @@ static void test_growth_counts_by_what_it_promises(void **state)
 	scene_close(&s);
 }
 
+/* On a host of 900 GiB a guest of 2 GiB does not make ksmd look at everything; once enough of them
+ * have come it does. */
+static void test_a_small_guest_is_not_worth_a_large_hosts_scan(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 1000000};
+
+	ksm_open(&s, 16);
+	s.host.memory_bytes = 1024 * GIB;
+	s.host.free_bytes = s.host.available_bytes = 500 * GIB;
+	for (int i = 0; i < 9; i++)
+		s.guests[i].memory_bytes = s.guests[i].actual_bytes = s.guests[i].resident_bytes =
+			100 * GIB;
+	s.host.n_guests = 9;
+	run(&s, &d, 5);
+	s.host.ksm.pages_sharing = 300 * GIB / PAGE;
+	run(&s, &d, 300);
+	assert_true(s.pol->ksm.exhausted);
+	for (int i = 9; i < 16; i++) {
+		s.host.n_guests++;
+		run(&s, &d, 2);
+	}
+	assert_true(s.pol->ksm.exhausted);
+	s.guests[15].memory_bytes = s.guests[15].actual_bytes = s.guests[15].resident_bytes =
+		64 * GIB;
+	run(&s, &d, 2);
+	assert_false(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+/* What a scan is worth does not hang on how slow the machine is, as an emulated one is. */
+static void test_a_slow_core_scans_for_the_same_growth(void **state)
+{
+	for (uint64_t us = 10; us <= 200; us += 190) {
+		struct scene s;
+		struct ksmd d = {.us_per_page = us, .pages = GIB / PAGE};
+
+		ksm_open(&s, 2);
+		s.guests[0].resident_bytes = s.guests[1].resident_bytes = GIB / 2;
+		run(&s, &d, 5);
+		s.host.ksm.pages_sharing = GIB / 2 / PAGE;
+		for (int t = 0; t < 5000 && !s.pol->ksm.exhausted; t++)
+			run(&s, &d, 1);
+		assert_true(s.pol->ksm.exhausted);
+		s.guests[1].resident_bytes += 128 * MIB;
+		run(&s, &d, 2);
+		assert_false(s.pol->ksm.exhausted);
+		scene_close(&s);
+	}
+}
+
 /* Writes that take merged pages apart: a few are the patrol's business, many a campaign's; and when
  * campaigns bring none of them back they are taken for what they are, hot pages. */
 static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
@@ -581,6 +632,8 @@ int main(void)
 		cmocka_unit_test(test_a_total_that_comes_and_goes_decides_nothing),
 		cmocka_unit_test(test_allowance_is_saved_up_and_spent),
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
+		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
+		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),
 		cmocka_unit_test(test_lost_pages_start_a_campaign_while_they_come_back),
 		cmocka_unit_test(test_patrol_that_finds_much_calls_a_campaign),
 		cmocka_unit_test(test_an_old_kernel_is_driven_as_well),
