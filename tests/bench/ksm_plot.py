@@ -5,7 +5,7 @@ import math
 
 MIB = 1 << 20
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, GAP = 860, 230, 80, 130, 40, 60
-COLOURS = {"memd": "#d62728", "full": "#7f7f7f", "advisor": "#1f77b4", "ksmtuned": "#2ca02c", "default": "#9467bd"}
+COLOURS = {"memd": "#d62728", "full": "#7f7f7f", "advisor": "#1f77b4", "advisor-early": "#17becf", "ksmtuned": "#2ca02c", "default": "#9467bd"}
 FIRST_S = 1
 
 
