@@ -86,6 +86,12 @@ void record_reader_close(struct record_reader *reader); /* NULL is fine */
  */
 int record_next(struct record_reader *reader, struct record_entry *ret_entry);
 
+/*
+ * The same, but of a tick only its times: several times as fast, to find out when a trace ends. A
+ * reader that has begun with it goes on with it.
+ */
+int record_skim(struct record_reader *reader, struct record_entry *ret_entry);
+
 /* Where the last whole frame ended. */
 uint64_t record_reader_offset(const struct record_reader *reader);
 

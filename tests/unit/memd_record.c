@@ -152,6 +152,43 @@ static void test_round_trip(void **state)
 	assert_int_equal(check_ticks(path, 0, 1500, 5), 3); /* every 600 ticks one more */
 }
 
+static uint64_t size_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_size;
+}
+
+/* Skimming tells the same times, starts and configurations, and the same end. */
+static void test_skim(void **state)
+{
+	AUTO_TREE struct tree tree = tree_new(NULL);
+	struct record_reader *whole = NULL, *skimmed = NULL;
+	struct record_entry a, b;
+	unsigned int n = 0;
+	char path[128];
+	int r;
+
+	(void)state;
+	write_ticks(tree_path(&tree, "trace", path, sizeof(path)), 0, 700, 5, 64 << 20);
+	assert_int_equal(truncate(path, (off_t)size_of(path) - 1), 0);
+	assert_int_equal(record_reader_open(path, &whole), 0);
+	assert_int_equal(record_reader_open(path, &skimmed), 0);
+	while ((r = record_next(whole, &a)) > 0) {
+		assert_int_equal(record_skim(skimmed, &b), 1);
+		assert_int_equal(a.kind, b.kind);
+		assert_int_equal(a.wall_us, b.wall_us);
+		assert_int_equal(a.now_us, b.now_us);
+		n++;
+	}
+	assert_int_equal(n, 699 + 2 * 2);
+	assert_int_equal(r, record_skim(skimmed, &b));
+	assert_int_equal(record_reader_offset(whole), record_reader_offset(skimmed));
+	record_reader_close(whole);
+	record_reader_close(skimmed);
+}
+
 static void test_many_guests(void **state)
 {
 	AUTO_TREE struct tree tree = tree_new(NULL);
@@ -181,14 +218,6 @@ static void test_compact(void **state)
 	assert_int_equal(record_tick(record, &host, &plan, 2 * SEC, 2 * SEC), 0);
 	assert_in_range(record_bytes(record) - before, 100, 450); /* 100 guests standing still */
 	record_close(record);
-}
-
-static uint64_t size_of(const char *path)
-{
-	struct stat st;
-
-	assert_int_equal(stat(path, &st), 0);
-	return (uint64_t)st.st_size;
 }
 
 /* Wherever a crash cuts the file, the next start goes on from the last whole frame. */
@@ -317,10 +346,10 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_many_guests),
-		cmocka_unit_test(test_compact),	   cmocka_unit_test(test_cut_anywhere),
-		cmocka_unit_test(test_damage),	   cmocka_unit_test(test_rotation),
-		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_skim),
+		cmocka_unit_test(test_many_guests),  cmocka_unit_test(test_compact),
+		cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_rotation),     cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
