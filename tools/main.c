@@ -50,6 +50,10 @@ static void print_help(FILE *out)
 	      "  --matrix           sharing: also what each two guests share\n"
 	      "  --pid PID[=NAME],...\n"
 	      "                     sharing: look at these processes, not at memd's guests\n"
+	      "  --history          report: what was saved and what it cost over time\n"
+	      "  --html FILE        report: the same as a page with plots\n"
+	      "  --since DURATION   report: so far back from the end of the trace (default 24h)\n"
+	      "  --trace FILE       report: that trace instead of memd's own\n"
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
@@ -86,6 +90,10 @@ int main(int argc, char **argv)
 		OPT_LIMIT,
 		OPT_MATRIX,
 		OPT_PID,
+		OPT_HISTORY,
+		OPT_SINCE,
+		OPT_TRACE,
+		OPT_HTML,
 		OPT_HELP,
 		OPT_VERSION
 	};
@@ -96,6 +104,10 @@ int main(int argc, char **argv)
 		{"limit", required_argument, NULL, OPT_LIMIT},
 		{"matrix", no_argument, NULL, OPT_MATRIX},
 		{"pid", required_argument, NULL, OPT_PID},
+		{"history", no_argument, NULL, OPT_HISTORY},
+		{"since", required_argument, NULL, OPT_SINCE},
+		{"trace", required_argument, NULL, OPT_TRACE},
+		{"html", required_argument, NULL, OPT_HTML},
 		{"help", no_argument, NULL, OPT_HELP},
 		{"version", no_argument, NULL, OPT_VERSION},
 		{0},
@@ -125,6 +137,18 @@ int main(int argc, char **argv)
 			break;
 		case OPT_PID:
 			ctl.pids = optarg;
+			break;
+		case OPT_HISTORY:
+			ctl.history = true;
+			break;
+		case OPT_SINCE:
+			ctl.since = optarg;
+			break;
+		case OPT_TRACE:
+			ctl.trace = optarg;
+			break;
+		case OPT_HTML:
+			ctl.html = optarg;
 			break;
 		case 'h':
 		case OPT_HELP:

@@ -27,6 +27,10 @@ struct memctl {
 	unsigned int limit; /* explain: at most this many decisions, 0: the daemon's default */
 	bool matrix;	    /* sharing: pairs of guests too */
 	const char *pids;   /* sharing: PID[=NAME],... instead of memd's guests; NULL: those */
+	bool history;	    /* report: over time, from the trace */
+	const char *since;  /* report: how far back from the end of the trace; NULL: a day */
+	const char *trace;  /* report: the trace; NULL: the daemon's */
+	const char *html;   /* report: a page to write; NULL: none */
 };
 
 /* One subcommand; argv[0] is its name. Returns the exit status. */
@@ -39,6 +43,9 @@ enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
+
+/* Is there a daemon to ask? Says nothing. */
+bool memctl_daemon_is_there(const struct memctl *ctl);
 
 /* Connect; on failure says why and what to do, and returns MEMCTL_UNREACHABLE. */
 enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **ret_client);

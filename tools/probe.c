@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/log.h"
 #include "tools/memctl.h"
@@ -42,17 +41,6 @@ static void show(const struct memctl *ctl, json_object *answer)
 	table_free(table);
 }
 
-/* Is there a daemon to ask? Not being there is no error here. */
-static bool daemon_is_there(const struct memctl *ctl)
-{
-	struct wire_client *client = NULL;
-
-	if (access(ctl->socket, F_OK) < 0 || wire_client_open(ctl->socket, 2000000, &client) < 0)
-		return false;
-	wire_client_close(client);
-	return true;
-}
-
 enum memctl_exit memctl_probe(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *answer = NULL;
@@ -61,7 +49,7 @@ enum memctl_exit memctl_probe(const struct memctl *ctl, int argc, char **argv)
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
-	if (daemon_is_there(ctl)) {
+	if (memctl_daemon_is_there(ctl)) {
 		status = memctl_query(ctl, "query-probe", NULL, &answer);
 		if (status != MEMCTL_OK || ctl->json)
 			return status;

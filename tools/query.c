@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -38,6 +39,16 @@ enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **r
 		return MEMCTL_OK;
 	log_err("%s: %s", ctl->socket, connect_advice(-r));
 	return MEMCTL_UNREACHABLE;
+}
+
+bool memctl_daemon_is_there(const struct memctl *ctl)
+{
+	struct wire_client *client = NULL;
+
+	if (access(ctl->socket, F_OK) < 0 || wire_client_open(ctl->socket, 2000000, &client) < 0)
+		return false;
+	wire_client_close(client);
+	return true;
 }
 
 void memctl_print_json(json_object *document)

@@ -5,6 +5,7 @@
 
 #include "common/size.h"
 #include "tools/memctl.h"
+#include "tools/report_history.h"
 #include "tools/table.h"
 
 static char *sized(json_object *obj, const char *key, bool plain, char *buf)
@@ -147,6 +148,8 @@ enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv)
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
+	if (ctl->history || ctl->html || ctl->since || ctl->trace)
+		return report_history(ctl);
 	status = memctl_query(ctl, "query-report", NULL, &report);
 	if (!report)
 		return status;

@@ -54,6 +54,13 @@ void table_free(struct table *table)
 	free(table);
 }
 
+void table_clean(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+}
+
 void table_set(struct table *table, struct libscols_line *row, unsigned int column,
 	       const char *text)
 {
@@ -61,10 +68,7 @@ void table_set(struct table *table, struct libscols_line *row, unsigned int colu
 
 	if (!clean || !row)
 		return;
-	/* A guest chooses its name and thereby what reaches the operator's terminal. */
-	for (char *p = clean; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	table_clean(clean);
 	scols_line_set_data(row, column, clean);
 }
 

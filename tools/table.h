@@ -35,6 +35,9 @@ void table_free(struct table *table);
 /* A row filled from an object by the columns' keys; what is absent or null shows as "-". */
 struct libscols_line *table_row(struct table *table, json_object *object);
 
+/* A guest chooses its name and thereby what reaches the operator's terminal: make it harmless. */
+void table_clean(char *text);
+
 /* One cell; text is copied and made harmless. */
 void table_set(struct table *table, struct libscols_line *row, unsigned int column,
 	       const char *text);
