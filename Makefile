@@ -46,7 +46,7 @@ JSON_LIBS   = $(shell pkg-config --libs json-c)
 HUGE_LIBS   = -l:libhugetlbfs.a
 VMM_LIBS    = $(JSON_LIBS) $(shell pkg-config --libs libseccomp) -lnuma $(HUGE_LIBS) -lpthread
 MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf) -lnuma
-MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols)
+MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols ncursesw)
 
 COMMON := $(sort $(wildcard common/*.c))
 POLICY := $(sort $(wildcard policy/*.c))

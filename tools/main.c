@@ -21,6 +21,7 @@ static const struct {
 	{"status", memctl_status, "",
 	 "is memd well, what has it changed, what does it leave alone"},
 	{"guests", memctl_guests, "", "every guest: promised, has now, floor, target"},
+	{"top", memctl_top, "", "the report once a second, on the whole terminal"},
 	{"report", memctl_report, "", "what is saved, by what, and which guest pays for it"},
 	{"sharing", memctl_sharing, "[GUEST...]",
 	 "which guest saves what by KSM, with whom; the sum against the kernel's"},

@@ -39,6 +39,7 @@ typedef enum memctl_exit (*memctl_fn)(const struct memctl *ctl, int argc, char *
 enum memctl_exit memctl_probe(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_top(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
