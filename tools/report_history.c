@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/kfile.h"
 #include "common/log.h"
 #include "memd/config.h"
 #include "memd/config_value.h"
@@ -20,6 +21,7 @@
 #include "tools/history_show.h"
 #include "tools/html.h"
 #include "tools/html_report.h"
+#include "tools/html_sharing.h"
 
 #define SINCE_DEFAULT "24h"
 #define ROWS_MAX      32  /* on a terminal */
@@ -158,29 +160,51 @@ static uint64_t page_time_us(const struct history *history)
 	return seconds * USEC_PER_SEC;
 }
 
+/* NULL with a reason in why: the page goes without. */
+static struct html_sharing *look_at_sharing(const struct memctl *ctl, char *why, size_t n)
+{
+	AUTO_JSON json_object *guests = ask(ctl, "query-guests");
+	struct html_sharing *sharing = NULL;
+	AUTO_FD int rootfd = kfile_open_root("/");
+
+	if (rootfd < 0)
+		snprintf(why, n, "%s", strerror(-rootfd));
+	else
+		html_sharing_scan(rootfd, guests, &sharing, why, n);
+	return sharing;
+}
+
 static enum memctl_exit write_page(const struct memctl *ctl, const struct history *history,
 				   const char *path, bool live)
 {
 	AUTO_JSON json_object *report = live ? ask(ctl, "query-report") : NULL;
 	char host[256] = "", why[HTML_WHY_MAX];
+	char matrix_why[HTML_WHY_MAX] = "it can only be seen while memd runs";
 	struct html_report page = {
 		.host = host,
 		.path = path,
 		.history = history,
 		.report = report,
 		.made_us = page_time_us(history),
-		.matrix_why = "it can only be seen while memd runs",
+		.matrix_why = matrix_why,
 	};
+	struct html_sharing *sharing = NULL;
 	struct html_file *file = NULL;
-	int r = html_file_open(ctl->html, &file, why, sizeof(why));
+	int r;
 
 	/* A trace by itself may be another host's. */
 	if (live || !ctl->trace)
 		gethostname(host, sizeof(host) - 1);
+	if (live)
+		sharing = look_at_sharing(ctl, matrix_why, sizeof(matrix_why));
+	if (sharing)
+		page.matrix = html_sharing_matrix(sharing);
+	r = html_file_open(ctl->html, &file, why, sizeof(why));
 	if (r == 0) {
 		r = html_report_write(html_file_stream(file), &page);
 		r = html_file_close(file, r, why, sizeof(why));
 	}
+	html_sharing_free(sharing);
 	if (r == 0)
 		return MEMCTL_OK;
 	log_err("%s: %s", ctl->html, why);
