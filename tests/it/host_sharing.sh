@@ -10,6 +10,7 @@ here=$(realpath "$(dirname "$0")")
 # shellcheck source=ksm.sh
 . "$here/ksm.sh"
 memctl=${MEMCTL:-$MEMD_BUILD/memctl}
+memd=${MEMD:-$MEMD_BUILD/memd}
 
 if [ ! -w $ksm/run ]; then
 	skip sharing 'KSM cannot be set here (not root, or a kernel without it)'
@@ -204,6 +205,13 @@ fi
 if [ -c /dev/kvm ] && start_tiny kvm1 '' --memory size=64M; then
 	"$memctl" --socket "$T/none" --json sharing >"$T/answer"
 	check sharing_discovers "$(cat "$T/answer")" says "(\"kvm1\", ${PID[kvm1]}) in [(g[\"name\"], g[\"pid\"]) for g in d[\"guests\"]]"
+	mkdir "$T/run"
+	printf '[memd]\nguests=%s\nruntime-dir=%s\nstate-dir=%s\n' "$T/*.qmp" "$T/run" "$T/state" >"$T/memd.conf"
+	"$memd" --dry-run --config "$T/memd.conf" >"$T/memd.log" 2>&1 &
+	PID[memd]=$!
+	check sharing_memd_finds "$(cat "$T/memd.log")" wait_for 20 grep -q 'guest kvm1 found' "$T/memd.log"
+	"$memctl" --socket "$T/run/memd.sock" --json sharing >"$T/answer"
+	check sharing_asks_memd "$(cat "$T/answer")" says "[(\"kvm1\", ${PID[kvm1]})] == [(g[\"name\"], g[\"pid\"]) for g in d[\"guests\"]]"
 else
 	skip sharing_discovers 'no KVM guest can be started here'
 fi
