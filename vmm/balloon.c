@@ -8,6 +8,7 @@
 #include "vmm/balloon.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,9 +94,9 @@ static void give_back(struct balloon *b, uint64_t gpa, uint64_t len, enum ram_gi
 	b->gave_back = true;
 	if (err < 0) {
 		b->counters.errors++;
-		virtio_complain(&b->dev, "cannot give 0x%llx..0x%llx back to the host: %s",
-				(unsigned long long)gpa, (unsigned long long)(gpa + len),
-				strerror(-err));
+		virtio_complain(&b->dev,
+				"cannot give 0x%" PRIx64 "..0x%" PRIx64 " back to the host: %s",
+				gpa, gpa + len, strerror(-err));
 	} else if (giver == RAM_GIVER_REPORTING) {
 		b->counters.reported_bytes += len;
 	}

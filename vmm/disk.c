@@ -175,7 +175,7 @@ static void advance(struct iovec **iov, unsigned int *n_iov, size_t done)
 		(*iov)++;
 		(*n_iov)--;
 	}
-	if (done) {
+	if (done && *n_iov) {
 		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
 		(*iov)->iov_len -= done;
 	}

@@ -150,7 +150,7 @@ static void bz_refused(const struct bz *bz, size_t n, int code, const char *part
 {
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 
 	assert_int_equal(load_bz(ram, bz, n, NULL, NULL, &entry), code);
 	assert_said(part);
@@ -183,7 +183,7 @@ static void test_bzimage(void **state)
 		   {0xe0000, 0x20000, 3},
 		   {MIB, 15 * MIB, 1}};
 	const struct boot_params *zero;
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	const uint64_t *table;
 	uint8_t *kernel;
 	uint32_t type;
@@ -235,7 +235,7 @@ static void test_short_header(void **state)
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
 	const struct boot_params *zero;
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	struct bz bz;
 
 	bz_init(&bz);
@@ -255,7 +255,7 @@ static void test_bzimage_nodes(void **state)
 	uint64_t sizes[] = {2 * MIB, 2 * MIB, 2 * MIB, 4096 * MIB}, len;
 	struct ram *ram = ram_of(sizes, 4);
 	const struct boot_params *zero;
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	uint32_t type;
 	struct bz bz;
 	uint8_t back[KERNEL_BYTES];
@@ -280,7 +280,7 @@ static void test_initrd(void **state)
 	uint64_t size = 16 * MIB, high[] = {3 * GIB, 64 * MIB}, gpa;
 	struct ram *ram = ram_of(&size, 1);
 	const struct boot_params *zero;
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	struct file f;
 	struct bz bz;
 
@@ -327,7 +327,7 @@ static void test_files(void **state)
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
 	struct file empty = file_of("", 0);
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	struct bz bz;
 
 	assert_int_equal(load(ram, "/nonexistent/vmlinuz", NULL, NULL, &entry), -ENOENT);
@@ -349,7 +349,7 @@ static void test_cmdline(void **state)
 {
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	char *line = calloc(1, 70000);
 	struct bz bz;
 
@@ -496,7 +496,7 @@ static void test_elf(void **state)
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
 	struct file initrd = file_of("initrd!", 7);
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 	struct elf e;
 	uint8_t *p = ram_ptr(ram, 2 * MIB, 20001);
 	const uint32_t *info;
@@ -542,7 +542,7 @@ static void elf_refused(const struct elf *e, size_t n, int code, const char *par
 {
 	uint64_t size = 16 * MIB;
 	struct ram *ram = ram_of(&size, 1);
-	struct boot_entry entry;
+	struct boot_entry entry = {0};
 
 	assert_int_equal(load_elf(ram, e, n, NULL, &entry), code);
 	assert_said(part);
@@ -616,7 +616,7 @@ static void test_real_kernels(void **state)
 		skip();
 	for (size_t i = 0; i < found.gl_pathc; i++) {
 		struct ram *ram = ram_of(sizes, 1);
-		struct boot_entry entry;
+		struct boot_entry entry = {0};
 
 		if (load(ram, found.gl_pathv[i], NULL, "console=ttyS0", &entry) != 0)
 			fail_msg("%s", said);

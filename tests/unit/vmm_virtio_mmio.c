@@ -79,7 +79,8 @@ static int setup(void **state)
 	struct probe *probe = calloc(1, sizeof(*probe));
 
 	virtio_device_init(&probe->dev, &probe_ops, d->ram, 1ULL << 3 | 1ULL << 40);
-	memcpy(probe->config, "\1\2\3\4\5\6", 6);
+	for (uint8_t i = 0; i < 6; i++)
+		probe->config[i] = i + 1;
 	driver_attach(d, &probe->dev);
 	*state = d;
 	return 0;
