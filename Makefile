@@ -45,7 +45,7 @@ JSON_LIBS   = $(shell pkg-config --libs json-c)
 # libhugetlbfs as an archive: its shared object takes shmget() over in the whole process.
 HUGE_LIBS   = -l:libhugetlbfs.a
 VMM_LIBS    = $(JSON_LIBS) $(shell pkg-config --libs libseccomp) -lnuma $(HUGE_LIBS) -lpthread
-MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf) -lnuma
+MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf libxxhash) -lnuma -lm
 MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols ncursesw)
 
 COMMON := $(sort $(wildcard common/*.c))

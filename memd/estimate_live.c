@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Pages of live processes: smaps for the regions, PAGEMAP_SCAN (6.7+) or pagemap for what is
+ * present in them, process_vm_readv(2) for contents.
+ */
+#include "memd/estimate_live.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ioctl.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
+
+/* include/uapi/linux/fs.h, Linux 6.7; older headers do not have it. */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN	     _IOWR('f', 16, struct scan_arg)
+#define SCAN_FILE    (1ULL << 2)
+#define SCAN_PRESENT (1ULL << 3)
+#define SCAN_PFNZERO (1ULL << 5)
+
+/* An entry of pagemap. */
+#define ENTRY_PRESENT (1ULL << 63)
+#define ENTRY_FILE    (1ULL << 61)
+#define ENTRY_PFN     ((1ULL << 55) - 1)
+
+/* Looked at in one go: read soon enough after that hardly a page is gone. */
+#define WINDOW_PAGES 16384U
+#define MAP_PAGES    2048U
+
+struct live_region {
+	uint64_t from, to; /* pages */
+	bool file;	   /* private, of a file: its unwritten pages are none of KSM's */
+};
+
+struct live_process {
+	pid_t pid;
+	int pagemap;
+	struct live_region *regions;
+	size_t n;
+};
+
+struct estimate_live {
+	int rootfd;
+	struct live_process *processes;
+	size_t n;
+	bool no_scan;	   /* the kernel has no PAGEMAP_SCAN */
+	uint64_t zero_pfn; /* of the kernel's zero page; 0: not known */
+};
+
+/* ---- regions ---- */
+
+struct smaps_region {
+	struct live_region pages;
+	bool private, writable, exec, named;
+	bool marked, hugetlb, never; /* never: KSM refuses it for another reason */
+	uint64_t anonymous_bytes, rss_bytes, hugetlb_bytes;
+};
+
+static bool region_begin(const char *line, struct smaps_region *region)
+{
+	unsigned long long start, end;
+	unsigned long inode;
+	char perms[5];
+	int name_at = 0;
+
+	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %lu %n", &start, &end, perms, &inode,
+		   &name_at) != 4 ||
+	    end < start)
+		return false;
+	*region = (struct smaps_region){
+		.pages = {start / ESTIMATE_PAGE_BYTES, end / ESTIMATE_PAGE_BYTES, inode != 0},
+		.private = perms[3] == 'p',
+		.writable = perms[1] == 'w',
+		.exec = perms[2] == 'x',
+		.named = line[name_at] == '[' && strncmp(line + name_at, "[anon:", 6) != 0 &&
+			 strncmp(line + name_at, "[heap]", 6) != 0};
+	return true;
+}
+
+/* Two letters each; which ones KSM refuses: mm/ksm.c vma_ksm_compatible(). */
+static void region_flags(const char *flags, struct smaps_region *region)
+{
+	for (const char *p = flags; *p;) {
+		p += strspn(p, " ");
+		if (!strncmp(p, "mg", 2))
+			region->marked = true;
+		else if (!strncmp(p, "ht", 2))
+			region->hugetlb = true;
+		else if (!strncmp(p, "sh", 2) || !strncmp(p, "io", 2) || !strncmp(p, "pf", 2) ||
+			 !strncmp(p, "de", 2) || !strncmp(p, "mm", 2))
+			region->never = true;
+		p += strcspn(p, " ");
+	}
+}
+
+/* Guest RAM may be written pages of a private file mapping too. */
+static bool region_could(const struct smaps_region *region)
+{
+	return region->private && region->writable && !region->exec && !region->named &&
+	       (region->pages.to - region->pages.from) * ESTIMATE_PAGE_BYTES >=
+		       ESTIMATE_REGION_MIN_BYTES;
+}
+
+static int region_end(const struct smaps_region *region, bool only_marked,
+		      struct live_process *process, struct estimate_memory *memory)
+{
+	struct live_region *more;
+
+	if (region->hugetlb) {
+		memory->hugetlb_bytes += region->hugetlb_bytes;
+		return 0;
+	}
+	if (!region->private) {
+		memory->shared_bytes += region->writable ? region->rss_bytes : 0;
+		return 0;
+	}
+	if (region->never || !(region->marked || region_could(region)))
+		return 0;
+	*(region->marked ? &memory->marked_bytes : &memory->unmarked_bytes) +=
+		region->anonymous_bytes;
+	if (only_marked && !region->marked)
+		return 0;
+	more = reallocarray(process->regions, process->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	process->regions = more;
+	process->regions[process->n++] = region->pages;
+	return 0;
+}
+
+static void region_field(const char *line, struct smaps_region *region)
+{
+	uint64_t value;
+
+	if (!strncmp(line, "VmFlags:", 8))
+		region_flags(line + 8, region);
+	else if (line[0] == 'A' && kfile_field_u64(line, "Anonymous", &value) == 0)
+		region->anonymous_bytes = value;
+	else if (line[0] == 'R' && kfile_field_u64(line, "Rss", &value) == 0)
+		region->rss_bytes = value;
+	else if (line[0] == 'P' && kfile_field_u64(line, "Private_Hugetlb", &value) == 0)
+		region->hugetlb_bytes += value;
+	else if (line[0] == 'S' && kfile_field_u64(line, "Shared_Hugetlb", &value) == 0)
+		region->hugetlb_bytes += value;
+}
+
+/* The text is cut into lines in place. */
+static int smaps_parse(char *text, bool only_marked, struct live_process *process,
+		       struct estimate_memory *ret_memory)
+{
+	struct estimate_memory memory = {0};
+	struct smaps_region region, next;
+	bool open = false;
+	char *save = NULL;
+	int r = 0;
+
+	for (char *line = strtok_r(text, "\n", &save); line && r == 0;
+	     line = strtok_r(NULL, "\n", &save)) {
+		/* headers begin in small hexadecimal, keys in capitals */
+		if (isupper((unsigned char)line[0])) {
+			if (open)
+				region_field(line, &region);
+			continue;
+		}
+		if (!region_begin(line, &next))
+			continue;
+		if (open)
+			r = region_end(&region, only_marked, process, &memory);
+		region = next;
+		open = true;
+	}
+	if (r == 0 && !open)
+		return -EIO;
+	if (r == 0)
+		r = region_end(&region, only_marked, process, &memory);
+	if (r == 0)
+		*ret_memory = memory;
+	return r;
+}
+
+/* ---- processes ---- */
+
+/* The kernel's zero page, as a page of our own that was only read. Needs CAP_SYS_ADMIN. */
+static uint64_t zero_pfn_find(int rootfd)
+{
+	AUTO_FD int fd = openat(rootfd, "proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	volatile uint8_t *page =
+		mmap(NULL, ESTIMATE_PAGE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t entry = 0;
+
+	if (page == MAP_FAILED)
+		return 0;
+	if (fd < 0 || page[0] != 0 ||
+	    pread(fd, &entry, sizeof(entry),
+		  (off_t)((uintptr_t)page / ESTIMATE_PAGE_BYTES * sizeof(entry))) !=
+		    (ssize_t)sizeof(entry))
+		entry = 0;
+	munmap((void *)(uintptr_t)page, ESTIMATE_PAGE_BYTES);
+	return entry & ENTRY_PFN;
+}
+
+int estimate_live_open(int rootfd, struct estimate_live **ret_live)
+{
+	struct estimate_live *live = calloc(1, sizeof(*live));
+
+	if (!live)
+		return -ENOMEM;
+	live->rootfd = rootfd;
+	live->zero_pfn = zero_pfn_find(rootfd);
+	*ret_live = live;
+	return 0;
+}
+
+void estimate_live_close(struct estimate_live *live)
+{
+	if (!live)
+		return;
+	for (size_t i = 0; i < live->n; i++) {
+		free(live->processes[i].regions);
+		cleanup_fd(&live->processes[i].pagemap);
+	}
+	free(live->processes);
+	free(live);
+}
+
+int estimate_live_add(struct estimate_live *live, pid_t pid, bool only_marked,
+		      struct estimate_memory *ret_memory)
+{
+	struct live_process process = {.pid = pid}, *more;
+	AUTO_FREE char *text = NULL;
+	AUTO_FD int fd = -1;
+	char path[64];
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)pid);
+	fd = openat(live->rootfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	snprintf(path, sizeof(path), "proc/%d/smaps", (int)pid);
+	r = kfile_read_all(live->rootfd, path, &text, &len);
+	if (r == 0 && len == 0)
+		r = -ESRCH; /* exiting, or a kernel thread: no memory */
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	r = smaps_parse(text, only_marked, &process, ret_memory);
+	more = r == 0 ? reallocarray(live->processes, live->n + 1, sizeof(*more)) : NULL;
+	if (!more) {
+		free(process.regions);
+		return r < 0 ? r : -ENOMEM;
+	}
+	process.pagemap = TAKE_FD(fd);
+	live->processes = more;
+	live->processes[live->n++] = process;
+	return 0;
+}
+
+/* ---- pages ---- */
+
+/* The part of a region that begins at or after page `from`; false: there is none. */
+static bool window_find(const struct live_process *process, uint64_t from,
+			struct live_region *ret_window)
+{
+	for (size_t i = 0; i < process->n; i++) {
+		struct live_region window = process->regions[i];
+
+		if (window.to <= from)
+			continue;
+		if (window.from < from)
+			window.from = from;
+		if (window.to - window.from > WINDOW_PAGES)
+			window.to = window.from + WINDOW_PAGES;
+		*ret_window = window;
+		return true;
+	}
+	return false;
+}
+
+static int present_scan(const struct live_process *process, struct live_region window,
+			uint64_t *from, struct estimate_run *runs, size_t max)
+{
+	/* What need not be known of a page costs nothing: of a file is told by its struct page. */
+	uint64_t unwanted = SCAN_PFNZERO | (window.file ? SCAN_FILE : 0);
+	struct scan_region regions[512];
+	struct scan_arg arg = {.size = sizeof(arg),
+			       .start = window.from * ESTIMATE_PAGE_BYTES,
+			       .end = window.to * ESTIMATE_PAGE_BYTES,
+			       .vec = (uintptr_t)regions,
+			       .vec_len = max < 512 ? max : 512,
+			       .category_inverted = unwanted,
+			       .category_mask = SCAN_PRESENT | unwanted,
+			       .return_mask = SCAN_PRESENT};
+	int n = ioctl(process->pagemap, SCAN, &arg);
+
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		uint64_t page = regions[i].start / ESTIMATE_PAGE_BYTES;
+
+		runs[i] = (struct estimate_run){page, regions[i].end / ESTIMATE_PAGE_BYTES - page};
+	}
+	*from = arg.walk_end / ESTIMATE_PAGE_BYTES;
+	return n;
+}
+
+static int present_read(const struct estimate_live *live, const struct live_process *process,
+			struct live_region window, uint64_t *from, struct estimate_run *runs,
+			size_t max)
+{
+	uint64_t map[MAP_PAGES];
+	size_t n = 0,
+	       want = window.to - window.from < MAP_PAGES ? window.to - window.from : MAP_PAGES;
+	ssize_t got = pread(process->pagemap, map, want * sizeof(*map),
+			    (off_t)(window.from * sizeof(*map)));
+
+	if (got < 0)
+		return -errno;
+	if (got == 0)
+		return -ESRCH; /* the process has given up its memory */
+	*from = window.from;
+	for (size_t i = 0; i < (size_t)got / sizeof(*map); i++, (*from)++) {
+		uint64_t pfn = map[i] & ENTRY_PFN;
+
+		if (!(map[i] & ENTRY_PRESENT) || map[i] & ENTRY_FILE ||
+		    (pfn && pfn == live->zero_pfn))
+			continue;
+		if (n && runs[n - 1].page + runs[n - 1].n == *from) {
+			runs[n - 1].n++;
+			continue;
+		}
+		if (n == max)
+			break;
+		runs[n++] = (struct estimate_run){*from, 1};
+	}
+	return (int)n;
+}
+
+/* Of a process that has given up its memory PAGEMAP_SCAN says that nothing is present; read(2)
+ * returns 0. */
+static int still_there(const struct live_process *process)
+{
+	uint64_t entry;
+
+	return pread(process->pagemap, &entry, sizeof(entry), 0) == 0 ? -ESRCH : 0;
+}
+
+static int live_present(void *ctx, size_t process, uint64_t *from, struct estimate_run *runs,
+			size_t max)
+{
+	struct estimate_live *live = ctx;
+	const struct live_process *p = &live->processes[process];
+	struct live_region window;
+	uint64_t next = *from;
+	int n = -ENOTTY;
+
+	if (!window_find(p, *from, &window)) {
+		*from = UINT64_MAX;
+		return still_there(p);
+	}
+	if (!live->no_scan)
+		n = present_scan(p, window, &next, runs, max);
+	if (n == -ENOTTY) {
+		live->no_scan = true;
+		n = present_read(live, p, window, &next, runs, max);
+	}
+	if (n >= 0)
+		*from = next;
+	return n;
+}
+
+/*
+ * As many pages as can be read in one call from pages[0] on; those side by side are one piece.
+ * Returns how many were read; the page behind them could not.
+ */
+static ssize_t read_some(pid_t pid, const uint64_t *pages, size_t n, uint8_t *buf)
+{
+	struct iovec to = {buf, n * ESTIMATE_PAGE_BYTES};
+	struct iovec from[ESTIMATE_BATCH_PAGES];
+	size_t pieces = 0;
+	ssize_t got;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i && pages[i] == pages[i - 1] + 1)
+			from[pieces - 1].iov_len += ESTIMATE_PAGE_BYTES;
+		else
+			from[pieces++] =
+				(struct iovec){(void *)(uintptr_t)(pages[i] * ESTIMATE_PAGE_BYTES),
+					       ESTIMATE_PAGE_BYTES};
+	}
+	got = process_vm_readv(pid, &to, 1, from, pieces, 0);
+	if (got < 0)
+		return errno == EFAULT ? 0 : -errno;
+	return got / (ssize_t)ESTIMATE_PAGE_BYTES;
+}
+
+static int live_read(void *ctx, size_t process, const uint64_t *pages, size_t n, uint8_t *buf,
+		     bool *ret_there)
+{
+	const struct estimate_live *live = ctx;
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t got = read_some(live->processes[process].pid, pages + done, n - done,
+					buf + done * ESTIMATE_PAGE_BYTES);
+
+		if (got < 0)
+			return (int)got;
+		memset(ret_there + done, true, (size_t)got);
+		done += (size_t)got;
+		if (done < n)
+			ret_there[done++] = false;
+	}
+	return 0;
+}
+
+static int live_nodes(void *ctx, size_t process, const uint64_t *pages, size_t n,
+		      uint8_t *ret_nodes)
+{
+	const struct estimate_live *live = ctx;
+	void *addresses[ESTIMATE_BATCH_PAGES];
+	int status[ESTIMATE_BATCH_PAGES];
+
+	for (size_t i = 0; i < n; i++)
+		addresses[i] = (void *)(uintptr_t)(pages[i] * ESTIMATE_PAGE_BYTES);
+	if (move_pages(live->processes[process].pid, n, addresses, NULL, status, 0) < 0)
+		return -errno;
+	for (size_t i = 0; i < n; i++)
+		ret_nodes[i] = status[i] >= 0 && status[i] < 256 ? (uint8_t)status[i] : 0;
+	return 0;
+}
+
+void estimate_live_source(struct estimate_live *live, bool nodes,
+			  struct estimate_source *ret_source)
+{
+	*ret_source = (struct estimate_source){.ctx = live,
+					       .present = live_present,
+					       .read = live_read,
+					       .nodes = nodes ? live_nodes : NULL};
+}
