@@ -25,6 +25,8 @@ static const struct {
 	{"report", memctl_report, "", "what is saved, by what, and which guest pays for it"},
 	{"sharing", memctl_sharing, "[GUEST...]",
 	 "which guest saves what by KSM, with whom; the sum against the kernel's"},
+	{"estimate", memctl_estimate, "[GUEST...]",
+	 "what KSM would save, before it is switched on; also for pids"},
 	{"explain", memctl_explain, "[GUEST]",
 	 "the last decisions: why, what was expected, what came"},
 	{"reset", memctl_reset, "", "undo every change memd made to host settings"},
@@ -40,7 +42,7 @@ static void print_help(FILE *out)
 
 		snprintf(left, sizeof(left), "%s %s", subcommands[i].name,
 			 subcommands[i].arguments);
-		fprintf(out, "  %-18s %s\n", left, subcommands[i].help);
+		fprintf(out, "  %-21s %s\n", left, subcommands[i].help);
 	}
 	fputs("\nOptions:\n"
 	      "  --json             one JSON document, sizes in bytes (schema 1)\n"
@@ -55,6 +57,13 @@ static void print_help(FILE *out)
 	      "  --html FILE        report: the same as a page with plots\n"
 	      "  --since DURATION   report: so far back from the end of the trace (default 24h)\n"
 	      "  --trace FILE       report: that trace instead of memd's own\n"
+	      "  --cpu PERCENT      estimate: at most so much of a core (default 25)\n"
+	      "  --seconds S        estimate: read for at most so long\n"
+	      "  --samples PAGES    estimate: read about so many pages (default: 36%)\n"
+	      "  --settle S         estimate: look again after so long (default 5, 0: never)\n"
+	      "  --marked           estimate: only memory that is marked mergeable now\n"
+	      "  --rate PAGES       estimate: also KSM's time at so many pages a second\n"
+	      "  --seed N           estimate: the choice of pages, to repeat it\n"
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
@@ -80,6 +89,19 @@ static bool parse_limit(const char *text, unsigned int *ret_limit)
 	}
 	*ret_limit = (unsigned int)limit;
 	return true;
+}
+
+/* Is the command one that reads the options behind it itself? */
+static bool has_own_options(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--socket") || !strcmp(argv[i], "--limit") ||
+		    !strcmp(argv[i], "--pid"))
+			i++; /* its value */
+		else if (argv[i][0] != '-')
+			return !strcmp(argv[i], "estimate");
+	}
+	return false;
 }
 
 int main(int argc, char **argv)
@@ -113,12 +135,12 @@ int main(int argc, char **argv)
 		{"version", no_argument, NULL, OPT_VERSION},
 		{0},
 	};
-	const char *env = getenv("MEMD_SOCKET");
+	const char *env = getenv("MEMD_SOCKET"), *shorts = has_own_options(argc, argv) ? "+h" : "h";
 	struct memctl ctl = {.socket = env && *env ? env : MEMCTL_SOCKET};
 	int c;
 
 	log_init("memctl", LOG_LEVEL_INFO);
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
 		switch (c) {
 		case OPT_JSON:
 			ctl.json = true;

@@ -42,6 +42,7 @@ enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_top(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_estimate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
 
