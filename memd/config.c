@@ -456,6 +456,22 @@ void config_free(struct config *config)
 	free(config);
 }
 
+int config_set_policy(struct pol_config *policy, const char *name, const char *value, char *why,
+		      size_t n)
+{
+	const struct config_key *key = find_key(keys, ARRAY_SIZE(keys), "policy", name);
+	size_t at = 0;
+
+	if (key)
+		return config_value_parse(key->type, key->words, key->min, key->max, value,
+					  (char *)policy + key->offset - AT(policy), why, n);
+	at += (size_t)snprintf(why, n, "is no key of [policy]; there are");
+	for (size_t i = 0; i < ARRAY_SIZE(keys) && at < n; i++)
+		if (strcmp(keys[i].section, "policy") == 0)
+			at += (size_t)snprintf(why + at, n - at, " %s", keys[i].name);
+	return -EINVAL;
+}
+
 const struct config_guest *config_find_guest(const struct config *config, const char *name)
 {
 	for (size_t i = 0; i < config->n_guests; i++)

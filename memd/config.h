@@ -69,6 +69,13 @@ int config_load(const struct config_source *source, config_say_fn say, void *ctx
 		struct config **ret_config);
 void config_free(struct config *config); /* NULL is fine */
 
+/*
+ * One key of [policy] by its name in memd.conf. 0, or -EINVAL with the reason in why: there is no
+ * such key, or the value is none. Whether the values make sense together pol_config_check() tells.
+ */
+int config_set_policy(struct pol_config *policy, const char *name, const char *value, char *why,
+		      size_t n);
+
 /* The section of a guest; NULL: it has none. */
 const struct config_guest *config_find_guest(const struct config *config, const char *name);
 

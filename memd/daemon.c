@@ -369,6 +369,8 @@ static void reopen_record(struct daemon *daemon, const struct config *old)
 	r = record_open(new->trace, new->trace_bytes, daemon->options->dry_run, &daemon->record);
 	if (r < 0)
 		daemon_error(daemon, "%s: no trace is written: %s", new->trace, strerror(-r));
+	else
+		record_resume(daemon->record);
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si, void *userdata)

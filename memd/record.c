@@ -16,7 +16,7 @@ struct record {
 	char older[520];	     /* path.1 */
 	uint64_t half_bytes;	     /* a file is rotated at half of what both may take */
 	uint64_t bytes, older_bytes; /* of each file */
-	bool dry_run;
+	bool dry_run, fresh;
 	bool has_config, config_due, start_due;
 	struct pol_config config;
 	unsigned int since_start; /* ticks */
@@ -86,6 +86,7 @@ int record_open(const char *path, uint64_t size_bytes, bool dry_run, struct reco
 		return -ENOMEM;
 	record->fd = -1;
 	record->dry_run = dry_run;
+	record->fresh = true;
 	record->half_bytes = size_bytes / 2;
 	snprintf(record->path, sizeof(record->path), "%s", path);
 	snprintf(record->older, sizeof(record->older), "%s.1", record->path);
@@ -130,6 +131,11 @@ uint64_t record_bytes(const struct record *record)
 	return record->bytes + record->older_bytes;
 }
 
+void record_resume(struct record *record)
+{
+	record->fresh = false;
+}
+
 void record_config(struct record *record, const struct pol_config *config)
 {
 	record->config = *config;
@@ -170,7 +176,7 @@ static int add_start(struct record *record, uint64_t wall_us, uint64_t now_us)
 	record->since_start = 0;
 	record_put_bytes(&b, "memd", 4);
 	record_put_u8(&b, RECORD_VERSION);
-	record_put_u8(&b, record->dry_run ? 1 : 0);
+	record_put_u8(&b, (record->dry_run ? 1 : 0) | (record->fresh ? 2 : 0));
 	record_put_varint(&b, wall_us);
 	record_put_varint(&b, now_us);
 	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
@@ -277,6 +283,7 @@ static int write_out(struct record *record)
 
 	if (r == 0) {
 		record->bytes += record->out_len;
+		record->fresh = false;
 		return 0;
 	}
 	/* What deltas refer to is not in the file: begin anew, on a whole frame. */

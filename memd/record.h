@@ -7,7 +7,8 @@
  *   frame:  u8 type, varint length, payload[length], u32 FNV-1a of type and payload (little endian)
  *   varint: LEB128 of uint64_t. delta: zigzag varint of the difference mod 2^64 to the same field
  *           of the frame before (0 for the first), so that POL_ABSENT needs no case of its own.
- *   'M' start: "memd" u8 version (RECORD_VERSION), u8 flags (1: dry run), varint wall_us and now_us
+ *   'M' start: "memd" u8 version (RECORD_VERSION), u8 flags (1: dry run, 2: the policy remembers
+ *       nothing: memd was started here), varint wall_us and now_us
  *       (one moment by both clocks), varint n: number of fields of host, ksm, guest, action,
  *       config, in that order, of the tables in record_fields.c. Clears what deltas refer to. A
  *       reader that knows fewer fields skips the rest, one that knows more has them POL_ABSENT.
@@ -44,6 +45,9 @@ struct record;
 int record_open(const char *path, uint64_t size_bytes, bool dry_run, struct record **ret_record);
 void record_close(struct record *record); /* NULL is fine */
 
+/* The policy goes on with what it remembers: memd was told to write elsewhere. */
+void record_resume(struct record *record);
+
 /* The configuration in force from the next tick on. Copied. */
 void record_config(struct record *record, const struct pol_config *config);
 
@@ -64,7 +68,7 @@ enum record_kind { RECORD_START, RECORD_CONFIG, RECORD_TICK };
 /* Pointers live until the next record_next(). */
 struct record_entry {
 	enum record_kind kind;
-	bool dry_run;		  /* RECORD_START */
+	bool dry_run, fresh;	  /* RECORD_START; fresh: the policy remembers nothing */
 	uint64_t wall_us, now_us; /* wall_us counts on from the last start's */
 	struct pol_config config; /* RECORD_CONFIG */
 	struct pol_host host;	  /* RECORD_TICK, with its guests */
@@ -94,5 +98,8 @@ int record_skim(struct record_reader *reader, struct record_entry *ret_entry);
 
 /* Where the last whole frame ended. */
 uint64_t record_reader_offset(const struct record_reader *reader);
+
+/* After the end: is there a part of a frame behind it? */
+bool record_reader_cut(const struct record_reader *reader);
 
 #endif

@@ -75,19 +75,29 @@ uint64_t record_reader_offset(const struct record_reader *reader)
 	return reader->offset;
 }
 
+bool record_reader_cut(const struct record_reader *reader)
+{
+	long at = ftell(reader->file);
+
+	return at >= 0 && (uint64_t)at > reader->offset;
+}
+
 static int get_start(struct record_reader *reader, struct record_bytes *b,
 		     struct record_entry *entry)
 {
 	static const enum record_table counted[] = {RECORD_HOST, RECORD_KSM, RECORD_GUEST,
 						    RECORD_ACTION, RECORD_POLICY};
 	char magic[4] = "";
+	uint8_t flags;
 
 	record_get_bytes(b, magic, sizeof(magic));
 	if (memcmp(magic, "memd", sizeof(magic)) != 0)
 		return -EBADMSG;
 	if (record_get_u8(b) != RECORD_VERSION)
 		return -EPROTO;
-	entry->dry_run = record_get_u8(b) & 1;
+	flags = record_get_u8(b);
+	entry->dry_run = flags & 1;
+	entry->fresh = flags & 2;
 	reader->start_wall_us = record_get_varint(b);
 	reader->start_now_us = record_get_varint(b);
 	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {

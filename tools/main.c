@@ -29,7 +29,17 @@ static const struct {
 	 "what KSM would save, before it is switched on; also for pids"},
 	{"explain", memctl_explain, "[GUEST]",
 	 "the last decisions: why, what was expected, what came"},
+	{"replay", memctl_replay, "TRACE", "a recorded day: decided the same? and under others?"},
+	{"simulate", memctl_simulate, "[list]", "policies on seeded days of a simulated host"},
 	{"reset", memctl_reset, "", "undo every change memd made to host settings"},
+};
+
+/* Options of some subcommands only, between spaces. */
+static const struct {
+	const char *command, *options;
+} takers[] = {
+	{"replay", " policy set min "},
+	{"simulate", " scenario policy set seed guests hours "},
 };
 
 static void print_help(FILE *out)
@@ -64,16 +74,44 @@ static void print_help(FILE *out)
 	      "  --marked           estimate: only memory that is marked mergeable now\n"
 	      "  --rate PAGES       estimate: also KSM's time at so many pages a second\n"
 	      "  --seed N           estimate: the choice of pages, to repeat it\n"
+	      "  --policy NAME      replay, simulate: memd, mom, pve, squeezed, none, all "
+	      "(repeat)\n"
+	      "  --set KEY=VALUE    replay, simulate: a key of [policy] in memd.conf (repeat)\n"
+	      "  --min PERCENT      replay: a minimum for guests that have none configured\n"
+	      "  --scenario NAME    simulate: one of `memctl simulate list` (default: all)\n"
+	      "  --seed N, --guests N, --hours N\n"
+	      "                     simulate: which day (1), how many guests (20), how long (24)\n"
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
+}
+
+/* Does the subcommand take all the options that were given? */
+static bool takes_options(const struct memctl *ctl, const char *command)
+{
+	const char *options = "";
+
+	for (size_t i = 0; i < ARRAY_SIZE(takers); i++)
+		if (strcmp(takers[i].command, command) == 0)
+			options = takers[i].options;
+	for (size_t i = 0; i < ctl->n_options; i++) {
+		char word[32];
+
+		snprintf(word, sizeof(word), " %s ", ctl->options[i].name);
+		if (!strstr(options, word)) {
+			log_err("%s does not take --%s", command, ctl->options[i].name);
+			return false;
+		}
+	}
+	return true;
 }
 
 static enum memctl_exit run_subcommand(const struct memctl *ctl, int argc, char **argv)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(subcommands); i++)
 		if (strcmp(argv[0], subcommands[i].name) == 0)
-			return subcommands[i].run(ctl, argc, argv);
+			return takes_options(ctl, argv[0]) ? subcommands[i].run(ctl, argc, argv)
+							   : MEMCTL_USAGE;
 	log_err("there is no command '%s'; `memctl --help` lists them", argv[0]);
 	return MEMCTL_USAGE;
 }
@@ -118,7 +156,8 @@ int main(int argc, char **argv)
 		OPT_TRACE,
 		OPT_HTML,
 		OPT_HELP,
-		OPT_VERSION
+		OPT_VERSION,
+		OPT_OTHER
 	};
 	static const struct option longs[] = {
 		{"json", no_argument, NULL, OPT_JSON},
@@ -133,14 +172,21 @@ int main(int argc, char **argv)
 		{"html", required_argument, NULL, OPT_HTML},
 		{"help", no_argument, NULL, OPT_HELP},
 		{"version", no_argument, NULL, OPT_VERSION},
+		{"policy", required_argument, NULL, OPT_OTHER},
+		{"set", required_argument, NULL, OPT_OTHER},
+		{"min", required_argument, NULL, OPT_OTHER},
+		{"scenario", required_argument, NULL, OPT_OTHER},
+		{"seed", required_argument, NULL, OPT_OTHER},
+		{"guests", required_argument, NULL, OPT_OTHER},
+		{"hours", required_argument, NULL, OPT_OTHER},
 		{0},
 	};
 	const char *env = getenv("MEMD_SOCKET"), *shorts = has_own_options(argc, argv) ? "+h" : "h";
 	struct memctl ctl = {.socket = env && *env ? env : MEMCTL_SOCKET};
-	int c;
+	int c, which = 0;
 
 	log_init("memctl", LOG_LEVEL_INFO);
-	while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, shorts, longs, &which)) != -1) {
 		switch (c) {
 		case OPT_JSON:
 			ctl.json = true;
@@ -172,6 +218,14 @@ int main(int argc, char **argv)
 			break;
 		case OPT_HTML:
 			ctl.html = optarg;
+			break;
+		case OPT_OTHER:
+			if (ctl.n_options == MEMCTL_OPTIONS_MAX) {
+				log_err("too many options");
+				return MEMCTL_USAGE;
+			}
+			ctl.options[ctl.n_options++] =
+				(struct memctl_option){longs[which].name, optarg};
 			break;
 		case 'h':
 		case OPT_HELP:

@@ -20,6 +20,13 @@ enum memctl_exit {
 	MEMCTL_UNREACHABLE = 3,
 };
 
+/* An option of one or two subcommands, without its dashes. */
+struct memctl_option {
+	const char *name, *value;
+};
+
+#define MEMCTL_OPTIONS_MAX 32
+
 struct memctl {
 	const char *socket;
 	bool json;
@@ -31,6 +38,8 @@ struct memctl {
 	const char *since;  /* report: how far back from the end of the trace; NULL: a day */
 	const char *trace;  /* report: the trace; NULL: the daemon's */
 	const char *html;   /* report: a page to write; NULL: none */
+	struct memctl_option options[MEMCTL_OPTIONS_MAX]; /* in the order given */
+	size_t n_options;
 };
 
 /* One subcommand; argv[0] is its name. Returns the exit status. */
@@ -44,6 +53,8 @@ enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_estimate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_replay(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_simulate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
 
 /* Is there a daemon to ask? Says nothing. */
