@@ -107,6 +107,47 @@ static void grant_from(struct pol *pol, bool urgent, uint64_t guard)
 	}
 }
 
+/* Shares that nobody claims: guests that hold less than they may and want no more. */
+static uint64_t unclaimed(const struct pol *pol)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+
+		if (guest->usable && !guest->want)
+			sum = add_sat(sum, sub_sat(guest->entitled,
+						   max_u64(guest->past->target, guest->actual)));
+	}
+	return sum;
+}
+
+/*
+ * On a hard pressed host a guest may claim its share. Beyond that it is lent what others leave of
+ * theirs, when it would be killed for lack of it: not on its word alone, the host must see that it
+ * uses what it has. Returns how much is lent.
+ */
+static uint64_t lend(struct pol *pol)
+{
+	uint64_t left, sum = 0;
+
+	if (pol->tick.state < POL_STATE_HARD)
+		return 0;
+	left = unclaimed(pol);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t bytes = min_u64(guest->want - guest->claim, left);
+
+		if (!bytes || !(guest->distress || guest->urgent) || !guest->held_known ||
+		    guest->trust != POL_TRUST_OK || guest->held + guest->reserve < guest->actual)
+			continue;
+		guest->claim += bytes;
+		left -= bytes;
+		sum = add_sat(sum, bytes);
+	}
+	return sum;
+}
+
 uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 {
 	const struct now_host *tick = &pol->tick;
@@ -126,6 +167,7 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 			*ret_other = guest->in->id;
 		}
 	}
+	claims = add_sat(claims, lend(pol));
 	grant_from(pol, true, tick->marks.low / 4);
 	grant_from(pol, false, tick->marks.hard);
 
@@ -240,14 +282,16 @@ void give_back_decide(struct pol *pol)
 static void leave_alone(const struct pol *pol, struct guest_past *past)
 {
 	uint64_t now_us = pol->tick.now_us;
+	bool regret = past->taken_us && now_us - past->taken_us < REGRET_US;
 
-	if (past->taken_us && now_us - past->taken_us < REGRET_US)
-		past->sore = past->target;
 	if (past->taken_us)
-		past->regret_us = now_us - past->taken_us < REGRET_US
-					  ? min_u64(2 * past->regret_us, HOLD_MOST_US)
-					  : HOLD_AFTER_US;
+		past->regret_us = regret ? min_u64(2 * past->regret_us, HOLD_MOST_US) : 0;
 	past->regret_us = max_u64(past->regret_us, HOLD_AFTER_US);
+	/* Its own clock: a hold after trouble is long, and what it used then it may have freed. */
+	if (regret) {
+		past->sore = past->target;
+		past->sore_us = now_us + past->regret_us;
+	}
 	past->taken_us = 0; /* one regret for each time */
 	past->hold_us = max_u64(past->hold_us, now_us + past->regret_us);
 }

@@ -284,7 +284,7 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
 
-	if (tick->now_us >= past->hold_us)
+	if (tick->now_us >= past->sore_us)
 		past->sore = 0;
 	if (guest->distress)
 		past->trouble_us = tick->now_us + TROUBLE_US;

@@ -209,7 +209,8 @@ struct guest_past {
 	unsigned int ring_n, ring_at;
 
 	uint64_t taken_us;   /* last time */
-	uint64_t sore;	     /* the size at which it needed back what was taken */
+	uint64_t sore;	     /* the size at which it needed back what was taken, and */
+	uint64_t sore_us;    /* how long that counts */
 	uint64_t regret_us;  /* how long to leave it alone when it needs that back soon */
 	uint64_t hold_us;    /* nothing is taken before */
 	uint64_t trouble_us; /* shown as in trouble until */

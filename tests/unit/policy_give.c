@@ -274,6 +274,81 @@ static void test_what_was_needed_back_is_not_taken_again_soon(void **state)
 	scene_close(&s);
 }
 
+/*
+ * A guest that needed back what was taken, suffered, and has freed it all since: a host in need
+ * takes it soon, though the hold after trouble lasts ten minutes.
+ */
+static void test_what_was_needed_back_and_freed_is_taken(void **state)
+{
+	struct scene s;
+	uint64_t sore;
+
+	scene_open(&s, 1);
+	s.obey = true;
+	s.host.available_bytes = 500 * MIB;
+	do
+		scene_step(&s);
+	while (!scene_taken(&s));
+	/* It needs it back at once, and has trouble. */
+	sore = s.guests[0].actual_bytes;
+	squeeze(&s, 1, sore, 20 * MIB);
+	s.host.available_bytes = 600 * MIB;
+	s.guests[0].stat_alloc_stalls += 500;
+	scene_step(&s);
+	assert_non_null(scene_action(&s, 1));
+	assert_true(scene_action(&s, 1)->to > scene_action(&s, 1)->from);
+	assert_true(scene_view(&s, 1)->trouble);
+	/* Then it has no more use for it. */
+	squeeze(&s, 1, s.guests[0].actual_bytes, 1500 * MIB);
+	for (unsigned int t = 0; t < 120; t++) {
+		s.host.available_bytes = 410 * MIB;
+		scene_step(&s);
+	}
+	assert_true(s.guests[0].actual_bytes < sore - 256 * MIB);
+	scene_close(&s);
+}
+
+/* A guest that would be killed for lack of memory on a hard pressed host; the others hold less than
+ * their share. `resident`: what the host sees of it. */
+static const struct pol_action *lend(struct scene *s, uint64_t resident, bool others_want)
+{
+	struct pol_guest *g;
+
+	scene_open(s, 5);
+	for (uint64_t id = 2; id <= 5; id++)
+		squeeze(s, id, 500 * MIB, others_want ? 20 * MIB : 300 * MIB);
+	squeeze(s, 1, 1900 * MIB, 300 * MIB);
+	s->host.available_bytes = 150 * MIB;
+	scene_run(s, 3);
+	g = scene_find(s, 1);
+	squeeze(s, 1, g->actual_bytes, 10 * MIB);
+	g->resident_bytes = resident;
+	scene_step(s);
+	return scene_action(s, 1);
+}
+
+static void test_what_others_leave_of_their_shares_is_lent(void **state)
+{
+	struct scene s;
+	const struct pol_action *a = lend(&s, 1900 * MIB, false);
+
+	assert_int_equal(s.plan->state, POL_STATE_HARD);
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_GUEST_NEEDS);
+	assert_true(a->to > a->from && a->to > a->entitled_bytes);
+	scene_close(&s);
+
+	/* Not on its word alone: the host does not see it use what it has. */
+	a = lend(&s, 900 * MIB, false);
+	assert_true(!a || a->to <= max_u64(a->entitled_bytes, a->from));
+	scene_close(&s);
+
+	/* Not what others want themselves. */
+	a = lend(&s, 1900 * MIB, true);
+	assert_true(!a || a->to <= max_u64(a->entitled_bytes, a->from));
+	scene_close(&s);
+}
+
 static void test_plenty_is_given_back_slowly_after_a_time(void **state)
 {
 	struct scene s;
@@ -363,6 +438,8 @@ int main(void)
 		cmocka_unit_test(test_others_pay_for_a_guest_in_need),
 		cmocka_unit_test(test_false_need_gains_no_more_than_the_share),
 		cmocka_unit_test(test_what_was_needed_back_is_not_taken_again_soon),
+		cmocka_unit_test(test_what_was_needed_back_and_freed_is_taken),
+		cmocka_unit_test(test_what_others_leave_of_their_shares_is_lent),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
 		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),

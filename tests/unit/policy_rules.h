@@ -53,8 +53,6 @@ static inline const char *rules_balloon(const struct pol_host *host, const struc
 			return "giving that does not give";
 		if (a->reason == POL_WHY_HOST_PLENTY && plan->state != POL_STATE_HIGH)
 			return "giving back by a host that has not plenty";
-		if (plan->state >= POL_STATE_HARD && a->to > max_u64(a->entitled_bytes, a->from))
-			return "a hard pressed host giving more than a share";
 	} else if (a->reason == POL_WHY_DEVICE_STUCK) {
 		if (a->to >= g->actual_bytes || a->to < a->floor_bytes)
 			return "a stuck memory device's order that takes nothing or too much";
@@ -62,6 +60,26 @@ static inline const char *rules_balloon(const struct pol_host *host, const struc
 		return "a balloon order for a strange reason";
 	}
 	return NULL;
+}
+
+/* On a hard pressed host guests are given their shares, and what others leave of theirs. */
+static inline bool rules_shares(const struct pol_plan *plan)
+{
+	uint64_t beyond = 0, left = 0;
+
+	if (plan->state < POL_STATE_HARD)
+		return true;
+	for (size_t i = 0; i < plan->n_actions; i++) {
+		const struct pol_action *a = &plan->actions[i];
+
+		if (a->kind == POL_BALLOON && a->reason != POL_WHY_RELEASE && a->to > a->from)
+			beyond += sub_sat(a->to, max_u64(a->entitled_bytes, a->from));
+	}
+	for (size_t i = 0; i < plan->n_views; i++)
+		if (pol_has(plan->views[i].entitled_bytes))
+			left = add_sat(left, sub_sat(plan->views[i].entitled_bytes,
+						     plan->views[i].target_bytes));
+	return beyond <= left;
 }
 
 static inline const char *rules_check(const struct pol_config *config, const struct pol_host *host,
@@ -121,6 +139,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 		if (broken)
 			return broken;
 	}
+	if (!rules_shares(plan))
+		return "a hard pressed host giving more than shares and what is left of them";
 	if (given > (pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes))
 		return "more given than is free";
 	for (size_t i = 0; i < n; i++) {
