@@ -85,7 +85,8 @@ struct sim {
 	uint64_t swap;
 	uint64_t balloons_per_s; /* all inflating ones together */
 	uint64_t stats_every_us;
-	uint64_t bear_us; /* how long a guest stands being short before it kills */
+	uint64_t bear_us; /* how long a guest stands getting nothing before it kills; 0: not at all
+			   */
 	uint64_t step_us; /* of the model; a divisor of a second */
 	uint64_t day_us;  /* length of a day, for those who keep office hours */
 	bool reporting;

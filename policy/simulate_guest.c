@@ -95,7 +95,8 @@ static uint64_t painful(const struct sim_guest *guest)
 	return sub_sat(guest->swapped, sim_guest_cold(guest));
 }
 
-static bool suffer(struct sim *sim, struct sim_guest *guest, uint64_t unmet)
+/* As in Linux a kill comes when nothing at all was to be had for a while; a trickle is a stall. */
+static bool suffer(struct sim *sim, struct sim_guest *guest, uint64_t unmet, uint64_t got)
 {
 	uint64_t lacks = unmet + painful(guest);
 
@@ -111,7 +112,7 @@ static bool suffer(struct sim *sim, struct sim_guest *guest, uint64_t unmet)
 		guest->short_since_us = 0;
 		return lacks > 0;
 	}
-	if (!guest->short_since_us)
+	if (!guest->short_since_us || (got && sim->bear_us))
 		guest->short_since_us = sim->now_us;
 	if (sim->now_us - guest->short_since_us >= sim->bear_us)
 		kill_inside(sim, guest);
@@ -157,7 +158,7 @@ void sim_guest_live(struct sim *sim, struct sim_guest *guest)
 			guest->grown_us = sim->now_us;
 		}
 	}
-	sim->short_now |= suffer(sim, guest, guest->want - guest->used);
+	sim->short_now |= suffer(sim, guest, guest->want - guest->used, got);
 	read_files(sim, guest);
 	guest->least_available = min_u64(guest->least_available, sim_guest_available(guest));
 	sim->regret.idle_byte_s +=
