@@ -138,8 +138,7 @@ static uint64_t lend(struct pol *pol)
 		struct now_guest *guest = &pol->now[i];
 		uint64_t bytes = min_u64(guest->want - guest->claim, left);
 
-		if (!bytes || !(guest->distress || guest->urgent) || !guest->held_known ||
-		    guest->trust != POL_TRUST_OK || guest->held + guest->reserve < guest->actual)
+		if (!bytes || !guest->starves)
 			continue;
 		guest->claim += bytes;
 		left -= bytes;

@@ -26,7 +26,7 @@ static uint64_t sore_of(const struct now_guest *guest)
 /*
  * A hold is absolute while the host is well. Once it is in need, a hold leaves the guest twice its
  * reserve, not all it has: claiming trouble for ever must not pay, and one guest's past trouble
- * must not become another's.
+ * must not become another's. When another has trouble now, the reserve is all it leaves.
  */
 static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest)
 {
@@ -34,6 +34,8 @@ static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest
 
 	if (!guest->past->adopted || pol->tick.state < POL_STATE_SOFT || (young && !pressed(pol)))
 		return guest->actual;
+	if (pol->tick.starving)
+		return min_u64(guest->floor + guest->reserve / 2, guest->memory);
 	return clamp_u64(guest->floor + guest->reserve, sore_of(guest), guest->memory);
 }
 

@@ -291,6 +291,8 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 	guest->urgent =
 		guest->trust == POL_TRUST_OK &&
 		add_sat(guest->available, past->target) < guest->actual_late + guest->reserve / 4;
+	guest->starves = (guest->distress || guest->urgent) && guest->trust == POL_TRUST_OK &&
+			 guest->held_known && guest->held + guest->reserve >= guest->actual;
 	guest->held_back = !past->adopted || guest->distress || tick->now_us < past->hold_us ||
 			   tick->now_us < past->young_us;
 }

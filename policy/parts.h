@@ -117,6 +117,7 @@ struct now_host {
 	uint64_t need;	    /* to reach the goal */
 	uint64_t ease;	    /* more, if guests have it free and the host holds it */
 	uint64_t coming;    /* from balloons on their way */
+	bool starving;	    /* state low, and a guest has next to nothing */
 };
 
 struct guest_past;
@@ -141,6 +142,7 @@ struct now_guest {
 	/* signals of this tick */
 	bool distress;	/* new sign that it suffers: give at once */
 	bool urgent;	/* nearly out of memory */
+	bool starves;	/* either, and the host sees that it uses what it has */
 	bool liar;	/* its numbers have contradicted each other for a while */
 	bool held_back; /* nothing is to be taken: recent trouble, gift or start */
 

@@ -200,13 +200,33 @@ static uint64_t sense_guests(struct pol *pol)
 	return returned;
 }
 
-static void bound_liars(struct pol *pol)
+/* Somebody is nearly out of memory, and its balloon has some of it. */
+static bool anybody_starves(const struct pol *pol)
 {
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].starves && pol->now[i].past->target < pol->now[i].memory)
+			return true;
+	return false;
+}
+
+/*
+ * What a pressed host changes about floors: a liar's is its share, and in state low half of the
+ * reserves must do for others while a guest has next to nothing: they are there for a need that may
+ * come, and one has come.
+ */
+static void lower_floors(struct pol *pol)
+{
+	enum pol_state state = pol->tick.state;
+
+	pol->tick.starving = state == POL_STATE_LOW && anybody_starves(pol);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (guest->liar && pol->tick.state >= POL_STATE_HARD)
+		if (guest->liar && state >= POL_STATE_HARD)
 			guest->floor = clamp_u64(guest->entitled, guest->min, guest->actual);
+		if (pol->tick.starving && guest->usable && guest->trust == POL_TRUST_OK)
+			guest->floor = clamp_u64(guest->past->ws + guest->reserve / 2, guest->min,
+						 guest->memory);
 	}
 }
 
@@ -242,7 +262,7 @@ static void decide_balloons(struct pol *pol)
 			tick->coming =
 				add_sat(tick->coming, balloon_coming(&pol->now[i], tick->lead_us));
 	share_entitle(pol);
-	bound_liars(pol);
+	lower_floors(pol);
 	extra = give_decide(pol, &other);
 	need = sub_sat(add_sat(tick->need, extra), tick->coming);
 	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0,

@@ -349,6 +349,46 @@ static void test_what_others_leave_of_their_shares_is_lent(void **state)
 	scene_close(&s);
 }
 
+/*
+ * In state low, with a guest that has next to nothing, others make do with half of their reserve,
+ * and one whose trouble is past with all of it. Without that guest nobody goes below the reserve.
+ */
+static void test_reserves_are_halved_for_a_starving_guest(void **state)
+{
+	for (int starving = 0; starving < 2; starving++) {
+		struct scene s;
+		uint64_t least;
+
+		scene_open(&s, 3);
+		s.obey = true;
+		squeeze(&s, 1, 1200 * MIB, RESERVE);
+		squeeze(&s, 2, 1200 * MIB, 300 * MIB);
+		squeeze(&s, 3, 1400 * MIB, 700 * MIB);
+		s.host.available_bytes = 700 * MIB;
+		scene_settle(&s);
+		scene_find(&s, 3)->stat_oom_kills++;
+		scene_step(&s);
+		squeeze(&s, 3, scene_find(&s, 3)->actual_bytes, 700 * MIB);
+		for (int t = 0; t < 20; t++) {
+			s.host.available_bytes = 60 * MIB;
+			squeeze(&s, 1, scene_find(&s, 1)->actual_bytes, starving ? MIB : RESERVE);
+			scene_step(&s);
+			assert_int_equal(s.plan->state, POL_STATE_LOW);
+		}
+		least = min_u64(scene_find(&s, 2)->stat_available_bytes, RESERVE);
+		if (starving)
+			assert_in_range(least, RESERVE / 2, RESERVE / 2 + 16 * MIB);
+		else
+			assert_int_equal(least, RESERVE);
+		least = scene_find(&s, 3)->stat_available_bytes;
+		if (starving)
+			assert_in_range(least, RESERVE, RESERVE + 16 * MIB);
+		else
+			assert_in_range(least, 2 * RESERVE, 2 * RESERVE + 16 * MIB);
+		scene_close(&s);
+	}
+}
+
 static void test_plenty_is_given_back_slowly_after_a_time(void **state)
 {
 	struct scene s;
@@ -440,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_needed_back_is_not_taken_again_soon),
 		cmocka_unit_test(test_what_was_needed_back_and_freed_is_taken),
 		cmocka_unit_test(test_what_others_leave_of_their_shares_is_lent),
+		cmocka_unit_test(test_reserves_are_halved_for_a_starving_guest),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
 		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),
