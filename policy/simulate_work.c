@@ -156,11 +156,11 @@ void sim_work_begin(const struct sim *sim, struct sim_guest *guest)
 		      : guest->work == SIM_DATABASE ? mul_div(memory, 25, 100)
 						    : mul_div(memory, 12, 100);
 	guest->used = guest->want = guest->need = guest->base;
-	guest->cache = percent(guest, 8, 16);
-	guest->want_cache = guest->cache + percent(guest, 4, 10);
+	guest->cache = percent(guest, 4, 8);
+	guest->want_cache = guest->cache + percent(guest, 8, 18);
 	guest->read_per_s = between(guest, MIB / 4, 2 * MIB);
 	/* Of what is free now it has used a little before. */
-	guest->touched = percent(guest, 2, 10);
+	guest->touched = percent(guest, 1, 4);
 	if (guest->work == SIM_CACHE) {
 		guest->want_cache = memory;
 		guest->hot = percent(guest, 18, 30);
