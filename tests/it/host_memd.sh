@@ -216,6 +216,11 @@ stop_memd
 # ---- a dry run ----
 rm -rf "$T/tree/proc/4711"
 fresh_host
+
+# ---- what was recorded is decided the same again: with restarts, a crash and a reload in it ----
+replayed() { "$MEMCTL" --json replay "$T/state/trace" | tee "$T/replay" | jq -e '.check.ticks > 30 and .check.same == .check.ticks' >/dev/null; }
+check replay 'other decisions than the recorded ones' replayed
+check replay-starts 'starts of memd are not told apart' jq -e '.starts >= 3 and (.notes | length) == 0' "$T/replay"
 rm -rf "$T/state"
 before=$(commands web1)-$(commands web2)
 sums() { find "$T/tree/sys" -type f -exec md5sum {} + | sort | md5sum; }
