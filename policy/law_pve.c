@@ -106,6 +106,8 @@ static int64_t change(struct pve *pve, size_t n, enum list list, int64_t bytes)
 			alloc += (guest->moved ? guest->to : guest->balloon) - guest->balloon_min;
 			shares += guest->shares;
 		}
+		if (!shares)
+			break;
 		for (size_t i = 0; i < n; i++) {
 			struct pve_guest *guest = law_row(&pve->peer, i);
 			int64_t moved;

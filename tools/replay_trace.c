@@ -261,7 +261,7 @@ static json_object *tally_json(const struct tally *tally)
 
 static json_object *document_of(struct run *run)
 {
-	json_object *o = json_object_new_object(), *check = tally_json(&run->whole);
+	json_object *o = json_object_new_object(), *whole = tally_json(&run->whole);
 	json_object *list = json_object_new_array();
 
 	if (run->refused)
@@ -277,8 +277,8 @@ static json_object *document_of(struct run *run)
 	json_add_u64(o, "guests", run->most_guests);
 	json_add_u64(o, "starts", run->starts);
 	if (run->differs_wall_us)
-		add_time(check, "first_difference", run->differs_wall_us);
-	json_object_object_add(o, "check", check);
+		add_time(whole, "first_difference", run->differs_wall_us);
+	json_object_object_add(o, "check", whole);
 	if (run->tail.ticks)
 		json_object_object_add(o, "check_tail", tally_json(&run->tail));
 	json_object_array_add(list, regret_json(NULL, "recorded", replay_regret(run->recorded)));
