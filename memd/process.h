@@ -12,4 +12,10 @@
  */
 int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n);
 
+/*
+ * What to call a process: the name on a hypervisor's command line, else what the kernel calls it,
+ * else its pid. Written by whoever started it: clean it before it is shown.
+ */
+void process_name(int rootfd, pid_t pid, char *buf, size_t n);
+
 #endif

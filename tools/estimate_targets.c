@@ -2,21 +2,18 @@
 /* Which processes `memctl estimate` looks at, and how KSM is set. */
 #include "tools/estimate.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/kfile.h"
 #include "common/log.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
 #include "memd/ksm.h"
+#include "memd/process.h"
 
 /* ksmd's time for a page that it compares, where this host has not shown it yet. */
 #define PAGE_US_ASSUMED	 2.5
@@ -59,16 +56,6 @@ static bool add(struct estimate_targets *targets, pid_t pid, const char *name, u
 	*target = (struct estimate_target){.pid = pid, .domain = domain, .now_bytes = POL_ABSENT};
 	snprintf(target->name, sizeof(target->name), "%s", name);
 	return true;
-}
-
-static void comm_of(int rootfd, pid_t pid, char *buf, size_t n)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "proc/%d/comm", (int)pid);
-	if (kfile_read(rootfd, path, buf, n) < 0)
-		snprintf(buf, n, "?");
-	buf[strcspn(buf, "\n")] = '\0';
 }
 
 /* ---- memd's guests ---- */
@@ -134,27 +121,28 @@ static bool parse_pid(const char *word, pid_t *ret_pid)
 	return true;
 }
 
+static bool add_process(struct estimate_targets *targets, int rootfd, pid_t pid)
+{
+	char name[POL_NAME_MAX];
+
+	process_name(rootfd, pid, name, sizeof(name));
+	return add(targets, pid, name, 0);
+}
+
 static bool add_kvm(struct estimate_targets *targets, int rootfd)
 {
-	AUTO_FD int procfd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = procfd < 0 ? NULL : fdopendir(procfd);
-	struct dirent *entry;
+	AUTO_FREE pid_t *pids = NULL;
+	size_t n;
+	int r = process_list(rootfd, &pids, &n);
 
-	if (!dir) {
-		log_err("/proc: %s", strerror(errno));
+	if (r < 0) {
+		log_err("/proc: %s", strerror(-r));
 		return false;
 	}
-	TAKE_FD(procfd);
-	while ((entry = readdir(dir))) {
-		char comm[32];
-		pid_t pid;
-
-		if (!parse_pid(entry->d_name, &pid) || footprint_is_kvm(rootfd, pid) != 1)
-			continue;
-		comm_of(rootfd, pid, comm, sizeof(comm));
-		if (!add(targets, pid, comm, 0))
+	for (size_t i = 0; i < n; i++)
+		if (footprint_is_kvm(rootfd, pids[i]) == 1 &&
+		    !add_process(targets, rootfd, pids[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -162,17 +150,14 @@ static enum memctl_exit add_word(struct estimate_targets *targets, int rootfd, c
 				 json_object *guests)
 {
 	int found = add_guests(targets, guests, word);
-	char comm[32];
 	pid_t pid;
 
 	if (found < 0)
 		return MEMCTL_FAILED;
 	if (found)
 		return MEMCTL_OK;
-	if (parse_pid(word, &pid)) {
-		comm_of(rootfd, pid, comm, sizeof(comm));
-		return add(targets, pid, comm, 0) ? MEMCTL_OK : MEMCTL_FAILED;
-	}
+	if (parse_pid(word, &pid))
+		return add_process(targets, rootfd, pid) ? MEMCTL_OK : MEMCTL_FAILED;
 	if (guests)
 		log_err("memd has no guest '%s'; `memctl guests` lists them", word);
 	else

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "common/kfile.h"
 #include "common/log.h"
 #include "memd/footprint.h"
 #include "memd/guest.h"
@@ -38,48 +37,6 @@ static int list_add(struct sharing_list *list, pid_t pid, const char *name)
 	return 0;
 }
 
-/*
- * The name on a hypervisor's command line: "-name web1", "-name guest=web1,debug-threads=on",
- * "--name web1". Only a label: nothing is decided by it.
- */
-static bool name_from_command(char *command, size_t len, char *buf, size_t n)
-{
-	for (size_t at = 0; at < len; at += strlen(command + at) + 1) {
-		const char *word = command + at, *name;
-
-		if (!strncmp(word, "--name=", 7))
-			name = word + 7;
-		else if ((!strcmp(word, "-name") || !strcmp(word, "--name")) &&
-			 at + strlen(word) + 1 < len)
-			name = word + strlen(word) + 1;
-		else
-			continue;
-		if (!strncmp(name, "guest=", 6))
-			name += 6;
-		snprintf(buf, n, "%.*s", (int)strcspn(name, ","), name);
-		return *buf;
-	}
-	return false;
-}
-
-static void name_of(int rootfd, pid_t pid, char *buf, size_t n)
-{
-	AUTO_FREE char *command = NULL;
-	char path[64];
-	size_t len;
-
-	snprintf(path, sizeof(path), "proc/%d/cmdline", (int)pid);
-	if (kfile_read_all(rootfd, path, &command, &len) == 0 &&
-	    name_from_command(command, len, buf, n))
-		return;
-	snprintf(path, sizeof(path), "proc/%d/comm", (int)pid);
-	if (kfile_read(rootfd, path, buf, n) > 0) {
-		buf[strcspn(buf, "\n")] = '\0';
-		return;
-	}
-	snprintf(buf, n, "%d", (int)pid);
-}
-
 static bool parse_word(int rootfd, const char *word, struct sharing_list *list)
 {
 	char *end, name[POL_NAME_MAX];
@@ -99,7 +56,7 @@ static bool parse_word(int rootfd, const char *word, struct sharing_list *list)
 	if (*end)
 		snprintf(name, sizeof(name), "%s", end + 1);
 	else
-		name_of(rootfd, (pid_t)pid, name, sizeof(name));
+		process_name(rootfd, (pid_t)pid, name, sizeof(name));
 	if (list_add(list, (pid_t)pid, name) == 0)
 		return true;
 	log_err("out of memory");
@@ -153,7 +110,7 @@ int sharing_list_discover(int rootfd, struct sharing_list *list)
 
 		if (footprint_is_kvm(rootfd, pids[i]) != 1)
 			continue;
-		name_of(rootfd, pids[i], name, sizeof(name));
+		process_name(rootfd, pids[i], name, sizeof(name));
 		r = list_add(list, pids[i], name);
 	}
 	return r;
