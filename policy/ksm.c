@@ -64,8 +64,10 @@ static void look_for_new(struct pol *pol, uint64_t held)
 		is_new = ksm_backlog(pol, held, &news) >= ksm_threshold(pol, held);
 	else if (!is_new)
 		is_new = held - past->held > max_u64(GROWN_LEAST, past->held / 32);
-	if (is_new)
-		ksm_begin(pol, news, held);
+	if (!is_new)
+		return;
+	past->growing = !past->exhausted && past->held;
+	ksm_begin(pol, news, held);
 }
 
 static uint64_t pages_for(const struct pol *pol, enum mode mode)

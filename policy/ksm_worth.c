@@ -20,20 +20,21 @@
 #define LASTS_LEAST  (60 * SEC)
 #define LASTS_MOST   (1800 * SEC)
 #define TRIFLE_BYTES (8 * MIB)
-#define TRIFLE_PART  100 /* of what is saved */
+#define TRIFLE_PART  64 /* of what is saved */
 
-#define SCANS_LEAST    3
-#define SETTLING_PART  4     /* of pages that did not hold still, what may by the next scan */
-#define SCANS_CAMPAIGN 3     /* what one usually takes */
-#define NS_FIRST       5000  /* a page, until measured */
-#define NS_MOST	       10000 /* a page where it is weighed: a slower core is worth less memory */
-#define COST_CAMPAIGN  (20 * MSEC) /* CPU time in a window that is enough to measure by */
-#define COST_PATROL    (60 * MSEC)
-#define COST_PAGES     64
-#define SAMPLE_PART    8 /* of the pages, seen by the patrol before it is believed */
-#define SAMPLE_MOST_US (300 * SEC)
-#define COW_FIRST_PPM  500000
-#define COW_LEAST_PPM  20000
+#define SCANS_LEAST	3
+#define SETTLING_PART	4     /* of pages that did not hold still, what may by the next scan */
+#define SCANS_CAMPAIGN	3     /* what one usually takes */
+#define NS_FIRST	5000  /* a page, until measured */
+#define NS_MOST		10000 /* a page where it is weighed: a slower core is worth less memory */
+#define COST_CAMPAIGN	(20 * MSEC) /* CPU time in a window that is enough to measure by */
+#define COST_PATROL	(60 * MSEC)
+#define COST_PAGES	64
+#define SAMPLE_PART	2 /* of the pages, seen by the patrol before it is believed */
+#define SAMPLE_MOST_US	(300 * SEC)
+#define TRUST_FIRST_PPM 500000 /* in what signs promise, until campaigns have shown */
+#define TRUST_LEAST_PPM 20000
+#define GROWING_US	(3 * SEC / 2)
 /* Of guests' memory not yet scanned, what merging may bring: the middle one of ESX's measurements
  * (nine Linux guests, 18.7 %; Waldspurger 2002). */
 #define GAIN_FIRST_PPM 187000
@@ -76,7 +77,7 @@ static void start_anew(struct ksm_past *past)
 {
 	past->scan = past->before = past->sample = past->begin = past->now;
 	past->cost_known = false;
-	past->begin_cow = 0;
+	past->promised = 0;
 }
 
 /* ---- the allowance ---- */
@@ -113,6 +114,9 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol)
 
 	if (patrol)
 		return min_u64(PATROL_PPM, share);
+	/* What changes under ksmd is scanned for nothing: it waits for the rush to end. */
+	if (pol->ksm.growing && pol->tick.now_us - pol->ksm.begin_us < GROWING_US)
+		return share / 2;
 	/* As what was saved up runs out the rate falls to where it only spends what it gets. */
 	left = pol->ksm.left_us > 0 ? min_u64((uint64_t)pol->ksm.left_us, full) : 0;
 	return share / 2 + mul_div(BURST_PPM - share / 2, left, full);
@@ -191,17 +195,19 @@ uint64_t ksm_threshold(const struct pol *pol, uint64_t held)
 
 /* ---- yields ---- */
 
-/* What a campaign for lost pages brought back is what the next one may promise. */
+/* What a campaign brought of what its sign promised is how far the sign is trusted next time. */
 static void learn(struct ksm_past *past)
 {
-	uint64_t back, ppm;
+	uint64_t back = past->now.benefit, *trust = &past->trust_ppm[past->news];
 
-	if (past->news != KSM_NEWS_LOST || !past->begin_cow)
+	if (past->news == KSM_NEWS_MEMORY || !past->promised)
 		return;
 	/* At its beginning what was lost was still counted. */
-	back = sub_sat(add_sat(past->now.benefit, past->begin_cow), past->begin.benefit);
-	ppm = clamp_u64(mul_div(back, PPM, past->begin_cow), COW_LEAST_PPM, PPM);
-	past->cow_ppm = (past->cow_ppm + ppm) / 2;
+	if (past->news == KSM_NEWS_LOST)
+		back = add_sat(back, past->promised);
+	back = sub_sat(back, past->begin.benefit);
+	*trust = (*trust + min_u64(mul_div(back, PPM, past->promised), PPM)) / 2;
+	*trust = max_u64(*trust, TRUST_LEAST_PPM);
 }
 
 /* Did the last full scan pay, and will the next? What has held still for two scans is merged, so
@@ -240,14 +246,10 @@ static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t hel
 	past->scan = past->now;
 }
 
-/* The patrol's sample is renewed when it is large, or old. */
+/* The patrol's sample is renewed when it has seen all. */
 static void follow_sample(struct ksm_past *past, uint64_t held)
 {
-	uint64_t visited = past->now.visited - past->sample.visited;
-
-	if (visited >= held / PAGE / 2 ||
-	    (visited >= held / PAGE / SAMPLE_PART &&
-	     past->now.now_us - past->sample.now_us >= SAMPLE_MOST_US))
+	if (past->now.visited - past->sample.visited >= held / PAGE)
 		past->sample = past->now;
 }
 
@@ -261,7 +263,9 @@ bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 	past->last = *in;
 	if (!past->seen) {
 		past->left_us = (int64_t)ppm_of(SAVED_UP_US, share_of(pol));
-		past->cow_ppm = past->cow_ppm ? past->cow_ppm : COW_FIRST_PPM;
+		for (size_t i = 0; i < KSM_NEWS_COUNT; i++)
+			if (!past->trust_ppm[i])
+				past->trust_ppm[i] = TRUST_FIRST_PPM;
 	}
 	if (!past->seen || odd) {
 		past->seen = true;
@@ -274,20 +278,6 @@ bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 	if (past->exhausted)
 		follow_sample(past, held);
 	return true;
-}
-
-void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held)
-{
-	struct ksm_past *past = &pol->ksm;
-
-	if (past->exhausted || past->news == KSM_NEWS_NONE)
-		past->cost_known = false;
-	past->news = news;
-	past->begin = past->now;
-	past->begin_cow = sub_sat(past->now.cow, past->before.cow);
-	past->scans_since = 0;
-	past->exhausted = false;
-	past->held = held;
 }
 
 /*
@@ -307,6 +297,31 @@ static uint64_t found_pages(const struct ksm_past *past, uint64_t pages)
 	return mul_div(sub_sat(add_sat(now->benefit, lost), from->benefit), pages, visited);
 }
 
+/* Since the patrol came by twice. */
+static uint64_t lost_pages(const struct ksm_past *past)
+{
+	return past->now.cow - past->before.cow;
+}
+
+void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held)
+{
+	struct ksm_past *past = &pol->ksm;
+
+	if (past->exhausted || past->news == KSM_NEWS_NONE)
+		past->cost_known = false;
+	past->news = news;
+	past->begin = past->now;
+	past->begin_us = past->now.now_us;
+	past->promised = 0;
+	if (news == KSM_NEWS_LOST)
+		past->promised = lost_pages(past);
+	else if (news == KSM_NEWS_FOUND)
+		past->promised = found_pages(past, held / PAGE);
+	past->scans_since = 0;
+	past->exhausted = false;
+	past->held = held;
+}
+
 /*
  * Three signs: memory that guests took up since, by what merging brings of all they have; pages
  * that writes took out of sharing since the patrol came by twice; and what the patrol finds.
@@ -317,8 +332,8 @@ uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_ne
 	uint64_t saved = mul_div(past->now.benefit, PAGE, 1);
 	uint64_t part = clamp_u64(mul_div(saved, PPM, max_u64(held, 1)), GAIN_FIRST_PPM, PPM);
 	uint64_t grown = ppm_of(sub_sat(held, past->held), part);
-	uint64_t lost = ppm_of(past->now.cow - past->before.cow, past->cow_ppm);
-	uint64_t found = found_pages(past, held / PAGE);
+	uint64_t lost = ppm_of(lost_pages(past), past->trust_ppm[KSM_NEWS_LOST]);
+	uint64_t found = ppm_of(found_pages(past, held / PAGE), past->trust_ppm[KSM_NEWS_FOUND]);
 
 	lost = mul_div(lost, PAGE, 1);
 	found = mul_div(found, PAGE, 1);

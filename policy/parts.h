@@ -238,7 +238,7 @@ struct ksm_mark {
 };
 
 /* Why KSM is on its campaign. */
-enum ksm_news { KSM_NEWS_NONE, KSM_NEWS_MEMORY, KSM_NEWS_LOST, KSM_NEWS_FOUND };
+enum ksm_news { KSM_NEWS_NONE, KSM_NEWS_MEMORY, KSM_NEWS_LOST, KSM_NEWS_FOUND, KSM_NEWS_COUNT };
 
 struct ksm_past {
 	bool asked_run, asked_rate;
@@ -265,9 +265,11 @@ struct ksm_past {
 
 	enum ksm_news news;
 	struct ksm_mark begin; /* of the campaign */
-	uint64_t begin_cow;    /* pages lost before it that it was to bring back */
-	uint64_t cow_ppm;      /* of lost pages, those that earlier campaigns brought back */
-	uint64_t held;	       /* mergeable bytes when something new last appeared */
+	uint64_t begin_us;     /* of its last news */
+	bool growing;	       /* those were more memory, while it was on */
+	uint64_t promised;     /* pages that it is to bring, where its sign told a number */
+	uint64_t trust_ppm[KSM_NEWS_COUNT]; /* of what signs promised, what campaigns brought */
+	uint64_t held;			    /* mergeable bytes when something new last appeared */
 };
 
 struct pol {

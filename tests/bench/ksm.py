@@ -257,6 +257,11 @@ class Memd(Program):
             time.sleep(0.1)
         raise RuntimeError("memd does not answer; it says:\n" + open(directory + "/memd.out").read())
 
+    def stop(self):
+        with open(os.path.dirname(self.log.name) + "/explain.out", "w") as f:
+            subprocess.run(self.ctl + ["explain"], stdout=f)
+        super().stop()
+
 
 DRIVERS = {
     "full": lambda a, d: Fixed(a, d, pages_to_scan="30000", sleep_millisecs="0"),
@@ -331,7 +336,8 @@ def run_case(name, args, ksmd):
 
 def keep_log(args, directory, name):
     for path in glob.glob(directory + "/*.out"):
-        with open(path) as f, open(f"{args.out}/ksm-{name}.log", "w") as out:
+        kind = os.path.basename(path)[:-4]
+        with open(path) as f, open(f"{args.out}/ksm-{name}-{kind}.log", "w") as out:
             out.write(f.read())
 
 
