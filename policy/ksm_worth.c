@@ -29,9 +29,10 @@
 #define NS_MOST		10000 /* a page where it is weighed: a slower core is worth less memory */
 #define COST_CAMPAIGN	(20 * MSEC) /* CPU time in a window that is enough to measure by */
 #define COST_PATROL	(60 * MSEC)
+#define COST_SPAN_US	(20 * SEC)
+#define COST_LEAST	(10 * MSEC)
 #define COST_PAGES	64
-#define SAMPLE_PART	2 /* of the pages, seen by the patrol before it is believed */
-#define SAMPLE_MOST_US	(300 * SEC)
+#define SAMPLE_PART	2      /* of the pages, seen by the patrol before it is believed */
 #define TRUST_FIRST_PPM 500000 /* in what signs promise, until campaigns have shown */
 #define TRUST_LEAST_PPM 20000
 #define GROWING_US	(3 * SEC / 2)
@@ -136,7 +137,10 @@ static void follow_cost(struct ksm_past *past, const struct pol_ksm *in)
 		return;
 	}
 	if (past->cost_known) {
-		if (span < SEC / 2 || cpu < (past->exhausted ? COST_PATROL : COST_CAMPAIGN))
+		/* A patrol may take less than CPU time is counted in: then it is at most that. */
+		if (past->exhausted && span >= COST_SPAN_US)
+			cpu = max_u64(cpu, COST_LEAST);
+		else if (span < SEC / 2 || cpu < (past->exhausted ? COST_PATROL : COST_CAMPAIGN))
 			return;
 		if (pol_has(in->pages_scanned)) {
 			pages = sub_sat(now->scanned, from->scanned);
@@ -147,7 +151,7 @@ static void follow_cost(struct ksm_past *past, const struct pol_ksm *in)
 		}
 		if (pages >= COST_PAGES) {
 			ns = clamp_u64(mul_div(cpu, 1000, pages), 50, 10000000);
-			*known = *known ? (*known + ns) / 2 : ns;
+			*known = *known < 2 * ns && *known ? (*known + ns) / 2 : ns;
 		}
 	}
 	past->cost_known = true;

@@ -470,6 +470,27 @@ static void patrol_open(struct scene *s, struct ksmd *d)
 	assert_true(s->pol->ksm.exhausted);
 }
 
+/* On patrol a page may cost next to nothing, less than CPU time is counted in: the patrol is then
+ * as quick as it is cheap, not as what was measured on campaign allows. */
+static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	uint64_t before, cpu_us;
+
+	patrol_open(&s, &d);
+	d.us_per_page = 1;
+	cpu_us = s.host.ksm.cpu_us;
+	for (int t = 0; t < 200; t++) {
+		run(&s, &d, 1);
+		s.host.ksm.cpu_us = cpu_us; /* never a whole tick */
+	}
+	before = s.host.ksm.pages_scanned;
+	run(&s, &d, 50);
+	assert_in_range(s.host.ksm.pages_scanned - before, 50 * 2000, 50 * 20000);
+	scene_close(&s);
+}
+
 /* Growth that merging is likely to pay for starts a campaign, a trifle does not. */
 static void test_growth_counts_by_what_it_promises(void **state)
 {
@@ -631,6 +652,7 @@ int main(void)
 		cmocka_unit_test(test_a_total_that_goes_back_decides_nothing),
 		cmocka_unit_test(test_a_total_that_comes_and_goes_decides_nothing),
 		cmocka_unit_test(test_allowance_is_saved_up_and_spent),
+		cmocka_unit_test(test_patrol_of_cheap_pages_goes_on_quickly),
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
 		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
 		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),
