@@ -18,6 +18,7 @@
 #define RATE_GAP_US    (2 * SEC)
 #define ASK_AGAIN_US   (60 * SEC)
 #define ASK_AGAIN_MOST (3600 * SEC)
+#define SCANS_LEARNING 2
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 
@@ -131,23 +132,33 @@ static enum pol_reason reason_of(const struct ksm_past *past, enum mode mode)
 	return modes[mode].reason;
 }
 
+/*
+ * What smart_scan skips cannot be found by what is new. A patrol has time, and the first scans of a
+ * campaign only learn what is new, which is never skipped.
+ */
+static bool may_skip(const struct ksm_past *past, enum mode mode)
+{
+	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING;
+}
+
 static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, uint64_t gain_bytes,
 		     uint64_t cost_us)
 {
 	struct ksm_past *past = &pol->ksm;
 	uint64_t pages = pages_for(pol, mode), sleep_ms = modes[mode].sleep_ms;
-	bool same;
+	bool smart = may_skip(past, mode), same;
 	struct pol_action *action;
 
-	if (in->sleep_ms == sleep_ms && pol_has(in->pages_to_scan) &&
+	same = past->asked_rate && (past->smart == smart || !in->smart_scan);
+	if (same && in->sleep_ms == sleep_ms && pol_has(in->pages_to_scan) &&
 	    is_near(in->pages_to_scan, pages))
 		return;
 	/* A rate that still holds what was asked for is trimmed now and then, not every tick. */
-	if (past->asked_rate && in->sleep_ms == sleep_ms && past->sleep_ms == sleep_ms &&
+	if (same && in->sleep_ms == sleep_ms && past->sleep_ms == sleep_ms &&
 	    in->pages_to_scan == past->pages && pol->tick.now_us - past->rate_us < RATE_GAP_US &&
 	    pages < 4 * past->pages)
 		return;
-	same = past->asked_rate && past->sleep_ms == sleep_ms && is_near(past->pages, pages);
+	same = same && past->sleep_ms == sleep_ms && is_near(past->pages, pages);
 	if (!may_ask(same, pol->tick.now_us, &past->rate_us, &past->rate_wait_us))
 		return;
 	past->asked_rate = true;
@@ -158,8 +169,7 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	action->from = in->pages_to_scan;
 	action->to = pages;
 	action->to2 = sleep_ms;
-	/* What ksmd skips cannot be found by what is new; a patrol has time. */
-	action->to3 = mode == MODE_PATROL;
+	action->to3 = past->smart = smart;
 	action->gain_bytes = gain_bytes;
 	action->cost_us = cost_us;
 }

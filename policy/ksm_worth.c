@@ -23,7 +23,7 @@
 #define TRIFLE_PART  64 /* of what is saved */
 
 #define SCANS_LEAST	3
-#define SETTLING_PART	4     /* of pages that did not hold still, what may by the next scan */
+#define SETTLING_PART	16    /* of pages that did not hold still, what may by the next scan */
 #define SCANS_CAMPAIGN	3     /* what one usually takes */
 #define NS_FIRST	5000  /* a page, until measured */
 #define NS_MOST		10000 /* a page where it is weighed: a slower core is worth less memory */
