@@ -94,27 +94,33 @@ static size_t hot_page(const struct load *load, uint64_t i)
 {
 	uint64_t run = i / 16 * 16, stride = load->pages / (load->hot_pages / 16 + 1);
 
-	return (size_t)((run / 16 * stride + i % 16) % load->pages);
+	return (size_t)(load->pages ? (run / 16 * stride + i % 16) % load->pages : 0);
 }
 
 static bool is_untouched(const struct load *load, size_t page)
 {
 	/* What a guest never had it does not write to here either. */
-	return load->skip_zero && !load->memory[page * PAGE];
+	return !load->memory || (load->skip_zero && !load->memory[page * PAGE]);
+}
+
+/* A number below n, which may be 0. */
+static uint64_t below(struct load *load, uint64_t n)
+{
+	return n ? next(load) % n : 0;
 }
 
 static void write_hot(struct load *load)
 {
-	size_t page = hot_page(load, next(load) % load->hot_pages);
+	size_t page = hot_page(load, below(load, load->hot_pages));
 	volatile uint64_t *at = (uint64_t *)(load->memory + page * PAGE);
 
 	if (!is_untouched(load, page))
-		at[next(load) % (PAGE / sizeof(*at))] = next(load);
+		at[below(load, PAGE / sizeof(*at))] = next(load);
 }
 
 static void replace(struct load *load)
 {
-	size_t page = next(load) % load->pages, other = next(load) % load->pages;
+	size_t page = below(load, load->pages), other = below(load, load->pages);
 
 	if (!is_untouched(load, page) && !is_untouched(load, other))
 		(void)!pread(load->fd, load->memory + page * PAGE, PAGE, (off_t)(other * PAGE));
