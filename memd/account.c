@@ -210,6 +210,14 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_DEVICE_STUCK] = "device-stuck",
 		[POL_WHY_KSM_LOST] = "ksm-lost",
 		[POL_WHY_KSM_FOUND] = "ksm-found",
+		[POL_WHY_DOMAIN_APART] = "domain-apart",
+		[POL_WHY_DOMAIN_TURN] = "domain-turn",
+		[POL_WHY_DOMAIN_OTHER] = "domain-other",
+		[POL_WHY_DOMAIN_UNSORTED] = "domain-unsorted",
+		[POL_WHY_DOMAIN_STUCK] = "domain-stuck",
+		[POL_WHY_NOT_FIT] = "not-fit",
+		[POL_WHY_MERGE_COST] = "merge-cost",
+		[POL_WHY_MERGE_AGAIN] = "merge-again",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -222,6 +230,10 @@ static const char *unit(enum pol_action_kind kind)
 		return "bytes";
 	case POL_KSM_RATE:
 		return "pages_to_scan";
+	case POL_MERGE:
+		return "merge";
+	case POL_KSM_NODES:
+		return "merge_across_nodes";
 	default:
 		return "run";
 	}

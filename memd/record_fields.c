@@ -38,6 +38,8 @@ static const struct record_field ksm_fields[] = {
 	FIELD(pol_ksm, cow_breaks),
 	FIELD(pol_ksm, cpu_us),
 	FIELD(pol_ksm, pages_skipped),
+	FIELD(pol_ksm, across_nodes),
+	FIELD(pol_ksm, unsorted),
 };
 
 static const struct record_field node_fields[] = {
@@ -76,6 +78,14 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, mem_size_bytes),
 	FIELD(pol_guest, mem_requested_bytes),
 	FIELD(pol_guest, mem_block_bytes),
+	FIELD(pol_guest, domain),
+	FIELD(pol_guest, merge_switch),
+	FIELD(pol_guest, merge_on),
+	FIELD(pol_guest, marked_bytes),
+	FIELD(pol_guest, node_mask),
+	FIELD(pol_guest, merging_bytes),
+	FIELD(pol_guest, ksm_bytes),
+	FIELD(pol_guest, rmap_bytes),
 };
 
 static const struct record_field action_fields[] = {

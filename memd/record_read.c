@@ -190,7 +190,7 @@ static int get_guests(struct record_reader *reader, struct record_bytes *b)
 /* Enums that index tables of names. */
 static bool is_sane(const struct pol_action *a)
 {
-	bool sane = a->kind <= POL_KSM_RATE && a->rung < POL_RUNG_COUNT &&
+	bool sane = a->kind <= POL_KSM_NODES && a->rung < POL_RUNG_COUNT &&
 		    a->reason < POL_WHY_COUNT && a->state <= POL_STATE_LOW;
 
 	for (size_t i = 0; i < POL_RUNG_COUNT; i++)

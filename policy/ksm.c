@@ -190,6 +190,8 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	if (!ksm_follow(pol, in, held))
 		return;
 	look_for_new(pol, held);
+	if (pol->merge.forbid) /* has been stopped */
+		return;
 	if (!in->mergeable_any) {
 		set_run(pol, in, 0, POL_WHY_KSM_NOTHING, 0, 0);
 		return;

@@ -16,9 +16,8 @@ static const char *const state_names[] = {
 };
 
 static const char *const action_names[] = {
-	[POL_BALLOON] = "balloon",
-	[POL_KSM_RUN] = "ksm-run",
-	[POL_KSM_RATE] = "ksm-rate",
+	[POL_BALLOON] = "balloon", [POL_KSM_RUN] = "ksm-run",	  [POL_KSM_RATE] = "ksm-rate",
+	[POL_MERGE] = "merge",	   [POL_KSM_NODES] = "ksm-nodes",
 };
 
 static const char *const rung_names[] = {
@@ -61,6 +60,19 @@ static const char *const reason_texts[] = {
 	[POL_WHY_KSM_LOST] = "writes took many merged pages apart: those that hold still again are "
 			     "looked for",
 	[POL_WHY_KSM_FOUND] = "KSM's patrol finds so much in the part it sees that all is scanned",
+	[POL_WHY_DOMAIN_APART] = "each trust domain lies on NUMA nodes of its own: each is merged "
+				 "within itself",
+	[POL_WHY_DOMAIN_TURN] = "it is the turn of this guest's trust domain",
+	[POL_WHY_DOMAIN_OTHER] = "it is the turn of another trust domain, and guests of different "
+				 "ones are never merged",
+	[POL_WHY_DOMAIN_UNSORTED] = "guests of different trust domains, or one that has not told "
+				    "what it is, are mergeable at once: KSM stands still until "
+				    "they are told apart",
+	[POL_WHY_DOMAIN_STUCK] = "guests of different trust domains are mergeable at once, and "
+				 "the merging of one cannot be switched off: KSM stands still",
+	[POL_WHY_NOT_FIT] = "what unmerging takes is more than the host has free to spare",
+	[POL_WHY_MERGE_COST] = "merging the guest costs more than it saves",
+	[POL_WHY_MERGE_AGAIN] = "the guest has changed: merging it may pay now",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 
@@ -72,6 +84,12 @@ static const char *const trust_texts[] = {
 	[POL_TRUST_LIES] = "the guest's numbers contradict each other or what the host knows of it",
 };
 _Static_assert(COUNT(trust_texts) == POL_TRUST_COUNT, "every kind of trust has a text");
+
+static const char *const merge_modes[] = {
+	[POL_MERGE_COMMON] = "common",
+	[POL_MERGE_NODES] = "nodes",
+	[POL_MERGE_TURNS] = "turns",
+};
 
 const char *pol_state_name(enum pol_state state)
 {
@@ -91,6 +109,11 @@ const char *pol_rung_name(enum pol_rung rung)
 const char *pol_reason_text(enum pol_reason reason)
 {
 	return WORD(reason_texts, reason);
+}
+
+const char *pol_merge_mode_name(enum pol_merge_mode mode)
+{
+	return WORD(merge_modes, mode);
 }
 
 const char *pol_trust_text(enum pol_trust trust)

@@ -218,6 +218,15 @@ struct guest_past {
 	uint64_t trouble_us; /* shown as in trouble until */
 
 	bool ksm_seen;
+
+	/* merging */
+	bool merge_asked, merge_to;	  /* ordered last, and what */
+	uint64_t merge_us, merge_wait_us; /* when, and before ordering the same again */
+	uint64_t merge_on_us;		  /* found mergeable, with KSM at work, since; 0: not */
+	bool merge_known;		  /* merge_gain is measured */
+	uint64_t merge_gain;		  /* bytes saved when it was last mergeable */
+	enum pol_reason merge_off;	  /* see pol_view */
+	bool merge_refused;
 };
 
 struct host_past {
@@ -273,10 +282,34 @@ struct ksm_past {
 	uint64_t held;			    /* mergeable bytes when something new last appeared */
 };
 
+/* A trust domain as of this tick. */
+struct merge_domain {
+	uint32_t domain;
+	bool stuck;	  /* has mergeable memory that cannot be switched off */
+	bool mergeable;	  /* the kernel may merge some of it now */
+	uint64_t nodes;	  /* mask */
+	uint64_t gain;	  /* bytes saved, or expected to be */
+	uint64_t unmerge; /* bytes that switching it off takes */
+};
+
+struct merge_past {
+	bool has_active;
+	uint32_t active; /* the domain whose turn it is */
+	uint64_t active_us;
+	bool asked_nodes, nodes_unmerge; /* merge_across_nodes, and run=2 before it */
+	uint64_t nodes_us, nodes_wait_us;
+
+	bool forbid; /* this tick: KSM must not run */
+	struct pol_merge_view view;
+	struct merge_domain *domains; /* scratch, one per guest */
+	size_t n_domains;
+};
+
 struct pol {
 	struct pol_config config;
 	struct host_past host;
 	struct ksm_past ksm;
+	struct merge_past merge;
 	size_t max_guests, n_past;
 	struct guest_past *past, *past_next; /* sorted by id; swapped every step */
 	struct now_guest *now;
@@ -413,6 +446,14 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol);
 
 /* Adds KSM's actions to the plan. */
 void ksm_decide(struct pol *pol, const struct pol_host *host);
+
+/* ---- merge.c ---- */
+
+/*
+ * Where KSM may merge: guests' merging on and off, merge_across_nodes. Sets pol->merge.forbid when
+ * KSM must not run at all, and then stops it; comes before ksm_decide(), which honours that.
+ */
+void merge_decide(struct pol *pol, const struct pol_host *host);
 
 /* ---- policy.c ---- */
 

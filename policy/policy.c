@@ -18,16 +18,17 @@ struct pol *pol_new(const struct pol_config *config, size_t max_guests)
 		return NULL;
 	pol->config = *config;
 	pol->max_guests = max_guests;
-	pol->max_actions = max_guests + 2;
+	pol->max_actions = 2 * max_guests + 4;
 	pol->past = calloc(n, sizeof(*pol->past));
 	pol->past_next = calloc(n, sizeof(*pol->past_next));
 	pol->now = calloc(n, sizeof(*pol->now));
 	pol->claims = calloc(n, sizeof(*pol->claims));
+	pol->merge.domains = calloc(n, sizeof(*pol->merge.domains));
 	pol->plan.views = calloc(n, sizeof(*pol->plan.views));
-	if (max_guests < SIZE_MAX / sizeof(*pol->plan.actions) - 2)
+	if (max_guests < SIZE_MAX / sizeof(*pol->plan.actions) / 2 - 2)
 		pol->plan.actions = calloc(pol->max_actions, sizeof(*pol->plan.actions));
-	if (!pol->past || !pol->past_next || !pol->now || !pol->claims || !pol->plan.views ||
-	    !pol->plan.actions) {
+	if (!pol->past || !pol->past_next || !pol->now || !pol->claims || !pol->merge.domains ||
+	    !pol->plan.views || !pol->plan.actions) {
 		pol_free(pol);
 		return NULL;
 	}
@@ -42,6 +43,7 @@ void pol_free(struct pol *pol)
 	free(pol->past_next);
 	free(pol->now);
 	free(pol->claims);
+	free(pol->merge.domains);
 	free(pol->plan.views);
 	free(pol->plan.actions);
 	free(pol);
@@ -55,7 +57,7 @@ void pol_configure(struct pol *pol, const struct pol_config *config)
 struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung)
 {
-	/* One per guest and two for KSM: there is always room. */
+	/* Two per guest (size, merging) and four for KSM: there is always room. */
 	struct pol_action *action = &pol->plan.actions[pol->plan.n_actions++];
 
 	*action = (struct pol_action){
@@ -247,6 +249,8 @@ static void fill_views(struct pol *pol)
 			.device_stuck = guest->usable && past->device_stuck,
 			.stats_trusted = guest->trust == POL_TRUST_OK,
 			.trust = guest->trust,
+			.merge_off = past->merge_off,
+			.merge_refused = past->merge_refused,
 		};
 	}
 	pol->plan.n_views = pol->n_now;
@@ -284,6 +288,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	begin_tick(pol, host, now_us);
 	match_guests(pol, host);
 	host_state_sense(pol, sense_guests(pol));
+	merge_decide(pol, host);
 	ksm_decide(pol, host);
 	decide_balloons(pol);
 	fill_views(pol);
@@ -295,6 +300,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	pol->plan.hard_bytes = pol->tick.marks.hard;
 	pol->plan.low_bytes = pol->tick.marks.low;
 	pol->plan.fall_bytes_per_s = pol->host.fall;
+	pol->plan.merge = pol->merge.view;
 	*ret_plan = &pol->plan;
 	return 0;
 }

@@ -37,7 +37,10 @@ struct pol_ksm {
 	bool advisor;	    /* kernel has advisor_mode (6.8+) */
 	bool smart_scan;    /* kernel has smart_scan (6.7+) */
 	bool mergeable_any; /* some guest has mergeable memory */
-	uint64_t run;	    /* 0, 1, 2 */
+	/* Trust domains are in use, and a process that may hold a guest's mergeable memory has not
+	 * told yet what it is. */
+	bool unsorted;
+	uint64_t run; /* 0, 1, 2 */
 	uint64_t pages_to_scan;
 	uint64_t sleep_ms;
 	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile;
@@ -47,6 +50,7 @@ struct pol_ksm {
 	uint64_t pages_skipped; /* by smart_scan, not counted as scanned; 6.7+, else POL_ABSENT */
 	uint64_t cow_breaks;	/* vmstat cow_ksm, pages */
 	uint64_t cpu_us;	/* ksmd utime + stime */
+	uint64_t across_nodes;	/* merge_across_nodes: 0, 1; POL_ABSENT: a kernel without NUMA */
 };
 
 struct pol_guest {
@@ -65,6 +69,9 @@ struct pol_guest {
 	bool reporting; /* free page reporting is on */
 	bool mergeable;
 	bool pool; /* of the host's hugetlb pool: what it gives up goes there, not to others */
+	uint32_t domain;   /* trust domain: guests of different ones are never merged */
+	bool merge_switch; /* memd may switch its merging off and on */
+	bool merge_on;	   /* its monitor says that some of its memory is mergeable */
 
 	/*
 	 * Its virtio-mem device, 0: none. What of it is unplugged is memory that the guest does not
@@ -88,6 +95,15 @@ struct pol_guest {
 	uint64_t stat_swap_in_bytes, stat_swap_out_bytes, stat_major_faults;
 	uint64_t stat_oom_kills, stat_alloc_stalls; /* Linux 6.12+ */
 	uint64_t stat_age_us; /* since the guest sent them; POL_ABSENT: never */
+
+	/* merging, as the host's kernel has it */
+	/* What the host's kernel has marked mergeable of its process; POL_ABSENT: not looked at
+	 * since that was last changed. */
+	uint64_t marked_bytes;
+	uint64_t node_mask; /* nodes that its memory is on or may come to be on; POL_ABSENT: any */
+	uint64_t merging_bytes; /* its pages that KSM has replaced: what unmerging takes at most */
+	uint64_t ksm_bytes;	/* what it saves by KSM */
+	uint64_t rmap_bytes;	/* KSM's bookkeeping for it */
 };
 
 struct pol_host {
@@ -153,6 +169,9 @@ enum pol_action_kind {
 	POL_BALLOON,
 	POL_KSM_RUN,  /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
 	POL_KSM_RATE, /* pages_to_scan `to`, sleep_millisecs `to2` */
+	POL_MERGE,    /* the guest's memory: mergeable (`to` 1) or not (0) */
+	/* merge_across_nodes to `to`; `to2` 1: everything has to be unmerged (run=2) before */
+	POL_KSM_NODES,
 };
 const char *pol_action_name(enum pol_action_kind kind);
 
@@ -195,6 +214,15 @@ enum pol_reason {
 	/* KSM again: */
 	POL_WHY_KSM_LOST,  /* writes took merged pages apart; many of those come back */
 	POL_WHY_KSM_FOUND, /* the patrol merges much in the part it sees */
+	/* Merging: */
+	POL_WHY_DOMAIN_APART,	 /* each trust domain on nodes of its own */
+	POL_WHY_DOMAIN_TURN,	 /* the turn of the guest's trust domain */
+	POL_WHY_DOMAIN_OTHER,	 /* the turn of another one */
+	POL_WHY_DOMAIN_UNSORTED, /* several trust domains are mergeable at once: KSM stands still */
+	POL_WHY_DOMAIN_STUCK,	 /* so, and a guest's merging cannot be switched off */
+	POL_WHY_NOT_FIT,	 /* unmerging takes more than is free */
+	POL_WHY_MERGE_COST,	 /* merging the guest costs more than it saves */
+	POL_WHY_MERGE_AGAIN,	 /* the guest has changed: another try */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -244,6 +272,26 @@ struct pol_view {
 	bool trouble, stuck, stats_trusted;
 	bool device_stuck; /* its memory device: the balloon is used instead */
 	enum pol_trust trust;
+	enum pol_reason merge_off; /* why its merging is to be off, POL_WHY_NONE: it is not */
+	bool merge_refused;	   /* it cannot be switched off now: unmerging does not fit */
+};
+
+enum pol_merge_mode {
+	POL_MERGE_COMMON, /* all mergeable guests are of one trust domain */
+	POL_MERGE_NODES,  /* each domain within its own nodes, merge_across_nodes off */
+	POL_MERGE_TURNS	  /* one domain at a time */
+};
+const char *pol_merge_mode_name(enum pol_merge_mode mode); /* "common", "nodes", "turns" */
+
+/* Where KSM may merge now. */
+struct pol_merge_view {
+	enum pol_merge_mode mode;
+	bool stopped;	     /* it must not run: */
+	enum pol_reason why; /* this is why */
+	uint64_t guest;	 /* of several domains that are mergeable at once: one of the wrong one */
+	bool has_domain; /* POL_MERGE_TURNS: */
+	uint32_t domain; /* whose turn it is */
+	uint64_t exposure_bytes; /* what writes could claim back: all that merging saves */
 };
 
 struct pol_plan {
@@ -256,6 +304,7 @@ struct pol_plan {
 	/* The thresholds in force on this host, and how fast its available memory falls. */
 	uint64_t high_bytes, soft_bytes, hard_bytes, low_bytes;
 	uint64_t fall_bytes_per_s;
+	struct pol_merge_view merge;
 };
 
 /* ---- the policy ---- */

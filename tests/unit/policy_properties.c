@@ -100,6 +100,16 @@ static struct pol_guest random_guest(struct history *h)
 		.deflate_on_oom = once_in(2),
 		.reporting = once_in(2),
 		.mergeable = once_in(2),
+		.domain = once_in(2) ? 0 : (uint32_t)below(3),
+		.merge_switch = !once_in(4),
+		.merge_on = once_in(2),
+		.marked_bytes = once_in(4)   ? POL_ABSENT
+				: once_in(2) ? 0
+					     : memory,
+		.node_mask = once_in(4) ? POL_ABSENT : 1ull << below(3),
+		.merging_bytes = once_in(4) ? 0 : below(memory / 2),
+		.ksm_bytes = below(memory / 4),
+		.rmap_bytes = below(memory / 64),
 		.mem_max_bytes = device,
 		.mem_size_bytes = device,
 		.mem_requested_bytes = device,
@@ -134,6 +144,9 @@ static void start(struct history *h)
 	h->host.ksm.run = below(3);
 	h->host.ksm.pages_to_scan = below(5000);
 	h->host.ksm.sleep_ms = below(200);
+	h->host.ksm.across_nodes = once_in(3) ? 0 : once_in(2) ? 1 : POL_ABSENT;
+	h->host.ksm.pages_shared = once_in(2) ? 0 : below(100000);
+	h->host.ksm.unsorted = once_in(20);
 	h->host.guests = h->guests;
 	h->host.n_guests = below(GUESTS + 1);
 	for (size_t i = 0; i < h->host.n_guests; i++)
@@ -176,6 +189,13 @@ static void disturb_guest(struct pol_guest *g, bool wild)
 		g->answering = !g->answering;
 	if (once_in(30))
 		g->has_balloon = !g->has_balloon;
+	/* The kernel comes to say what the monitor does, or somebody else has a hand in it. */
+	if (once_in(4))
+		g->marked_bytes = once_in(20) ? POL_ABSENT : g->merge_on ? g->memory_bytes : 0;
+	if (once_in(60))
+		g->merge_on = !g->merge_on;
+	if (once_in(30))
+		g->merging_bytes = below(min_u64(g->memory_bytes, BYTES_MAX));
 	if (wild && once_in(10))
 		words[below(n)] = extreme();
 	if (wild && once_in(60))
@@ -206,6 +226,8 @@ static void disturb(struct history *h)
 	host->ksm.pages_scanned += below(100000);
 	host->ksm.full_scans += once_in(10);
 	host->ksm.pages_sharing += below(2000);
+	if (once_in(10))
+		host->ksm.unsorted = once_in(8);
 	if (h->wild && once_in(20))
 		ksm_words[below(12)] = extreme();
 	for (size_t i = 0; i < host->n_guests; i++)
@@ -221,6 +243,28 @@ static void disturb(struct history *h)
 		h->guests[host->n_guests++] = random_guest(h);
 }
 
+static void obey_ksm(struct history *h, const struct pol_action *a)
+{
+	struct pol_ksm *ksm = &h->host.ksm;
+
+	for (size_t k = 0; a->kind == POL_MERGE && k < h->host.n_guests; k++) {
+		if (h->guests[k].id != a->guest)
+			continue;
+		h->guests[k].merge_on = a->to;
+		h->guests[k].marked_bytes = a->to ? h->guests[k].memory_bytes : 0;
+	}
+	if (a->kind == POL_KSM_NODES) {
+		ksm->across_nodes = a->to;
+		ksm->pages_shared = 0;
+	}
+	if (a->kind == POL_KSM_RUN)
+		ksm->run = a->to;
+	if (a->kind == POL_KSM_RATE) {
+		ksm->pages_to_scan = a->to;
+		ksm->sleep_ms = a->to2;
+	}
+}
+
 static void obey(struct history *h, const struct pol_plan *plan)
 {
 	for (size_t i = 0; i < plan->n_actions; i++) {
@@ -231,12 +275,7 @@ static void obey(struct history *h, const struct pol_plan *plan)
 		for (size_t k = 0; a->kind == POL_BALLOON && k < h->host.n_guests; k++)
 			if (h->guests[k].id == a->guest)
 				h->guests[k].target_bytes = a->to;
-		if (a->kind == POL_KSM_RUN)
-			h->host.ksm.run = a->to;
-		if (a->kind == POL_KSM_RATE) {
-			h->host.ksm.pages_to_scan = a->to;
-			h->host.ksm.sleep_ms = a->to2;
-		}
+		obey_ksm(h, a);
 	}
 }
 
@@ -334,12 +373,7 @@ static void test_constant_input_comes_to_rest(void **state)
 				const struct pol_action *a = &plan->actions[i];
 				struct pol_guest *g;
 
-				if (a->kind == POL_KSM_RUN)
-					h.host.ksm.run = a->to;
-				if (a->kind == POL_KSM_RATE) {
-					h.host.ksm.pages_to_scan = a->to;
-					h.host.ksm.sleep_ms = a->to2;
-				}
+				obey_ksm(&h, a);
 				if (a->kind != POL_BALLOON)
 					continue;
 				g = (struct pol_guest *)(uintptr_t)rules_guest(&h.host, a->guest);

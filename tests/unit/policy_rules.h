@@ -82,18 +82,61 @@ static inline bool rules_shares(const struct pol_plan *plan)
 	return beyond <= left;
 }
 
+static inline bool rules_may_merge(const struct pol_guest *g)
+{
+	return g->merge_on || g->marked_bytes != 0;
+}
+
+/* Could KSM merge pages of two trust domains, if it ran? `also` counts as mergeable. */
+static inline bool rules_can_cross(const struct pol_host *host, size_t n,
+				   const struct pol_guest *also)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < i; k++) {
+			const struct pol_guest *a = &host->guests[i], *b = &host->guests[k];
+
+			if (a->domain == b->domain || (!rules_may_merge(a) && a != also) ||
+			    (!rules_may_merge(b) && b != also))
+				continue;
+			if (host->ksm.across_nodes != 0 || a->node_mask & b->node_mask)
+				return true;
+		}
+	return false;
+}
+
+static inline const char *rules_merge(const struct pol_host *host, size_t n,
+				      const struct pol_plan *plan, const struct pol_action *a)
+{
+	const struct pol_guest *g = rules_guest(host, a->guest);
+	uint64_t available =
+		pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes;
+
+	if (!g)
+		return "a merge order for a guest that is not there";
+	if (!g->answering || !g->merge_switch)
+		return "a merge order for a guest to be left alone";
+	if (a->to > 1 || a->to == g->merge_on)
+		return "a merge order that changes nothing";
+	if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, g)))
+		return "a guest made mergeable beside another trust domain";
+	if (!a->to && pol_has(g->merging_bytes) && g->merging_bytes &&
+	    min_u64(g->merging_bytes, BYTES_MAX) > sub_sat(available, plan->high_bytes))
+		return "unmerging that does not fit";
+	return NULL;
+}
+
 static inline const char *rules_check(const struct pol_config *config, const struct pol_host *host,
 				      const struct pol_plan *plan, size_t max_guests)
 {
 	size_t n = host->n_guests < max_guests ? host->n_guests : max_guests;
 	uint64_t given = 0;
-	bool gave = false;
+	bool gave = false, stopped = false;
 
 	if (plan->n_views != n)
 		return "views do not match the guests";
 	if (plan->state > POL_STATE_LOW)
 		return "no such state";
-	if (plan->n_actions > n + 2)
+	if (plan->n_actions > 2 * n + 4)
 		return "more actions than guests";
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *a = &plan->actions[i];
@@ -121,9 +164,19 @@ static inline const char *rules_check(const struct pol_config *config, const str
 				    plan->actions[k].guest == a->guest)
 					broken = "two orders for one guest";
 			break;
+		case POL_MERGE:
+			broken = rules_merge(host, n, plan, a);
+			break;
+		case POL_KSM_NODES:
+			if (a->to > 1 || a->to == host->ksm.across_nodes)
+				broken = "merge_across_nodes written what it is already";
+			break;
 		case POL_KSM_RUN:
+			stopped |= a->to == 0;
 			if (a->to > 1)
 				broken = "KSM run neither 0 nor 1";
+			if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, NULL)))
+				broken = "KSM started beside two trust domains";
 			if (a->to == host->ksm.run)
 				broken = "KSM written what it is already";
 			break;
@@ -141,6 +194,9 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	}
 	if (!rules_shares(plan))
 		return "a hard pressed host giving more than shares and what is left of them";
+	if (host->ksm.run == 1 && host->ksm.present && config->ksm_manage && !stopped &&
+	    (host->ksm.unsorted || rules_can_cross(host, n, NULL)))
+		return "KSM runs on beside two trust domains";
 	if (given > (pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes))
 		return "more given than is free";
 	for (size_t i = 0; i < n; i++) {

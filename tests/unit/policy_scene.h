@@ -100,7 +100,7 @@ static inline void scene_step(struct scene *s)
 				scene_obey(s, a);
 		} else if (a->kind == POL_KSM_RUN) {
 			s->host.ksm.run = a->to;
-		} else {
+		} else if (a->kind == POL_KSM_RATE) {
 			s->host.ksm.pages_to_scan = a->to;
 			s->host.ksm.sleep_ms = a->to2;
 			s->smart_scan = a->to3;

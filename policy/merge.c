@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Where KSM may merge. Guests of different trust domains are never merged with each other: KSM
+ * runs only while all memory that the kernel may merge is of one domain, or each domain's lies on
+ * nodes of its own and merge_across_nodes is off, so that the kernel keeps a tree per node
+ * (mm/ksm.c). What is not known counts as mergeable and as anywhere. Everything else is only about
+ * getting there: nodes where they are apart, else one domain at a time, by what it saves; the
+ * others are switched off first, looked at, and only then is the next one switched on.
+ *
+ * Switching a guest off unmerges it, for which there must be room. When there is none KSM stands
+ * still: what it has merged stays merged and nothing is added.
+ */
+#include "policy/parts.h"
+
+/* A turn lasts this long at least, and ends only for a domain that brings twice as much. */
+#define TURN_US	   (600 * SEC)
+#define TURN_BYTES (64 * MIB)
+/* What a guest saves counts as measured when KSM has been at it for this long. */
+#define MEASURE_US (60 * SEC)
+/* Before that: the poorest of ESX's measurements (Waldspurger 2002). */
+#define GAIN_FIRST_PPM 70000
+#define ASK_AGAIN_US   (10 * SEC)
+#define ASK_AGAIN_MOST (600 * SEC)
+/* How long a change of merge_across_nodes is waited for before turns are taken instead. */
+#define NODES_WAIT_US (10 * SEC)
+
+static bool may_merge(const struct pol_guest *in)
+{
+	return in->merge_on || in->marked_bytes != 0;
+}
+
+static bool has_part(const struct pol_guest *in)
+{
+	return in->merge_switch || may_merge(in);
+}
+
+/* ---- domains ---- */
+
+static uint64_t gain_of(const struct now_guest *guest)
+{
+	if (guest->past->merge_known)
+		return guest->past->merge_gain;
+	return ppm_of(guest->held, GAIN_FIRST_PPM);
+}
+
+static struct merge_domain *find_domain(struct pol *pol, uint32_t domain)
+{
+	struct merge_past *past = &pol->merge;
+
+	for (size_t i = 0; i < past->n_domains; i++)
+		if (past->domains[i].domain == domain)
+			return &past->domains[i];
+	return NULL;
+}
+
+static void list_domains(struct pol *pol)
+{
+	struct merge_past *past = &pol->merge;
+
+	past->n_domains = 0;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+		struct merge_domain *d;
+
+		if (!has_part(guest->in))
+			continue;
+		d = find_domain(pol, guest->in->domain);
+		if (!d) {
+			d = &past->domains[past->n_domains++];
+			*d = (struct merge_domain){.domain = guest->in->domain};
+		}
+		d->nodes |= guest->in->node_mask;
+		d->gain = add_sat(d->gain, gain_of(guest));
+		d->mergeable |= may_merge(guest->in);
+		d->stuck |= may_merge(guest->in) && !guest->in->merge_switch;
+		if (may_merge(guest->in))
+			d->unmerge = add_sat(d->unmerge, bytes_in(guest->in->merging_bytes));
+	}
+}
+
+/* Does every domain (only those mergeable now) lie on nodes that no other is on? */
+static bool are_apart(const struct merge_past *past, bool mergeable_only)
+{
+	uint64_t taken = 0;
+
+	for (size_t i = 0; i < past->n_domains; i++) {
+		const struct merge_domain *d = &past->domains[i];
+
+		if (mergeable_only && !d->mergeable)
+			continue;
+		if (d->nodes & taken)
+			return false;
+		taken |= d->nodes;
+	}
+	return true;
+}
+
+static size_t count_mergeable(const struct merge_past *past)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < past->n_domains; i++)
+		n += past->domains[i].mergeable;
+	return n;
+}
+
+/* May KSM run on what is mergeable now? */
+static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
+{
+	const struct merge_past *past = &pol->merge;
+
+	if (in->unsorted)
+		return false;
+	return count_mergeable(past) < 2 || (in->across_nodes == 0 && are_apart(past, true));
+}
+
+/* ---- what was merged so far ---- */
+
+static void measure(struct pol *pol, const struct pol_ksm *in)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct guest_past *past = pol->now[i].past;
+		const struct pol_guest *guest = pol->now[i].in;
+		bool at_work = in->run == 1 && guest->merge_on && pol_has(guest->marked_bytes) &&
+			       guest->marked_bytes && pol_has(guest->ksm_bytes);
+
+		if (!at_work) {
+			past->merge_on_us = 0;
+			continue;
+		}
+		if (!past->merge_on_us)
+			past->merge_on_us = max_u64(pol->tick.now_us, 1);
+		if (pol->tick.now_us - past->merge_on_us < MEASURE_US)
+			continue;
+		past->merge_known = true;
+		past->merge_gain = bytes_in(guest->ksm_bytes);
+	}
+}
+
+/* ---- orders ---- */
+
+/* Host memory that unmerging may take now. */
+static uint64_t room(const struct pol *pol)
+{
+	return sub_sat(pol->tick.available, pol->tick.marks.high);
+}
+
+static bool may_order(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wait_us)
+{
+	if (!same)
+		*wait_us = ASK_AGAIN_US;
+	else if (now_us - *when_us < *wait_us)
+		return false;
+	else
+		*wait_us = min_u64(2 * *wait_us, ASK_AGAIN_MOST);
+	*when_us = now_us;
+	return true;
+}
+
+static void order(struct pol *pol, struct now_guest *guest, bool on, enum pol_reason why)
+{
+	struct guest_past *past = guest->past;
+	struct pol_action *action;
+
+	if (!guest->in->answering ||
+	    !may_order(past->merge_asked && past->merge_to == on, pol->tick.now_us, &past->merge_us,
+		       &past->merge_wait_us))
+		return;
+	past->merge_asked = true;
+	past->merge_to = on;
+	action = plan_add(pol, guest, POL_MERGE, why, POL_RUNG_KSM);
+	action->from = guest->in->merge_on;
+	action->to = on;
+	action->gain_bytes = on ? gain_of(guest) : 0;
+}
+
+/* Off, if what it unmerges fits into *left. */
+static void switch_off(struct pol *pol, struct now_guest *guest, enum pol_reason why,
+		       uint64_t *left)
+{
+	uint64_t bytes = bytes_in(guest->in->merging_bytes);
+
+	guest->past->merge_off = why;
+	if (!guest->in->merge_on || !guest->in->merge_switch)
+		return;
+	guest->past->merge_refused = pol_has(bytes) && bytes > *left;
+	if (guest->past->merge_refused)
+		return;
+	*left = sub_sat(*left, pol_has(bytes) ? bytes : 0);
+	order(pol, guest, false, why);
+}
+
+static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason why)
+{
+	if (guest->in->merge_switch && !guest->in->merge_on)
+		order(pol, guest, true, why);
+}
+
+/* ---- nodes ---- */
+
+/* Have the kernel keep a tree per node. true: it does, or is about to. */
+static bool split_nodes(struct pol *pol, const struct pol_ksm *in)
+{
+	struct merge_past *past = &pol->merge;
+	uint64_t merged = add_sat(pol_has(in->pages_sharing) ? in->pages_sharing : 0,
+				  pol_has(in->zero_pages) ? in->zero_pages : 0);
+	bool unmerge = !pol_has(in->pages_shared) || in->pages_shared;
+	struct pol_action *action;
+
+	if (in->across_nodes == 0)
+		return true;
+	if (!pol_has(in->across_nodes))
+		return false;
+	if (past->asked_nodes && past->nodes_unmerge == unmerge &&
+	    (pol->tick.now_us - past->nodes_us < NODES_WAIT_US || (unmerge && in->run == 2)))
+		return true; /* the kernel is at it, page by page */
+	if (unmerge && mul_div(merged, PAGE, 1) > room(pol))
+		return false;
+	if (!may_order(past->asked_nodes && past->nodes_unmerge == unmerge, pol->tick.now_us,
+		       &past->nodes_us, &past->nodes_wait_us))
+		return false;
+	past->nodes_unmerge = unmerge;
+	past->asked_nodes = true;
+	action = plan_add(pol, NULL, POL_KSM_NODES, POL_WHY_DOMAIN_APART, POL_RUNG_KSM);
+	action->from = in->across_nodes;
+	action->to = 0;
+	action->to2 = unmerge;
+	return true;
+}
+
+/* ---- turns ---- */
+
+/* Whether d should begin rather than best: one that cannot be switched off leaves no choice. */
+static bool is_first(const struct merge_domain *d, const struct merge_domain *best)
+{
+	if (d->stuck != best->stuck)
+		return d->stuck;
+	if (d->gain != best->gain)
+		return d->gain > best->gain;
+	return d->domain < best->domain;
+}
+
+static void begin_turn(struct pol *pol)
+{
+	struct merge_past *past = &pol->merge;
+	const struct merge_domain *best = NULL;
+
+	for (size_t i = 0; i < past->n_domains; i++)
+		if (!best || is_first(&past->domains[i], best))
+			best = &past->domains[i];
+	past->has_active = true;
+	past->active = best->domain;
+	past->active_us = pol->tick.now_us;
+}
+
+/* Would d rather have the turn? */
+static bool is_due(const struct pol *pol, const struct merge_domain *d,
+		   const struct merge_domain *active)
+{
+	if (active->stuck)
+		return false;
+	/* Nothing is lost, and without it KSM would stand still. */
+	if (d->stuck && !active->unmerge)
+		return true;
+	return pol->tick.now_us - pol->merge.active_us >= TURN_US &&
+	       d->gain >= add_sat(2 * active->gain, TURN_BYTES) && active->unmerge <= room(pol);
+}
+
+static void choose_domain(struct pol *pol)
+{
+	struct merge_past *past = &pol->merge;
+	const struct merge_domain *active = NULL, *next = NULL;
+
+	if (past->has_active)
+		active = find_domain(pol, past->active);
+	if (!active) {
+		begin_turn(pol);
+		return;
+	}
+	for (size_t i = 0; i < past->n_domains; i++) {
+		const struct merge_domain *d = &past->domains[i];
+
+		if (d != active && is_due(pol, d, active) && (!next || is_first(d, next)))
+			next = d;
+	}
+	if (!next)
+		return;
+	past->active = next->domain;
+	past->active_us = pol->tick.now_us;
+}
+
+static void take_turns(struct pol *pol, const struct pol_ksm *in)
+{
+	struct merge_past *past = &pol->merge;
+	uint64_t left = room(pol);
+	bool others = in->unsorted;
+
+	choose_domain(pol);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (!has_part(guest->in) || guest->in->domain == past->active)
+			continue;
+		others |= may_merge(guest->in);
+		switch_off(pol, guest, POL_WHY_DOMAIN_OTHER, &left);
+	}
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (has_part(guest->in) && guest->in->domain == past->active && !others)
+			switch_on(pol, guest, POL_WHY_DOMAIN_TURN);
+	}
+}
+
+/* ---- the whole ---- */
+
+/* One that is of the wrong domain, those that cannot be switched off first. */
+static void name_culprit(struct pol *pol, struct pol_merge_view *view)
+{
+	const struct merge_past *past = &pol->merge;
+
+	view->why = POL_WHY_DOMAIN_UNSORTED;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+		const struct pol_guest *in = guest->in;
+
+		if (!may_merge(in) || (past->has_active && in->domain == past->active))
+			continue;
+		if (guest->past->merge_refused) {
+			view->why = POL_WHY_NOT_FIT;
+			view->guest = in->id;
+			return;
+		}
+		if (!in->merge_switch || !in->answering) {
+			view->why = POL_WHY_DOMAIN_STUCK;
+			view->guest = in->id;
+		} else if (!view->guest) {
+			view->guest = in->id;
+		}
+	}
+}
+
+/* The order, whose reason is still to be found; NULL: it stands still already. */
+static struct pol_action *stop_ksm(struct pol *pol, const struct pol_ksm *in)
+{
+	struct pol_action *action;
+
+	/* What was asked for before is void: the next start is a new wish. */
+	pol->ksm.asked_run = false;
+	if (in->run != 1)
+		return NULL;
+	action = plan_add(pol, NULL, POL_KSM_RUN, POL_WHY_DOMAIN_UNSORTED, POL_RUNG_KSM);
+	action->from = in->run;
+	action->to = 0;
+	return action;
+}
+
+void merge_decide(struct pol *pol, const struct pol_host *host)
+{
+	const struct pol_ksm *in = &host->ksm;
+	struct merge_past *past = &pol->merge;
+	struct pol_merge_view *view = &past->view;
+	struct pol_action *stop = NULL;
+
+	*view = (struct pol_merge_view){.mode = POL_MERGE_COMMON};
+	past->forbid = false;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		pol->now[i].past->merge_off = POL_WHY_NONE;
+		pol->now[i].past->merge_refused = false;
+	}
+	if (!pol->config.ksm_manage || !in->present)
+		return;
+	measure(pol, in);
+	list_domains(pol);
+	past->forbid = !is_safe(pol, in);
+	if (past->forbid)
+		stop = stop_ksm(pol, in);
+	if (past->n_domains < 2) {
+		past->has_active = false;
+	} else if (are_apart(past, false) && split_nodes(pol, in)) {
+		view->mode = POL_MERGE_NODES;
+		past->has_active = false;
+	} else {
+		view->mode = POL_MERGE_TURNS;
+	}
+	if (view->mode == POL_MERGE_TURNS) {
+		take_turns(pol, in);
+	} else if (!in->unsorted && (past->n_domains < 2 || in->across_nodes == 0)) {
+		for (size_t i = 0; i < pol->n_now; i++)
+			switch_on(pol, &pol->now[i],
+				  view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART
+								: POL_WHY_DOMAIN_TURN);
+	}
+	view->has_domain = past->has_active;
+	view->domain = past->active;
+	view->stopped = past->forbid;
+	if (!past->forbid)
+		return;
+	name_culprit(pol, view);
+	if (stop)
+		stop->reason = view->why;
+}
