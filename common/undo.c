@@ -214,6 +214,8 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 		return report;
 	}
 	report.error = kfile_write(rootfd, entry->path, entry->original);
+	if (report.error == -EBUSY)
+		report.error = undo_write_unmerged(rootfd, entry->path, entry->original);
 	if (report.error == 0)
 		report.error = value_read(rootfd, entry->path, back, sizeof(back));
 	if (report.error == 0 && strcmp(back, entry->original) != 0)

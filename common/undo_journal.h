@@ -51,4 +51,12 @@ int undo_journal_append(struct undo *undo, const char *path, const char *origina
 /* The journal anew from memory, in one step; undo->fd is then the new file. */
 int undo_journal_rewrite(struct undo *undo);
 
+/* ---- undo_unmerged.c ---- */
+
+/*
+ * Write a file that said -EBUSY because pages are merged: unmerge (run=2), write, put run back.
+ * -EBUSY: it is another file, or what unmerges would not fit into available memory.
+ */
+int undo_write_unmerged(int rootfd, const char *path, const char *value);
+
 #endif

@@ -16,6 +16,7 @@
 #include "common/size.h"
 #include "memd/act.h"
 #include "memd/guest_qmp.h"
+#include "memd/merge.h"
 
 static void __attribute__((format(printf, 2, 3)))
 complain(const struct act *act, const char *fmt, ...)
@@ -276,7 +277,9 @@ void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 
 		if (is_told(act, action))
 			continue;
-		if (action->kind != POL_BALLOON)
+		if (action->kind == POL_MERGE || action->kind == POL_KSM_NODES)
+			merge_act(act, action, now_us);
+		else if (action->kind != POL_BALLOON)
 			act_ksm(act, action, now_us);
 		else if (balloons++ < ACT_BALLOONS_MAX)
 			act_balloon(act, action, NULL, now_us);

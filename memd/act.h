@@ -25,6 +25,8 @@ struct act {
 	struct ksm *ksm;
 	struct guests *guests;
 	struct account *account;
+	char dir[CONFIG_PATH_MAX]; /* the runtime directory, "": nothing is kept there */
+	struct unmerge *unmerge;   /* under way, see merge.c */
 	bool dry_run;
 	bool stopped;	    /* after act_reset(): nothing is changed any more */
 	uint64_t ksm_bytes; /* saved by KSM as of this tick, kept up to date by the daemon */

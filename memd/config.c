@@ -420,6 +420,20 @@ static void check_whole(struct loader *l)
 			 c->socket);
 }
 
+/* A domain's number is that of the first section that names it, from 1. */
+static void number_domains(struct config *c)
+{
+	for (size_t i = 0; i < c->n_guests; i++) {
+		size_t first = 0;
+
+		if (!c->guests[i].domain[0])
+			continue;
+		while (strcmp(c->guests[first].domain, c->guests[i].domain) != 0)
+			first++;
+		c->guests[i].domain_number = (uint32_t)first + 1;
+	}
+}
+
 int config_load(const struct config_source *source, config_say_fn say, void *ctx,
 		struct config **ret_config)
 {
@@ -437,6 +451,7 @@ int config_load(const struct config_source *source, config_say_fn say, void *ctx
 	r = load_files(&l, source);
 	derive_paths(&l);
 	check_whole(&l);
+	number_domains(l.config);
 	if (r == 0 && l.failed)
 		r = -EINVAL;
 	if (r < 0)
@@ -478,6 +493,26 @@ const struct config_guest *config_find_guest(const struct config *config, const 
 		if (strcmp(config->guests[i].name, name) == 0)
 			return &config->guests[i];
 	return NULL;
+}
+
+uint32_t config_domain(const struct config *config, const char *guest)
+{
+	const struct config_guest *section = config_find_guest(config, guest);
+
+	return section ? section->domain_number : 0;
+}
+
+const char *config_domain_name(const struct config *config, uint32_t number)
+{
+	return number && number <= config->n_guests ? config->guests[number - 1].domain : "";
+}
+
+bool config_has_domains(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_guests; i++)
+		if (config->guests[i].domain_number)
+			return true;
+	return false;
 }
 
 void config_print(const struct config *config, FILE *out)

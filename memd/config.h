@@ -29,6 +29,7 @@ struct config_guest {
 	uint64_t shares;
 	uint64_t min_bytes, max_bytes; /* POL_ABSENT: not set */
 	char domain[POL_NAME_MAX];     /* trust domain, "" when not set */
+	uint32_t domain_number;	       /* the same for the same domain; 0: not set */
 	bool manage;
 };
 
@@ -78,6 +79,16 @@ int config_set_policy(struct pol_config *policy, const char *name, const char *v
 
 /* The section of a guest; NULL: it has none. */
 const struct config_guest *config_find_guest(const struct config *config, const char *name);
+
+/*
+ * The number of a guest's trust domain; 0: the common one of all guests that have none set. Names:
+ * "" for 0.
+ */
+uint32_t config_domain(const struct config *config, const char *guest);
+const char *config_domain_name(const struct config *config, uint32_t number);
+
+/* Is any domain set? */
+bool config_has_domains(const struct config *config);
 
 /* Every key with its effective value and where it comes from, as --check-config prints it. */
 void config_print(const struct config *config, FILE *out);

@@ -18,6 +18,7 @@
 #include "memd/control.h"
 #include "memd/daemon.h"
 #include "memd/guest_qmp.h"
+#include "memd/merge.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
 #define GRACE_US 200000ULL
@@ -91,6 +92,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 	host->guests = daemon->snapshot_guests;
 	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,
 					 GUESTS_MAX, &host->ksm.mergeable_any);
+	host->ksm.unsorted = merge_is_unsorted(&daemon->guests, NULL);
 	if (daemon->ksm_aside)
 		host->ksm.present = false;
 	daemon->sensed = true;
@@ -130,6 +132,9 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	daemon->state = plan->state;
 	daemon->need_bytes = plan->need_bytes;
 	daemon->high_bytes = plan->high_bytes;
+	if (plan->merge.stopped && !daemon->merge.stopped)
+		log_warn("KSM stands still: %s", pol_reason_text(plan->merge.why));
+	daemon->merge = plan->merge;
 	if (before != plan->state)
 		log_info("host memory is %s: %s available, wanted free and missing %s",
 			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),
@@ -154,7 +159,8 @@ static bool is_survey_due(const struct guest *guest, uint64_t now_us)
 	uint64_t then = guest->survey.resident_bytes, now = guest->foot.resident_bytes;
 	uint64_t age_us = now_us - guest->survey_us;
 
-	if (!guest->survey_us || age_us >= SURVEY_EVERY_US)
+	if (!guest->survey_us || age_us >= SURVEY_EVERY_US ||
+	    guest->survey_start_us <= guest->merge_set_us)
 		return true;
 	if (age_us < SURVEY_MOVED_US || !guest->survey.full || !guest->foot_valid || !pol_has(now))
 		return false;
@@ -164,12 +170,14 @@ static bool is_survey_due(const struct guest *guest, uint64_t now_us)
 /* The guest whose last look is oldest and due, NULL: none. */
 static struct guest *next_to_survey(struct daemon *daemon, uint64_t now_us)
 {
+	bool domains = config_has_domains(daemon->config);
 	struct guest *oldest = NULL;
 
 	for (size_t i = 0; i < daemon->guests.n; i++) {
 		struct guest *guest = daemon->guests.v[i];
 
-		if (!guest->known || guest->pid <= 0 || !is_survey_due(guest, now_us))
+		if ((!guest->known && !(domains && guest->listed)) || guest->pid <= 0 ||
+		    !is_survey_due(guest, now_us))
 			continue;
 		if (!oldest || guest->survey_us < oldest->survey_us)
 			oldest = guest;
@@ -199,6 +207,7 @@ static int on_survey(sd_event_source *source, int fd, uint32_t revents, void *us
 	guest = guests_find(&daemon->guests, result.guest);
 	if (guest) {
 		guest->survey_us = clock_now_us();
+		guest->survey_start_us = result.start_us;
 		if (result.error == 0)
 			guest->survey = result.footprint;
 		else
@@ -315,9 +324,20 @@ static void on_target_done(void *ctx, struct guest *guest, uint64_t cookie, int 
 	act_target_done(&daemon->act, guest, cookie, error, desc);
 }
 
+static void on_merge_done(void *ctx, struct guest *guest, uint64_t cookie, int error,
+			  const char *desc)
+{
+	struct daemon *daemon = ctx;
+
+	merge_act_done(&daemon->act, guest, cookie, error, desc);
+}
+
 static void on_changed(void *ctx, struct guest *guest, const char *what)
 {
-	(void)ctx;
+	struct daemon *daemon = ctx;
+
+	if (strcmp(what, "found") == 0 && daemon->act.dir[0])
+		merge_recall(guest, daemon->act.dir);
 	if (strcmp(what, "found") == 0)
 		log_info("guest %s found: %s %s, pid %d, %s%s", guest->name,
 			 guest->ours ? "vmm" : "QEMU", guest->version, (int)guest->pid,
@@ -331,6 +351,7 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 
 const struct guests_hooks daemon_guests_hooks = {
 	.target_done = on_target_done,
+	.merge_done = on_merge_done,
 	.polled = on_polled,
 	.changed = on_changed,
 };

@@ -56,6 +56,7 @@ struct daemon {
 	struct savings savings;
 	enum pol_state state;
 	uint64_t need_bytes, high_bytes;
+	struct pol_merge_view merge;
 	bool sensed;  /* at least once */
 	bool settled; /* the guests of the start have said what they are */
 

@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/footprint_numa.h"
 #include "memd/host.h"
 #include "memd/pinned.h"
 
@@ -149,6 +150,7 @@ static int quick(int rootfd, pid_t pid, struct footprint *out)
 		return r;
 	ksm_read(rootfd, pid, out);
 	out->anon_huge_bytes = out->ram_bytes = out->mergeable_bytes = POL_ABSENT;
+	out->marked_bytes = out->node_mask = POL_ABSENT;
 	for (size_t i = 0; i < POL_NODES_MAX; i++)
 		out->node_bytes[i] = POL_ABSENT;
 	return 0;
@@ -168,13 +170,15 @@ int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint)
 
 /* One mapping of smaps, as far as it matters. */
 struct region {
-	uint64_t size_bytes;
+	uint64_t start, size_bytes;
 	bool shared, writable, exec, file, named, ram_file, device, hugetlb, mergeable;
 };
 
 /* What the regions of a process add up to, by the way KSM sees them. */
 struct regions {
 	uint64_t mergeable_bytes, unflagged_bytes, shared_bytes, hugetlb_bytes, anon_huge_bytes;
+	uint64_t marked_bytes;
+	struct footprint_places places; /* of private anonymous RAM and of all that is marked */
 };
 
 /* "7f00-7f80 rw-p 00000000 00:00 0      [name] or /path": is it one, and which? */
@@ -189,7 +193,8 @@ static bool region_begin(const char *line, struct region *region)
 		   &name_at) != 4 ||
 	    end < start)
 		return false;
-	*region = (struct region){.size_bytes = end - start,
+	*region = (struct region){.start = start,
+				  .size_bytes = end - start,
 				  .shared = perms[3] == 's',
 				  .writable = perms[1] == 'w',
 				  .exec = perms[2] == 'x',
@@ -219,6 +224,10 @@ static void region_flags(const char *flags, struct region *region)
 
 static void region_end(const struct region *region, struct regions *sum)
 {
+	if (region->mergeable) {
+		sum->marked_bytes += region->size_bytes;
+		footprint_places_add(&sum->places, region->start);
+	}
 	/* executable: TCG's code buffer, up to 1 GiB */
 	if (region->size_bytes < FOOTPRINT_RAM_MIN_BYTES || region->named || region->device ||
 	    region->exec)
@@ -232,14 +241,15 @@ static void region_end(const struct region *region, struct regions *sum)
 	else if (region->mergeable)
 		sum->mergeable_bytes += region->size_bytes;
 	else if (region->writable && (!region->file || region->ram_file) &&
-		 region->size_bytes >= UNFLAGGED_MIN_BYTES)
+		 region->size_bytes >= UNFLAGGED_MIN_BYTES) {
 		sum->unflagged_bytes += region->size_bytes;
+		footprint_places_add(&sum->places, region->start);
+	}
 }
 
-/* The text is cut into lines in place. -EIO: not one mapping in it. */
-static int smaps_sum(char *text, struct regions *ret_sum)
+/* The text is cut into lines in place. -EIO: not one mapping in it. *sum starts empty. */
+static int smaps_sum(char *text, struct regions *sum)
 {
-	struct regions sum = {0};
 	struct region region;
 	bool open = false;
 	char *save = NULL;
@@ -254,58 +264,19 @@ static int smaps_sum(char *text, struct regions *ret_sum)
 			if (!region_begin(line, &next))
 				continue;
 			if (open)
-				region_end(&region, &sum);
+				region_end(&region, sum);
 			region = next;
 			open = true;
 		} else if (open && !strncmp(line, "VmFlags:", 8)) {
 			region_flags(line + 8, &region);
 		} else if (open && line[0] == 'A' &&
 			   kfile_field_u64(line, "AnonHugePages", &value) == 0) {
-			sum.anon_huge_bytes += value;
+			sum->anon_huge_bytes += value;
 		}
 	}
 	if (!open)
 		return -EIO;
-	region_end(&region, &sum);
-	*ret_sum = sum;
-	return 0;
-}
-
-/*
- * "7f00 default anon=512 dirty=512 N0=300 N1=212 kernelpagesize_kB=4". The page size stands last,
- * so a line's counts are kept until it comes.
- */
-static void numa_line(char *line, uint64_t *node_bytes)
-{
-	uint64_t pages[POL_NODES_MAX] = {0}, page_bytes = 0;
-	char *save = NULL;
-
-	for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-		unsigned long long count;
-		unsigned int node;
-
-		if (sscanf(word, "N%u=%llu", &node, &count) == 2 && node < POL_NODES_MAX)
-			pages[node] += count;
-		else if (sscanf(word, "kernelpagesize_kB=%llu", &count) == 1)
-			page_bytes = count * KIB;
-	}
-	for (size_t i = 0; i < POL_NODES_MAX; i++)
-		node_bytes[i] += pages[i] * page_bytes;
-}
-
-static int numa_read(int rootfd, pid_t pid, struct footprint *out)
-{
-	AUTO_FREE char *text = NULL;
-	char *save = NULL;
-	int r = pid_read_all(rootfd, pid, "numa_maps", &text);
-
-	if (r == -ENOENT)
-		return 0; /* no CONFIG_NUMA */
-	if (r < 0)
-		return r;
-	memset(out->node_bytes, 0, sizeof(out->node_bytes));
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		numa_line(line, out->node_bytes);
+	region_end(&region, sum);
 	return 0;
 }
 
@@ -351,11 +322,16 @@ static void reason_fill(int rootfd, pid_t pid, const struct regions *sum, struct
 		reason_part(sum, out->mergeable_reason, n);
 }
 
+static void regions_free(struct regions *sum)
+{
+	footprint_places_free(&sum->places);
+}
+
 int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint)
 {
 	AUTO_FREE char *smaps = NULL;
 	struct footprint out = {0};
-	struct regions sum;
+	struct regions sum __attribute__((cleanup(regions_free))) = {0};
 	int r = quick(rootfd, pid, &out);
 
 	if (r < 0)
@@ -366,12 +342,13 @@ int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint)
 	r = smaps_sum(smaps, &sum);
 	if (r < 0) /* no mappings: it exited meanwhile, or the text is not smaps */
 		return smaps[0] ? r : -ESRCH;
-	r = numa_read(rootfd, pid, &out);
+	r = gone(footprint_numa(rootfd, pid, &sum.places, &out));
 	if (r < 0)
 		return r;
 	out.full = true;
 	out.anon_huge_bytes = sum.anon_huge_bytes;
 	out.mergeable_bytes = sum.mergeable_bytes;
+	out.marked_bytes = sum.marked_bytes;
 	out.ram_bytes =
 		sum.mergeable_bytes + sum.unflagged_bytes + sum.shared_bytes + sum.hugetlb_bytes;
 	reason_fill(rootfd, pid, &sum, &out);

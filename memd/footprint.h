@@ -36,6 +36,10 @@ struct footprint {
 	uint64_t ram_bytes;	  /* mapped in regions of at least FOOTPRINT_RAM_MIN_BYTES that hold
 				     guest RAM or could: private anonymous, shared memory, hugetlb */
 	uint64_t mergeable_bytes; /* of these, private anonymous with the mg flag */
+	uint64_t marked_bytes;	  /* all with the mg flag, however small: firmware, video memory */
+	/* Nodes (bits) that private anonymous guest RAM, and what is marked, is on or may come to
+	 * be on: all of it bound (mbind(2), MPOL_BIND), or POL_ABSENT. */
+	uint64_t node_mask;
 	uint64_t node_bytes[POL_NODES_MAX]; /* resident on node i, hugetlb included; POL_ABSENT in
 					       all: kernel without NUMA */
 	/* KSM can merge the guest's memory or a good part of it, should it run. Firmware and video

@@ -15,6 +15,9 @@
 #include "memd/guest.h"
 #include "memd/guest_qmp.h"
 
+/* A guest that refused to switch its merging is not asked again before. */
+#define MERGE_REFUSED_US (60 * USEC_PER_SEC)
+
 int guests_init(struct guests *guests, sd_event *event, const struct config *config,
 		const struct guests_hooks *hooks, bool dry_run, int rootfd)
 {
@@ -111,12 +114,15 @@ void guest_forget(struct guest *guest)
 	guest->running = true;
 	guest->memory_bytes = guest->poll_interval_s = POL_ABSENT;
 	guest->survey = (struct footprint){0};
-	guest->survey_us = 0;
+	guest->survey_us = guest->survey_start_us = 0;
 	guest->ksm_bytes = guest->balloon_bytes = guest->reported_bytes = guest->mem_bytes = 0;
 	guest->base_bytes = guest->plugged_bytes = guest->other_bytes = guest->other_mem_bytes = 0;
 	guest->mem_max_bytes = guest->mem_size_bytes = guest->mem_requested_bytes = 0;
 	guest->mem_block_bytes = 0;
 	guest->devices_refused = false;
+	guest->n_backends = 0;
+	memset(guest->backends, 0, sizeof(guest->backends));
+	guest->merge_refused_us = guest->merge_set_us = 0;
 }
 
 void guest_begin_life(struct guest *guest)
@@ -298,6 +304,16 @@ bool guest_is_managed(const struct guest *guest, const char **ret_why)
 	return !why;
 }
 
+bool guest_can_switch_merge(const struct guest *guest)
+{
+	if (guest->n_backends == 0 || guest->n_backends > GUEST_BACKENDS_MAX)
+		return false;
+	for (size_t i = 0; i < guest->n_backends; i++)
+		if (guest->backends[i].merge && !guest->backends[i].id[0])
+			return false;
+	return true;
+}
+
 uint64_t guest_stats_age_us(const struct guest *guest, uint64_t now_us)
 {
 	if (guest->stats_seen_us == 0 || guest->stats_rejected || now_us < guest->stats_seen_us)
@@ -339,6 +355,43 @@ static void snapshot_device(const struct guest *guest, struct pol_guest *p)
 	p->memory_bytes = guest->memory_bytes - guest->mem_max_bytes + p->mem_max_bytes;
 }
 
+/* Off, but by us: it may be switched on again. */
+static bool is_off_by_us(const struct guest *guest)
+{
+	for (size_t i = 0; i < guest->n_backends && i < GUEST_BACKENDS_MAX; i++)
+		if (guest->backends[i].ours)
+			return true;
+	return false;
+}
+
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+	if (!pol_has(a))
+		return b;
+	return pol_has(b) ? a + b : a;
+}
+
+static void snapshot_merge(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
+{
+	/* A look from before the switch tells nothing of after it. */
+	bool looked = guest->survey.full && !guest->merge_open &&
+		      guest->survey_start_us > guest->merge_set_us;
+
+	p->domain = config_domain(guest->all->config, guest->name);
+	p->merge_on = guest->merge_asked;
+	p->merge_switch =
+		guest_can_switch_merge(guest) && (guest->merge_asked || is_off_by_us(guest)) &&
+		(!guest->merge_refused_us || now_us - guest->merge_refused_us > MERGE_REFUSED_US);
+	p->marked_bytes = looked ? guest->survey.marked_bytes : POL_ABSENT;
+	p->node_mask = guest->survey.full ? guest->survey.node_mask : POL_ABSENT;
+	p->merging_bytes = p->rmap_bytes = POL_ABSENT;
+	if (guest->foot_valid) {
+		p->merging_bytes = sum(guest->foot.ksm_merging_bytes, guest->foot.ksm_zero_bytes);
+		p->rmap_bytes = guest->foot.ksm_rmap_bytes;
+	}
+	p->ksm_bytes = guest->ksm_bytes;
+}
+
 static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -369,6 +422,7 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 	};
 	snprintf(p->name, sizeof(p->name), "%s", guest->name);
 	snapshot_device(guest, p);
+	snapshot_merge(guest, now_us, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
 	snapshot_stats(guest, now_us, p);

@@ -22,9 +22,10 @@
 /* Guests beyond this are told of in the log and left alone. */
 #define GUESTS_MAX 1024
 
-#define GUEST_PATH_MAX	  108 /* sun_path */
-#define GUEST_NOTE_MAX	  200
-#define GUEST_REQUEST_MAX 16
+#define GUEST_PATH_MAX	   108 /* sun_path */
+#define GUEST_NOTE_MAX	   200
+#define GUEST_REQUEST_MAX  16
+#define GUEST_BACKENDS_MAX 8
 
 enum guest_mapped { GUEST_MAPPED_4K, GUEST_MAPPED_2M, GUEST_MAPPED_1G, GUEST_MAPPED_SIZES };
 
@@ -45,6 +46,13 @@ struct guest_stats {
 struct guest_request {
 	uint64_t id, sent_us, cookie;
 	unsigned int kind; /* enum guest_request_kind; 0: free */
+};
+
+/* One memory backend, by its id below /objects. */
+struct guest_backend {
+	char id[64];
+	bool merge, shared, pool;
+	bool ours; /* memd has switched its merging off, and may switch it on again */
 };
 
 struct guest {
@@ -95,8 +103,14 @@ struct guest {
 	bool pool;			   /* all its memory is of the host's hugetlb pool */
 	bool merge_asked;		   /* some backend has merge=on and may be merged */
 	char merge_reason[GUEST_NOTE_MAX]; /* merge_asked = false: why */
-	uint64_t poll_interval_s;	   /* as found, POL_ABSENT: not asked yet */
-	bool poll_interval_set;		   /* changed by us */
+	struct guest_backend backends[GUEST_BACKENDS_MAX];
+	size_t n_backends;	   /* of which the first GUEST_BACKENDS_MAX are above */
+	uint64_t merge_refused_us; /* it refused to switch its merging, 0: it did not */
+	unsigned int merge_open;   /* switches not yet answered */
+	uint64_t merge_set_us;	   /* switched last */
+	uint64_t merge_cookie;	   /* of these switches */
+	uint64_t poll_interval_s;  /* as found, POL_ABSENT: not asked yet */
+	bool poll_interval_set;	   /* changed by us */
 
 	/* numbers of the last answers, POL_ABSENT: none */
 	uint64_t balloon_actual_bytes; /* as query-balloon tells: without virtio-mem devices */
@@ -117,7 +131,7 @@ struct guest {
 	struct footprint foot; /* of this tick */
 	bool foot_valid;
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
-	uint64_t survey_us;
+	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	uint64_t ksm_bytes, balloon_bytes, reported_bytes, mem_bytes; /* see savings.h */
 	bool has_view;
 	struct pol_view view; /* what the policy thought of it last */
@@ -128,6 +142,9 @@ struct guests_hooks {
 	/* A balloon command was answered: error 0 or -errno with the peer's words. */
 	void (*target_done)(void *ctx, struct guest *guest, uint64_t cookie, int error,
 			    const char *desc);
+	/* All backends of a guest have answered guest_qmp_set_merge(); as above. */
+	void (*merge_done)(void *ctx, struct guest *guest, uint64_t cookie, int error,
+			   const char *desc);
 	/* Every guest asked this tick has answered (or is gone). */
 	void (*polled)(void *ctx);
 	/* A guest was found, lost or began a new life: time to look at KSM and host again. */
@@ -172,6 +189,9 @@ struct guest *guests_find(const struct guests *guests, uint64_t id);
 
 /* Does the monitor answer within the deadline? */
 bool guest_is_answering(const struct guest *guest);
+
+/* Can the merging of all its backends be switched? (Whether it is on or off is another matter.) */
+bool guest_can_switch_merge(const struct guest *guest);
 
 /* May memd give it balloon targets? *ret_why (may be NULL): static text when not. */
 bool guest_is_managed(const struct guest *guest, const char **ret_why);

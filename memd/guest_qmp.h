@@ -35,6 +35,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_SET_INTERVAL,
 	GUEST_REQUEST_SET_REQUESTED,
 	GUEST_REQUEST_SET_TARGET,
+	GUEST_REQUEST_SET_MERGE,
 	GUEST_REQUEST_COUNT
 };
 const char *guest_request_name(enum guest_request_kind kind);
@@ -62,6 +63,14 @@ int guest_qmp_set_size(struct guest *guest, uint64_t bytes, uint64_t requested, 
  * only act.c calls this. -ENOTCONN: no connection or no balloon; -EBUSY: too many questions open.
  */
 int guest_qmp_set_target(struct guest *guest, uint64_t bytes, uint64_t cookie);
+
+/*
+ * Switch the merging of all its backends off, or of those that were switched off by this on again;
+ * the answer comes to hooks.merge_done. Changes the guest: only act.c calls this. -ENOTCONN;
+ * -EBUSY: an earlier one is under way, or too many questions are open; -EOPNOTSUPP: it has backends
+ * that cannot be named; -EALREADY: nothing to do.
+ */
+int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie);
 
 /* Put the polling interval back to what it was before us (at a clean stop). */
 void guest_qmp_restore_interval(struct guest *guest);

@@ -159,6 +159,27 @@ static void take_devices(struct guest *guest, json_object *value, const char *pa
 	}
 }
 
+static void take_backend(struct guest *guest, size_t i, json_object *dev)
+{
+	const char *pages = json_get_str(dev, "__memd-pages"), *id = json_get_str(dev, "id");
+	struct guest_backend backend = {
+		.pool = pages && (strcmp(pages, "2M") == 0 || strcmp(pages, "1G") == 0),
+	};
+
+	json_get_bool(dev, "merge", &backend.merge);
+	json_get_bool(dev, "share", &backend.shared);
+	if (id && strlen(id) < sizeof(backend.id) && !strchr(id, '/'))
+		snprintf(backend.id, sizeof(backend.id), "%s", id);
+	if (i >= GUEST_BACKENDS_MAX) {
+		guest->merge_asked |= backend.merge && !backend.shared && !backend.pool;
+		return;
+	}
+	/* On again, whoever did it: no longer a matter of ours. */
+	backend.ours = !backend.merge && guest->backends[i].ours &&
+		       strcmp(guest->backends[i].id, backend.id) == 0;
+	guest->backends[i] = backend;
+}
+
 static void take_memdevs(struct guest *guest, json_object *value)
 {
 	const char *reason = "no memory backend is listed";
@@ -166,21 +187,21 @@ static void take_memdevs(struct guest *guest, json_object *value)
 	if (!json_object_is_type(value, json_type_array))
 		return;
 	guest->merge_asked = false;
-	guest->pool = json_object_array_length(value) > 0;
-	for (size_t i = 0; i < json_object_array_length(value); i++) {
-		json_object *dev = json_object_array_get_idx(value, i);
-		const char *pages = json_get_str(dev, "__memd-pages");
-		bool is_pool = pages && (strcmp(pages, "2M") == 0 || strcmp(pages, "1G") == 0);
-		bool merge = false, share = false;
+	guest->n_backends = json_object_array_length(value);
+	guest->pool = guest->n_backends > 0;
+	for (size_t i = 0; i < guest->n_backends; i++)
+		take_backend(guest, i, json_object_array_get_idx(value, i));
+	for (size_t i = 0; i < guest->n_backends && i < GUEST_BACKENDS_MAX; i++) {
+		const struct guest_backend *backend = &guest->backends[i];
 
-		json_get_bool(dev, "merge", &merge);
-		json_get_bool(dev, "share", &share);
-		guest->pool &= is_pool;
-		if (share)
+		guest->pool &= backend->pool;
+		if (backend->shared)
 			reason = "its memory is shared (share=on), which KSM never merges";
-		else if (is_pool)
+		else if (backend->pool)
 			reason = "its memory is in hugetlb pages, which KSM never merges";
-		else if (!merge)
+		else if (backend->ours)
+			reason = "memd has switched its merging off";
+		else if (!backend->merge)
 			reason = "it was started with merge=off";
 		else
 			guest->merge_asked = true;
@@ -417,6 +438,7 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 	case GUEST_REQUEST_STATS:
 	case GUEST_REQUEST_SET_REQUESTED:
 	case GUEST_REQUEST_SET_TARGET:
+	case GUEST_REQUEST_SET_MERGE:
 		log_debug("guest %s: %s: %s", guest->name, guest_request_name(kind), clean);
 		break;
 	default:

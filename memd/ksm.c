@@ -56,6 +56,7 @@ static const struct counter {
 	{KSM_DIR "ksm_zero_pages", offsetof(struct pol_ksm, zero_pages), false, PAGES},
 	{KSM_DIR "pages_scanned", offsetof(struct pol_ksm, pages_scanned), false, TOTAL},
 	{KSM_DIR "pages_skipped", offsetof(struct pol_ksm, pages_skipped), false, TOTAL},
+	{KSM_DIR "merge_across_nodes", offsetof(struct pol_ksm, across_nodes), false, SETTING},
 };
 
 /* More pages than x86-64 can address. */

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/size.h"
 #include "memd/hugepage.h"
+#include "memd/merge.h"
 #include "memd/probe.h"
 #include "memd/report.h"
 
@@ -136,6 +137,7 @@ json_object *report_status(const struct daemon *daemon)
 	json_add_u64(doc, "need_bytes", daemon->need_bytes);
 	add_guest_counts(daemon, doc);
 	add_ksm(daemon, doc);
+	json_object_object_add(doc, "merging", merge_json(&daemon->guests, &daemon->merge));
 	add_aside(aside, "ksm", daemon_ksm_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
 	json_object_object_add(doc, "standing_aside", aside);
@@ -308,6 +310,15 @@ static json_object *notes_of(const struct guest *guest)
 			 guest->has_view && guest->view.device_stuck
 				 ? ": it does not follow, the balloon is used instead"
 				 : "");
+		add_note(notes, text);
+	}
+	if (guest->has_view && guest->view.merge_off != POL_WHY_NONE) {
+		char text[GUEST_NOTE_MAX];
+
+		snprintf(text, sizeof(text), "its merging is %s off: %s",
+			 guest->merge_asked ? "to be switched" : "switched",
+			 pol_reason_text(guest->view.merge_refused ? POL_WHY_NOT_FIT
+								   : guest->view.merge_off));
 		add_note(notes, text);
 	}
 	if (!guest->running)

@@ -22,6 +22,7 @@
 #include "memd/control.h"
 #include "memd/daemon.h"
 #include "memd/guest_qmp.h"
+#include "memd/merge.h"
 #include "memd/probe.h"
 
 /* mkdir -p. Existing directories keep their mode. */
@@ -257,6 +258,8 @@ int daemon_open(struct daemon *daemon, const struct daemon_options *options, str
 	if (r < 0)
 		return r;
 	daemon->act.undo = daemon->undo;
+	if (!options->dry_run)
+		snprintf(daemon->act.dir, sizeof(daemon->act.dir), "%s", config->runtime_dir);
 	host_sense(daemon->host, &daemon->snapshot);
 	say_rights(daemon);
 	r = probe_run(options->sysroot, &daemon->probe);
@@ -294,6 +297,7 @@ static void leave_host(struct daemon *daemon)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
 	for (size_t i = 0; i < daemon->guests.n; i++)
 		guest_qmp_restore_interval(daemon->guests.v[i]);
+	merge_leave(&daemon->act);
 	if (act_restore(&daemon->act, NULL) != 0)
 		log_err("some host settings could not be restored; %s/undo lists them",
 			daemon->config->runtime_dir);

@@ -36,7 +36,6 @@ static void *worker(void *arg)
 	pthread_mutex_lock(&survey->lock);
 	while (!survey->quit) {
 		struct survey_result result;
-		uint64_t start_us;
 		pid_t pid;
 
 		if (survey->slot != SLOT_ASKED) {
@@ -46,9 +45,9 @@ static void *worker(void *arg)
 		result.guest = survey->result.guest;
 		pid = survey->pid;
 		pthread_mutex_unlock(&survey->lock);
-		start_us = clock_now_us();
+		result.start_us = clock_now_us();
 		result.error = footprint_full(survey->rootfd, pid, &result.footprint);
-		result.took_us = clock_now_us() - start_us;
+		result.took_us = clock_now_us() - result.start_us;
 		pthread_mutex_lock(&survey->lock);
 		survey->result = result;
 		survey->rest_until_us = clock_now_us() + REST_FACTOR * result.took_us;

@@ -17,7 +17,7 @@ struct survey;
 struct survey_result {
 	uint64_t guest; /* as given to survey_start() */
 	int error;	/* of footprint_full(), 0 fine */
-	uint64_t took_us;
+	uint64_t start_us, took_us;
 	struct footprint footprint;
 };
 

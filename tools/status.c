@@ -65,6 +65,36 @@ static void print_ksm(json_object *ksm)
 	putchar('\n');
 }
 
+/* Where KSM may merge, as far as there is anything to say. */
+static void print_merging(const struct memctl *ctl, json_object *merging)
+{
+	const char *mode = json_get_str(merging, "mode"), *domain = json_get_str(merging, "domain");
+	bool domains = false, stopped = false;
+	uint64_t exposure = number(merging, "exposure_bytes");
+	char size[SIZE_TEXT_MAX];
+
+	if (!merging || !mode)
+		return;
+	json_get_bool(merging, "domains", &domains);
+	json_get_bool(merging, "stopped", &stopped);
+	if (stopped) {
+		const char *guest = json_get_str(merging, "guest");
+
+		printf("merging      stands still%s%s: %s\n", guest ? ", because of guest " : "",
+		       guest ? guest : "", text(merging, "why"));
+	} else if (domain) {
+		printf("merging      one trust domain at a time, now %s\n",
+		       *domain ? domain : "that of guests without a domain");
+	} else if (domains) {
+		printf("merging      %s\n", strcmp(mode, "nodes") == 0
+						    ? "each trust domain within its own NUMA nodes"
+						    : "guests of one trust domain only");
+	}
+	if (exposure)
+		printf("exposure     writes could claim back %s\n",
+		       table_size(exposure, ctl->bytes, size, sizeof(size)));
+}
+
 static void print_changes(json_object *changes)
 {
 	static const struct table_column columns[] = {
@@ -102,6 +132,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 		return exit_status;
 	print_head(ctl, status);
 	print_ksm(json_get_obj(status, "ksm"));
+	print_merging(ctl, json_get_obj(status, "merging"));
 	aside = json_get_array(status, "standing_aside");
 	for (size_t i = 0; aside && i < json_object_array_length(aside); i++) {
 		json_object *one = json_object_array_get_idx(aside, i);

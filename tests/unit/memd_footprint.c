@@ -268,6 +268,51 @@ static void garbage(void **state)
 	assert_false(pol_has(full(rootfd, KVM_PRIVATE).node_bytes[0]));
 }
 
+/* Where mergeable memory may be: only a strict binding says so, and only with nothing elsewhere. */
+static void node_masks(void **state)
+{
+	static const struct {
+		const char *numa_maps;
+		uint64_t mask;
+	} cases[] = {
+		{"100000 bind:1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", 2},
+		{"100000 bind:0-1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 bind=static:3\n", 0xb},
+		/* bound later than it was touched */
+		{"100000 bind:1 anon=5 N0=1 N1=4 kernelpagesize_kB=4\n9000000 bind:1\n", 3},
+		{"100000 bind:1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 default\n", POL_ABSENT},
+		{"100000 prefer:1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", POL_ABSENT},
+		{"100000 interleave:0-1\n9000000 bind:1\n", POL_ABSENT},
+		{"100000 bind:1\n", POL_ABSENT}, /* a mapping is missing */
+		{"100000 bind:\n9000000 bind:1\n", POL_ABSENT},
+		{"100000 bind:1,x\n9000000 bind:1\n", POL_ABSENT},
+		{"100000 bind:70\n9000000 bind:1\n", POL_ABSENT},
+		{"100000 bind:1 N99=1 kernelpagesize_kB=4\n9000000 bind:1\n", POL_ABSENT},
+		/* others of the process do not count */
+		{"1000 default N0=9 kernelpagesize_kB=4\n100000 bind:1\n9000000 bind:0\n", 3},
+		{"", POL_ABSENT},
+	};
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+
+	/* RAM that is not marked, firmware that is. */
+	tree_set(&tree, "proc/217/smaps",
+		 "1000-2000 rw-p 00000000 00:00 0\nVmFlags: rd wr\n"
+		 "100000-4100000 rw-p 00000000 00:00 0\nVmFlags: rd wr\n"
+		 "9000000-9040000 rw-p 00000000 00:00 0\nVmFlags: rd wr mg\n");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct footprint f;
+
+		tree_set(&tree, "proc/217/numa_maps", cases[i].numa_maps);
+		f = full(rootfd, KVM_PRIVATE);
+		if (f.node_mask != cases[i].mask)
+			fail_msg("%s: %llx", cases[i].numa_maps, (unsigned long long)f.node_mask);
+		assert_int_equal(f.marked_bytes, 256 * KIB);
+		assert_int_equal(f.mergeable_bytes, 0);
+	}
+	tree_remove(&tree, "proc/217/numa_maps");
+	assert_false(pol_has(full(rootfd, KVM_PRIVATE).node_mask));
+}
+
 /* ---- live ---- */
 
 /* A child that holds memory as told, ready when this returns. */
@@ -360,7 +405,8 @@ int main(void)
 		cmocka_unit_test(hugetlb_memory), cmocka_unit_test(tcg_memory),
 		cmocka_unit_test(old_kernel),	  cmocka_unit_test(gone_or_going),
 		cmocka_unit_test(odd_names),	  cmocka_unit_test(garbage),
-		cmocka_unit_test(live_process),	  cmocka_unit_test(live_unmarked),
+		cmocka_unit_test(node_masks),	  cmocka_unit_test(live_process),
+		cmocka_unit_test(live_unmarked),
 	};
 
 	return cmocka_run_group_tests_name("memd_footprint", tests, NULL, NULL);

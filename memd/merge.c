@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Merging switched off and on by the policy's word. A guest is switched by its monitor and believed
+ * only when the host's kernel says the same (footprint.marked_bytes of a look begun afterwards).
+ */
+#include "memd/merge.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/size.h"
+#include "memd/guest_qmp.h"
+#include "memd/unmerge.h"
+
+#define KEEP_NAME "merge-off"
+
+static void __attribute__((format(printf, 2, 3)))
+complain(const struct act *act, const char *fmt, ...)
+{
+	char line[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (act->failed)
+		act->failed(act->ctx, line);
+}
+
+static uint64_t wall_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* ---- what is known ---- */
+
+bool merge_is_unsorted(const struct guests *guests, const struct guest **ret_guest)
+{
+	if (!config_has_domains(guests->config))
+		return false;
+	for (size_t i = 0; i < guests->n; i++) {
+		const struct guest *guest = guests->v[i];
+
+		if (guest->known || !guest->listed || guest->pid <= 0 ||
+		    (guest->survey.full && guest->survey.marked_bytes == 0))
+			continue;
+		if (ret_guest)
+			*ret_guest = guest;
+		return true;
+	}
+	return false;
+}
+
+/* ---- what outlives a crash: lines of "PID STARTTIME BACKEND" ---- */
+
+int merge_keep(const struct guests *guests, const char *dir)
+{
+	char path[CONFIG_PATH_MAX + 32], temp[CONFIG_PATH_MAX + 40];
+	FILE *file;
+	bool bad;
+
+	snprintf(path, sizeof(path), "%s/" KEEP_NAME, dir);
+	snprintf(temp, sizeof(temp), "%s.new", path);
+	file = fopen(temp, "we");
+	if (!file)
+		return -errno;
+	for (size_t i = 0; i < guests->n; i++) {
+		const struct guest *guest = guests->v[i];
+
+		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
+			if (guest->backends[k].ours)
+				fprintf(file, "%d %" PRIu64 " %s\n", (int)guest->pid,
+					guest->starttime, guest->backends[k].id);
+	}
+	bad = ferror(file);
+	bad |= fclose(file) != 0;
+	if (!bad && rename(temp, path) == 0)
+		return 0;
+	unlink(temp);
+	return -EIO;
+}
+
+void merge_recall(struct guest *guest, const char *dir)
+{
+	char path[CONFIG_PATH_MAX + 32], line[160];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/" KEEP_NAME, dir);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		uint64_t starttime;
+		char id[64];
+		int pid;
+
+		if (sscanf(line, "%d %" SCNu64 " %63s", &pid, &starttime, id) != 3 ||
+		    pid != guest->pid || starttime != guest->starttime)
+			continue;
+		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
+			if (strcmp(guest->backends[k].id, id) == 0 && !guest->backends[k].merge)
+				guest->backends[k].ours = true;
+	}
+	fclose(file);
+}
+
+/* ---- guests ---- */
+
+static int set_merge(struct act *act, struct guest *guest, bool on, uint64_t number)
+{
+	int r = guest_qmp_set_merge(guest, on, number), kept;
+
+	/* After the order, which says which backends; a crash in between leaves one off too many.
+	 */
+	kept = act->dir[0] ? merge_keep(act->guests, act->dir) : 0;
+	if (kept < 0)
+		complain(act, "%s/" KEEP_NAME ": cannot be written: %s", act->dir, strerror(-kept));
+	return r;
+}
+
+static void act_guest(struct act *act, const struct pol_action *action, uint64_t now_us)
+{
+	struct guest *guest = guests_find(act->guests, action->guest);
+	uint64_t number;
+	int r;
+
+	if (!guest)
+		return;
+	number = account_add(act->account, action, guest->name, POL_ABSENT, wall_now_us(), now_us,
+			     act->tick, act->dry_run ? ACCOUNT_DRY_RUN : ACCOUNT_PENDING);
+	log_info("guest %s: %smerging %s: %s", guest->name, act->dry_run ? "would switch " : "",
+		 action->to ? "on" : "off", pol_reason_text(action->reason));
+	if (act->dry_run)
+		return;
+	r = set_merge(act, guest, action->to, number);
+	if (r == -EALREADY)
+		account_settle(act->account, number, ACCOUNT_UNNEEDED, NULL);
+	else if (r < 0)
+		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
+}
+
+void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int error,
+		    const char *desc)
+{
+	char clean[160];
+
+	/* Let the kernel be looked at now. */
+	guest->survey_us = 0;
+	if (error == 0) {
+		account_settle(act->account, number, ACCOUNT_DONE, NULL);
+		return;
+	}
+	guest_name_clean(desc ? desc : strerror(-error), clean, sizeof(clean));
+	account_settle(act->account, number, ACCOUNT_FAILED, clean);
+	complain(act, "guest %s: its merging cannot be switched: %s", guest->name, clean);
+}
+
+/* Could guests that are mergeable, or were before memd, be of more than one trust domain? */
+static bool is_mixed(const struct guests *guests)
+{
+	bool any = false;
+	uint32_t first = 0;
+
+	for (size_t i = 0; i < guests->n; i++) {
+		const struct guest *guest = guests->v[i];
+		uint32_t domain = config_domain(guests->config, guest->name);
+		bool part = guest->merge_asked;
+
+		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
+			part |= guest->backends[k].ours;
+		if (!part)
+			continue;
+		if (any && domain != first)
+			return true;
+		any = true;
+		first = domain;
+	}
+	return false;
+}
+
+void merge_leave(struct act *act)
+{
+	bool mixed = is_mixed(act->guests);
+
+	unmerge_free(act->unmerge);
+	act->unmerge = NULL;
+	for (size_t i = 0; i < act->guests->n; i++) {
+		struct guest *guest = act->guests->v[i];
+		bool ours = false;
+
+		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
+			ours |= guest->backends[k].ours;
+		if (!ours)
+			continue;
+		if (mixed)
+			log_warn("guest %s: its merging stays off: with it on, it could be merged "
+				 "with guests of other trust domains",
+				 guest->name);
+		else if (set_merge(act, guest, true, 0) == 0)
+			log_info("guest %s: merging on, as before memd", guest->name);
+	}
+}
+
+/* ---- nodes ---- */
+
+/* Journalled like every other file, but written by a thread: it lasts. */
+static int begin_unmerge(struct act *act)
+{
+	const char *path = ksm_knob_path(KSM_RUN);
+	char was[UNDO_VALUE_MAX];
+	int r, error;
+
+	if (act->unmerge) {
+		if (!unmerge_is_done(act->unmerge, &error))
+			return -EBUSY;
+		unmerge_free(act->unmerge);
+		act->unmerge = NULL;
+		if (error < 0)
+			return error;
+	}
+	r = ksm_knob_read(act->ksm, KSM_RUN, was, sizeof(was));
+	if (r < 0)
+		return r;
+	r = undo_record(act->undo, path, was, "2");
+	if (r < 0)
+		return r;
+	return unmerge_start(act->rootfd, path, &act->unmerge);
+}
+
+static int set_nodes(struct act *act, const struct pol_action *action)
+{
+	int error;
+
+	if (action->to2)
+		return begin_unmerge(act);
+	/* The kernel's lock is held until it has ended: never wait for that here. */
+	if (act->unmerge) {
+		if (!unmerge_is_done(act->unmerge, &error))
+			return -EBUSY;
+		unmerge_free(act->unmerge);
+		act->unmerge = NULL;
+	}
+	return act_set_ksm(act, KSM_MERGE_ACROSS_NODES, action->to ? "1" : "0", NULL);
+}
+
+static void act_nodes(struct act *act, const struct pol_action *action, uint64_t now_us)
+{
+	uint64_t number = account_add(act->account, action, NULL, POL_ABSENT, wall_now_us(), now_us,
+				      act->tick, act->dry_run ? ACCOUNT_DRY_RUN : ACCOUNT_PENDING);
+	int r;
+
+	log_info("%s%s: %s", act->dry_run ? "would " : "",
+		 action->to2  ? "unmerge all, so that merge_across_nodes can be set"
+		 : action->to ? "set merge_across_nodes to 1"
+			      : "set merge_across_nodes to 0",
+		 pol_reason_text(action->reason));
+	if (act->dry_run)
+		return;
+	r = set_nodes(act, action);
+	if (r < 0) {
+		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
+		complain(act, "%s: cannot be set: %s", ksm_knob_path(KSM_MERGE_ACROSS_NODES),
+			 r == -EBUSY ? "pages are still merged" : strerror(-r));
+		return;
+	}
+	account_settle(act->account, number, ACCOUNT_DONE, NULL);
+}
+
+void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us)
+{
+	if (action->kind == POL_MERGE)
+		act_guest(act, action, now_us);
+	else
+		act_nodes(act, action, now_us);
+}
+
+/* ---- telling ---- */
+
+json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view)
+{
+	json_object *one = json_object_new_object();
+	const struct guest *culprit = guests_find(guests, view->guest);
+	const char *domain = config_domain_name(guests->config, view->domain);
+
+	if (view->stopped && !culprit)
+		merge_is_unsorted(guests, &culprit);
+	json_add_bool(one, "domains", config_has_domains(guests->config));
+	json_add_str(one, "mode", pol_merge_mode_name(view->mode));
+	json_add_str(one, "domain", view->has_domain ? domain : NULL);
+	json_add_bool(one, "stopped", view->stopped);
+	json_add_str(one, "why", view->stopped ? pol_reason_text(view->why) : NULL);
+	json_add_str(one, "guest", view->stopped && culprit ? culprit->name : NULL);
+	json_add_u64(one, "exposure_bytes", view->exposure_bytes);
+	return one;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the policy decides of merging, carried out on guests and on the host, and what memd has to
+ * remember for it: whose merging it has switched off, in DIR/merge-off, so that a memd after a
+ * crash knows them from guests that were started with merge=off.
+ */
+#ifndef MEMD_MERGE_H
+#define MEMD_MERGE_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "memd/act.h"
+#include "memd/guest.h"
+#include "policy/policy.h"
+
+/*
+ * With trust domains in use: is there a process that may hold mergeable memory of a guest and has
+ * not told yet what it is? *ret_guest (may be NULL): one of them.
+ */
+bool merge_is_unsorted(const struct guests *guests, const struct guest **ret_guest);
+
+/* Write down whose merging memd has switched off. 0 or -errno. */
+int merge_keep(const struct guests *guests, const char *dir);
+
+/* A guest was found: was its merging switched off by a memd before this one? */
+void merge_recall(struct guest *guest, const char *dir);
+
+/* Carry out POL_MERGE and POL_KSM_NODES. now_us as given to pol_step(). */
+void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us);
+
+/* The answer to it (guests_hooks.merge_done). */
+void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int error,
+		    const char *desc);
+
+/*
+ * At a clean stop: switch on what memd has switched off, unless guests of several trust domains
+ * could then be merged with each other.
+ */
+void merge_leave(struct act *act);
+
+/* The "merging" object of query-status. */
+json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view);
+
+#endif
