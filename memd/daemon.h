@@ -17,6 +17,7 @@
 #include "memd/config.h"
 #include "memd/guest.h"
 #include "memd/host.h"
+#include "memd/isolation.h"
 #include "memd/manager.h"
 #include "memd/record.h"
 #include "memd/savings.h"
@@ -44,6 +45,7 @@ struct daemon {
 	json_object *probe; /* the query-probe document */
 	struct guests guests;
 	struct survey *survey;
+	struct isolation *isolation;
 	struct pol *pol;
 	struct act act;
 	struct account account;
@@ -57,8 +59,10 @@ struct daemon {
 	enum pol_state state;
 	uint64_t need_bytes, high_bytes;
 	struct pol_merge_view merge;
-	bool sensed;  /* at least once */
-	bool settled; /* the guests of the start have said what they are */
+	struct isolation_result crossed; /* the last look */
+	uint64_t crossed_us;		 /* 0: none yet */
+	bool sensed;			 /* at least once */
+	bool settled;			 /* the guests of the start have said what they are */
 
 	sd_event_source *timer, *grace, *psi;
 	int psi_fd;

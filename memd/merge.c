@@ -285,11 +285,37 @@ void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us
 
 /* ---- telling ---- */
 
-json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view)
+static void add_name(json_object *list, const struct guests *guests, uint64_t id)
+{
+	const struct guest *guest = guests_find(guests, id);
+
+	json_object_array_add(list, guest ? json_object_new_string(guest->name) : NULL);
+}
+
+static json_object *crossed_json(const struct guests *guests,
+				 const struct isolation_result *crossed)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < crossed->n_pairs; i++) {
+		json_object *one = json_object_new_object(), *names = json_object_new_array();
+
+		add_name(names, guests, crossed->pairs[i].a);
+		add_name(names, guests, crossed->pairs[i].b);
+		json_object_object_add(one, "guests", names);
+		json_add_u64(one, "shared_bytes", crossed->pairs[i].bytes);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view,
+			const struct isolation_result *crossed, uint64_t crossed_us)
 {
 	json_object *one = json_object_new_object();
 	const struct guest *culprit = guests_find(guests, view->guest);
 	const char *domain = config_domain_name(guests->config, view->domain);
+	bool checked = crossed_us && !crossed->error;
 
 	if (view->stopped && !culprit)
 		merge_is_unsorted(guests, &culprit);
@@ -300,5 +326,10 @@ json_object *merge_json(const struct guests *guests, const struct pol_merge_view
 	json_add_str(one, "why", view->stopped ? pol_reason_text(view->why) : NULL);
 	json_add_str(one, "guest", view->stopped && culprit ? culprit->name : NULL);
 	json_add_u64(one, "exposure_bytes", view->exposure_bytes);
+	json_add_u64(one, "cross_domain_bytes", checked ? crossed->cross_bytes : POL_ABSENT);
+	json_object_object_add(one, "cross_domain", crossed_json(guests, crossed));
+	json_add_u64(one, "checked_age_us", checked ? clock_now_us() - crossed_us : POL_ABSENT);
+	json_add_str(one, "check_error",
+		     crossed_us && crossed->error ? strerror(-crossed->error) : NULL);
 	return one;
 }

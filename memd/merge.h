@@ -13,6 +13,7 @@
 
 #include "memd/act.h"
 #include "memd/guest.h"
+#include "memd/isolation.h"
 #include "policy/policy.h"
 
 /*
@@ -40,7 +41,8 @@ void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int e
  */
 void merge_leave(struct act *act);
 
-/* The "merging" object of query-status. */
-json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view);
+/* The "merging" object of query-status; crossed_us: when the last look came, 0: none yet. */
+json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view,
+			const struct isolation_result *crossed, uint64_t crossed_us);
 
 #endif

@@ -137,7 +137,9 @@ json_object *report_status(const struct daemon *daemon)
 	json_add_u64(doc, "need_bytes", daemon->need_bytes);
 	add_guest_counts(daemon, doc);
 	add_ksm(daemon, doc);
-	json_object_object_add(doc, "merging", merge_json(&daemon->guests, &daemon->merge));
+	json_object_object_add(
+		doc, "merging",
+		merge_json(&daemon->guests, &daemon->merge, &daemon->crossed, daemon->crossed_us));
 	add_aside(aside, "ksm", daemon_ksm_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
 	json_object_object_add(doc, "standing_aside", aside);

@@ -189,6 +189,9 @@ static int open_parts(struct daemon *daemon)
 	r = survey_open(host_rootfd(daemon->host), &daemon->survey);
 	if (r < 0)
 		return r;
+	r = isolation_open(host_rootfd(daemon->host), NULL, &daemon->isolation);
+	if (r < 0)
+		return r;
 	daemon->snapshot_guests = calloc(GUESTS_MAX, sizeof(*daemon->snapshot_guests));
 	daemon->pol = pol_new(&config->policy, GUESTS_MAX);
 	return daemon->snapshot_guests && daemon->pol ? 0 : -ENOMEM;
@@ -311,6 +314,7 @@ void daemon_close(struct daemon *daemon)
 	record_close(daemon->record);
 	guests_fini(&daemon->guests);
 	survey_close(daemon->survey);
+	isolation_close(daemon->isolation);
 	pol_free(daemon->pol);
 	free(daemon->snapshot_guests);
 	json_object_put(daemon->probe);

@@ -70,7 +70,7 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 {
 	const char *mode = json_get_str(merging, "mode"), *domain = json_get_str(merging, "domain");
 	bool domains = false, stopped = false;
-	uint64_t exposure = number(merging, "exposure_bytes");
+	uint64_t exposure = number(merging, "exposure_bytes"), crossed;
 	char size[SIZE_TEXT_MAX];
 
 	if (!merging || !mode)
@@ -90,6 +90,11 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 						    ? "each trust domain within its own NUMA nodes"
 						    : "guests of one trust domain only");
 	}
+	if (domains && json_get_u64(merging, "cross_domain_bytes", &crossed))
+		printf("isolation    guests of different trust domains share %s\n",
+		       crossed ? table_size(crossed, ctl->bytes, size, sizeof(size)) : "nothing");
+	else if (domains && json_get_str(merging, "check_error"))
+		printf("isolation    cannot be checked: %s\n", text(merging, "check_error"));
 	if (exposure)
 		printf("exposure     writes could claim back %s\n",
 		       table_size(exposure, ctl->bytes, size, sizeof(size)));
@@ -144,5 +149,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++)
 		printf("error        %s\n",
 		       json_object_get_string(json_object_array_get_idx(errors, i)));
-	return MEMCTL_OK;
+	/* The one thing that must never be. */
+	return number(json_get_obj(status, "merging"), "cross_domain_bytes") ? MEMCTL_FAILED
+									     : MEMCTL_OK;
 }
