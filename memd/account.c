@@ -218,6 +218,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_NOT_FIT] = "not-fit",
 		[POL_WHY_MERGE_COST] = "merge-cost",
 		[POL_WHY_MERGE_AGAIN] = "merge-again",
+		[POL_WHY_COW_CLIFF] = "cow-cliff",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";

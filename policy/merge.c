@@ -128,8 +128,10 @@ static void measure(struct pol *pol, const struct pol_ksm *in)
 			past->merge_on_us = 0;
 			continue;
 		}
-		if (!past->merge_on_us)
+		if (!past->merge_on_us) {
 			past->merge_on_us = max_u64(pol->tick.now_us, 1);
+			past->merge_scans = pol_has(in->full_scans) ? in->full_scans : 0;
+		}
 		if (pol->tick.now_us - past->merge_on_us < MEASURE_US)
 			continue;
 		past->merge_known = true;
@@ -190,10 +192,13 @@ static void switch_off(struct pol *pol, struct now_guest *guest, enum pol_reason
 	order(pol, guest, false, why);
 }
 
-static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason why)
+/* On, if it pays. */
+static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason why, uint64_t *left)
 {
-	if (guest->in->merge_switch && !guest->in->merge_on)
-		order(pol, guest, true, why);
+	if (guest->past->cost_off)
+		switch_off(pol, guest, POL_WHY_MERGE_COST, left);
+	else if (guest->in->merge_switch && !guest->in->merge_on)
+		order(pol, guest, true, guest->past->cost_again ? POL_WHY_MERGE_AGAIN : why);
 }
 
 /* ---- nodes ---- */
@@ -308,7 +313,7 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 		struct now_guest *guest = &pol->now[i];
 
 		if (has_part(guest->in) && guest->in->domain == past->active && !others)
-			switch_on(pol, guest, POL_WHY_DOMAIN_TURN);
+			switch_on(pol, guest, POL_WHY_DOMAIN_TURN, &left);
 	}
 }
 
@@ -361,6 +366,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	struct merge_past *past = &pol->merge;
 	struct pol_merge_view *view = &past->view;
 	struct pol_action *stop = NULL;
+	bool safe;
 
 	*view = (struct pol_merge_view){.mode = POL_MERGE_COMMON};
 	past->forbid = false;
@@ -370,9 +376,12 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	}
 	if (!pol->config.ksm_manage || !in->present)
 		return;
+	merge_guard(pol, host);
 	measure(pol, in);
+	merge_cost(pol, in);
 	list_domains(pol);
-	past->forbid = !is_safe(pol, in);
+	safe = is_safe(pol, in);
+	past->forbid = !safe || past->cliff;
 	if (past->forbid)
 		stop = stop_ksm(pol, in);
 	if (past->n_domains < 2) {
@@ -386,17 +395,23 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	if (view->mode == POL_MERGE_TURNS) {
 		take_turns(pol, in);
 	} else if (!in->unsorted && (past->n_domains < 2 || in->across_nodes == 0)) {
+		uint64_t left = room(pol);
+
 		for (size_t i = 0; i < pol->n_now; i++)
 			switch_on(pol, &pol->now[i],
 				  view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART
-								: POL_WHY_DOMAIN_TURN);
+								: POL_WHY_DOMAIN_TURN,
+				  &left);
 	}
 	view->has_domain = past->has_active;
 	view->domain = past->active;
 	view->stopped = past->forbid;
 	if (!past->forbid)
 		return;
-	name_culprit(pol, view);
+	if (safe)
+		view->why = POL_WHY_COW_CLIFF;
+	else
+		name_culprit(pol, view);
 	if (stop)
 		stop->reason = view->why;
 }

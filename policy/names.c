@@ -73,6 +73,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_NOT_FIT] = "what unmerging takes is more than the host has free to spare",
 	[POL_WHY_MERGE_COST] = "merging the guest costs more than it saves",
 	[POL_WHY_MERGE_AGAIN] = "the guest has changed: merging it may pay now",
+	[POL_WHY_COW_CLIFF] = "a burst of writes to merged pages could claim back more than is "
+			      "available, swap included: nothing more is merged",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

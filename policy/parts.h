@@ -225,6 +225,11 @@ struct guest_past {
 	uint64_t merge_on_us;		  /* found mergeable, with KSM at work, since; 0: not */
 	bool merge_known;		  /* merge_gain is measured */
 	uint64_t merge_gain;		  /* bytes saved when it was last mergeable */
+	uint64_t merge_scans;		  /* full scans when merge_on_us began */
+	bool cost_off;			  /* merging it does not pay */
+	bool cost_again;		  /* the time for that is over */
+	uint64_t cost_us, cost_wait_us;	  /* off since, and before another try */
+	uint64_t cost_held;		  /* held then */
 	enum pol_reason merge_off;	  /* see pol_view */
 	bool merge_refused;
 };
@@ -292,12 +297,24 @@ struct merge_domain {
 	uint64_t unmerge; /* bytes that switching it off takes */
 };
 
+#define RATE_WINDOWS 5
+
 struct merge_past {
 	bool has_active;
 	uint32_t active; /* the domain whose turn it is */
 	uint64_t active_us;
 	bool asked_nodes, nodes_unmerge; /* merge_across_nodes, and run=2 before it */
 	uint64_t nodes_us, nodes_wait_us;
+
+	/* merge_cost.c */
+	bool counted; /* the figures below are valid */
+	uint64_t cow_us, cow_breaks;
+	uint64_t cow_peak; /* bytes/s, fading */
+	bool cliff;
+	uint64_t rate_us, rate_cpu, rate_breaks; /* where the rates below are measured from */
+	uint64_t cpu_ppm[RATE_WINDOWS];		 /* of ksmd, in the last windows */
+	unsigned int n_cpu;
+	uint64_t breaks_per_s; /* of all guests */
 
 	bool forbid; /* this tick: KSM must not run */
 	struct pol_merge_view view;
@@ -454,6 +471,15 @@ void ksm_decide(struct pol *pol, const struct pol_host *host);
  * KSM must not run at all, and then stops it; comes before ksm_decide(), which honours that.
  */
 void merge_decide(struct pol *pol, const struct pol_host *host);
+
+/* ---- merge_cost.c ---- */
+
+/* Which guests' merging does not pay: fills cost_off. */
+void merge_cost(struct pol *pol, const struct pol_ksm *in);
+
+/* What writes could claim back, and what is kept for that: raises the tick's need, fills the view
+ * and says in pol->merge.cliff whether anything more may be merged. */
+void merge_guard(struct pol *pol, const struct pol_host *host);
 
 /* ---- policy.c ---- */
 

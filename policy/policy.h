@@ -223,6 +223,7 @@ enum pol_reason {
 	POL_WHY_NOT_FIT,	 /* unmerging takes more than is free */
 	POL_WHY_MERGE_COST,	 /* merging the guest costs more than it saves */
 	POL_WHY_MERGE_AGAIN,	 /* the guest has changed: another try */
+	POL_WHY_COW_CLIFF,	 /* writes could claim back more than there is */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -291,7 +292,10 @@ struct pol_merge_view {
 	uint64_t guest;	 /* of several domains that are mergeable at once: one of the wrong one */
 	bool has_domain; /* POL_MERGE_TURNS: */
 	uint32_t domain; /* whose turn it is */
-	uint64_t exposure_bytes; /* what writes could claim back: all that merging saves */
+	uint64_t exposure_bytes;    /* what writes could claim back: all that merging saves */
+	uint64_t cow_bytes_per_s;   /* so fast they did at most of late */
+	uint64_t cow_reserve_bytes; /* kept available for that, above `high` */
+	bool cliff;		    /* it could be more than there is: nothing more is merged */
 };
 
 struct pol_plan {

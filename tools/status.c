@@ -96,8 +96,12 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 	else if (domains && json_get_str(merging, "check_error"))
 		printf("isolation    cannot be checked: %s\n", text(merging, "check_error"));
 	if (exposure)
-		printf("exposure     writes could claim back %s\n",
+		printf("exposure     writes to merged pages could claim back %s\n",
 		       table_size(exposure, ctl->bytes, size, sizeof(size)));
+	if (number(merging, "cow_reserve_bytes"))
+		printf("             %s is kept available for that\n",
+		       table_size(number(merging, "cow_reserve_bytes"), ctl->bytes, size,
+				  sizeof(size)));
 }
 
 static void print_changes(json_object *changes)
