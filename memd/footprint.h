@@ -37,9 +37,10 @@ struct footprint {
 				     guest RAM or could: private anonymous, shared memory, hugetlb */
 	uint64_t mergeable_bytes; /* of these, private anonymous with the mg flag */
 	uint64_t marked_bytes;	  /* all with the mg flag, however small: firmware, video memory */
-	/* Nodes (bits) that private anonymous guest RAM, and what is marked, is on or may come to
-	 * be on: all of it bound (mbind(2), MPOL_BIND), or POL_ABSENT. */
-	uint64_t node_mask;
+	/* Nodes (bits) of private anonymous guest RAM and of what is marked: bound to (mbind(2),
+	 * MPOL_BIND; POL_ABSENT: not all of it is), and with pages on them, POL_ABSENT: not known.
+	 * KSM's pages are where the first of those merged was. */
+	uint64_t bound_mask, seen_mask;
 	uint64_t node_bytes[POL_NODES_MAX]; /* resident on node i, hugetlb included; POL_ABSENT in
 					       all: kernel without NUMA */
 	/* KSM can merge the guest's memory or a good part of it, should it run. Firmware and video

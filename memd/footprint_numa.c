@@ -71,7 +71,7 @@ struct numa_sum {
 	uint64_t *node_bytes;
 	const struct footprint_places *places;
 	size_t place; /* the next one to come */
-	uint64_t mask;
+	uint64_t bound, seen;
 };
 
 /*
@@ -80,13 +80,13 @@ struct numa_sum {
  */
 static void numa_line(char *line, struct numa_sum *sum)
 {
-	uint64_t pages[POL_NODES_MAX] = {0}, page_bytes = 0, mask = 0;
+	uint64_t pages[POL_NODES_MAX] = {0}, page_bytes = 0, bound = 0, seen = 0;
 	char *save = NULL, *word = strtok_r(line, " ", &save);
 	uint64_t start = word ? strtoull(word, NULL, 16) : 0;
 
 	word = strtok_r(NULL, " ", &save);
 	if (word)
-		mask = policy_nodes(word);
+		bound = policy_nodes(word);
 	for (; word; word = strtok_r(NULL, " ", &save)) {
 		unsigned long long count;
 		unsigned int node;
@@ -95,7 +95,7 @@ static void numa_line(char *line, struct numa_sum *sum)
 			if (node < POL_NODES_MAX)
 				pages[node] += count;
 			if (count)
-				mask |= node < 64 ? 1ULL << node : POL_ABSENT;
+				seen |= node < 64 ? 1ULL << node : POL_ABSENT;
 		} else if (sscanf(word, "kernelpagesize_kB=%llu", &count) == 1) {
 			page_bytes = count * KIB;
 		}
@@ -104,7 +104,8 @@ static void numa_line(char *line, struct numa_sum *sum)
 		sum->node_bytes[i] += pages[i] * page_bytes;
 	if (sum->place < sum->places->n && sum->places->starts[sum->place] == start) {
 		sum->place++;
-		sum->mask |= mask;
+		sum->bound |= bound;
+		sum->seen |= seen;
 	}
 }
 
@@ -126,7 +127,9 @@ int footprint_numa(int rootfd, pid_t pid, const struct footprint_places *places,
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		numa_line(line, &sum);
 	/* A mapping that is not found any more (cut, joined, gone) may be anywhere. */
-	if (sum.place == places->n && !places->lost)
-		out->node_mask = sum.mask;
+	if (sum.place == places->n && !places->lost) {
+		out->bound_mask = sum.bound;
+		out->seen_mask = sum.seen;
+	}
 	return 0;
 }

@@ -25,8 +25,8 @@ void footprint_places_add(struct footprint_places *places, uint64_t start);
 void footprint_places_free(struct footprint_places *places);
 
 /*
- * Fill node_bytes, and node_mask from the mappings at places. A kernel without NUMA is no error:
- * both stay absent. 0 or -errno of reading.
+ * Fill node_bytes, and the masks from the mappings at places. A kernel without NUMA is no error:
+ * all stay absent. 0 or -errno of reading.
  */
 int footprint_numa(int rootfd, pid_t pid, const struct footprint_places *places,
 		   struct footprint *out);

@@ -383,7 +383,8 @@ static void snapshot_merge(const struct guest *guest, uint64_t now_us, struct po
 		guest_can_switch_merge(guest) && (guest->merge_asked || is_off_by_us(guest)) &&
 		(!guest->merge_refused_us || now_us - guest->merge_refused_us > MERGE_REFUSED_US);
 	p->marked_bytes = looked ? guest->survey.marked_bytes : POL_ABSENT;
-	p->node_mask = guest->survey.full ? guest->survey.node_mask : POL_ABSENT;
+	p->bound_mask = guest->survey.full ? guest->survey.bound_mask : POL_ABSENT;
+	p->seen_mask = guest->survey.full ? guest->survey.seen_mask : POL_ABSENT;
 	p->merging_bytes = p->rmap_bytes = POL_ABSENT;
 	if (guest->foot_valid) {
 		p->merging_bytes = sum(guest->foot.ksm_merging_bytes, guest->foot.ksm_zero_bytes);

@@ -249,6 +249,9 @@ static int set_nodes(struct act *act, const struct pol_action *action)
 		unmerge_free(act->unmerge);
 		act->unmerge = NULL;
 	}
+	/* Where pages lie has changed, too. */
+	for (size_t i = 0; i < act->guests->n; i++)
+		act->guests->v[i]->survey_us = 0;
 	return act_set_ksm(act, KSM_MERGE_ACROSS_NODES, action->to ? "1" : "0", NULL);
 }
 

@@ -23,6 +23,7 @@
 #define ASK_AGAIN_MOST (600 * SEC)
 /* How long a change of merge_across_nodes is waited for before turns are taken instead. */
 #define NODES_WAIT_US (10 * SEC)
+#define ASTRAY_US     (180 * SEC)
 
 static bool may_merge(const struct pol_guest *in)
 {
@@ -69,7 +70,8 @@ static void list_domains(struct pol *pol)
 			d = &past->domains[past->n_domains++];
 			*d = (struct merge_domain){.domain = guest->in->domain};
 		}
-		d->nodes |= guest->in->node_mask;
+		d->bound |= guest->in->bound_mask;
+		d->nodes |= guest->in->bound_mask | guest->in->seen_mask;
 		d->gain = add_sat(d->gain, gain_of(guest));
 		d->mergeable |= may_merge(guest->in);
 		d->stuck |= may_merge(guest->in) && !guest->in->merge_switch;
@@ -78,8 +80,21 @@ static void list_domains(struct pol *pol)
 	}
 }
 
-/* Does every domain (only those mergeable now) lie on nodes that no other is on? */
-static bool are_apart(const struct merge_past *past, bool mergeable_only)
+/* Is every domain bound to nodes that no other is bound to? */
+static bool are_bound_apart(const struct merge_past *past)
+{
+	uint64_t taken = 0;
+
+	for (size_t i = 0; i < past->n_domains; i++) {
+		if (past->domains[i].bound & taken)
+			return false;
+		taken |= past->domains[i].bound;
+	}
+	return true;
+}
+
+/* Does every domain (or: of those that are mergeable now) lie on nodes where no other does? */
+static bool lie_apart(const struct merge_past *past, bool mergeable_only)
 {
 	uint64_t taken = 0;
 
@@ -111,7 +126,7 @@ static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
 
 	if (in->unsorted)
 		return false;
-	return count_mergeable(past) < 2 || (in->across_nodes == 0 && are_apart(past, true));
+	return count_mergeable(past) < 2 || (in->across_nodes == 0 && lie_apart(past, true));
 }
 
 /* ---- what was merged so far ---- */
@@ -202,6 +217,23 @@ static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason 
 }
 
 /* ---- nodes ---- */
+
+/*
+ * Bound apart, with a tree per node, and still not lying apart, for longer than memd's looks take:
+ * touched before it was bound. Then nodes are no help.
+ */
+static bool is_astray(struct pol *pol, const struct pol_ksm *in)
+{
+	struct merge_past *past = &pol->merge;
+
+	if (in->across_nodes != 0 || lie_apart(past, false)) {
+		past->astray_us = 0;
+		return false;
+	}
+	if (!past->astray_us)
+		past->astray_us = max_u64(pol->tick.now_us, 1);
+	return pol->tick.now_us - past->astray_us >= ASTRAY_US;
+}
 
 /* Have the kernel keep a tree per node. true: it does, or is about to. */
 static bool split_nodes(struct pol *pol, const struct pol_ksm *in)
@@ -317,6 +349,33 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 	}
 }
 
+/* Does the guest lie on nodes where nothing of another domain's does? */
+static bool lies_alone(const struct pol *pol, const struct pol_guest *in)
+{
+	const struct merge_past *past = &pol->merge;
+
+	for (size_t i = 0; i < past->n_domains; i++)
+		if (past->domains[i].domain != in->domain &&
+		    past->domains[i].nodes & (in->bound_mask | in->seen_mask))
+			return false;
+	return true;
+}
+
+/* No turns: every guest, as far as it pays. */
+static void all_on(struct pol *pol, enum pol_reason why)
+{
+	uint64_t left = room(pol);
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (pol->merge.n_domains < 2 || lies_alone(pol, guest->in))
+			switch_on(pol, guest, why, &left);
+		else if (!may_merge(guest->in))
+			guest->past->merge_off = POL_WHY_DOMAIN_OTHER;
+	}
+}
+
 /* ---- the whole ---- */
 
 /* One that is of the wrong domain, those that cannot be switched off first. */
@@ -386,7 +445,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		stop = stop_ksm(pol, in);
 	if (past->n_domains < 2) {
 		past->has_active = false;
-	} else if (are_apart(past, false) && split_nodes(pol, in)) {
+	} else if (are_bound_apart(past) && !is_astray(pol, in) && split_nodes(pol, in)) {
 		view->mode = POL_MERGE_NODES;
 		past->has_active = false;
 	} else {
@@ -394,14 +453,9 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	}
 	if (view->mode == POL_MERGE_TURNS) {
 		take_turns(pol, in);
-	} else if (!in->unsorted && (past->n_domains < 2 || in->across_nodes == 0)) {
-		uint64_t left = room(pol);
-
-		for (size_t i = 0; i < pol->n_now; i++)
-			switch_on(pol, &pol->now[i],
-				  view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART
-								: POL_WHY_DOMAIN_TURN,
-				  &left);
+	} else if (safe && (past->n_domains < 2 || in->across_nodes == 0)) {
+		all_on(pol,
+		       view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART : POL_WHY_DOMAIN_TURN);
 	}
 	view->has_domain = past->has_active;
 	view->domain = past->active;

@@ -292,7 +292,8 @@ struct merge_domain {
 	uint32_t domain;
 	bool stuck;	  /* has mergeable memory that cannot be switched off */
 	bool mergeable;	  /* the kernel may merge some of it now */
-	uint64_t nodes;	  /* mask */
+	uint64_t bound;	  /* nodes it is bound to, a mask */
+	uint64_t nodes;	  /* these and those with its pages on them */
 	uint64_t gain;	  /* bytes saved, or expected to be */
 	uint64_t unmerge; /* bytes that switching it off takes */
 };
@@ -305,6 +306,7 @@ struct merge_past {
 	uint64_t active_us;
 	bool asked_nodes, nodes_unmerge; /* merge_across_nodes, and run=2 before it */
 	uint64_t nodes_us, nodes_wait_us;
+	uint64_t astray_us; /* bound apart, but not lying so, since; 0: not */
 
 	/* merge_cost.c */
 	bool counted; /* the figures below are valid */

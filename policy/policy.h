@@ -100,7 +100,10 @@ struct pol_guest {
 	/* What the host's kernel has marked mergeable of its process; POL_ABSENT: not looked at
 	 * since that was last changed. */
 	uint64_t marked_bytes;
-	uint64_t node_mask; /* nodes that its memory is on or may come to be on; POL_ABSENT: any */
+	/* Nodes (bits) that its memory is bound to, POL_ABSENT: not all of it; and that it has
+	 * pages on, POL_ABSENT: not known. Merged pages may lie elsewhere than they are bound to.
+	 */
+	uint64_t bound_mask, seen_mask;
 	uint64_t merging_bytes; /* its pages that KSM has replaced: what unmerging takes at most */
 	uint64_t ksm_bytes;	/* what it saves by KSM */
 	uint64_t rmap_bytes;	/* KSM's bookkeeping for it */

@@ -245,8 +245,11 @@ static struct pol_guest snapshot(uint64_t later_us)
 /* A look at the process's mappings, begun now. */
 static void look(struct guest *guest, uint64_t marked_bytes)
 {
-	guest->survey = (struct footprint){
-		.full = true, .marked_bytes = marked_bytes, .node_mask = 2, .mergeable = true};
+	guest->survey = (struct footprint){.full = true,
+					   .marked_bytes = marked_bytes,
+					   .bound_mask = 2,
+					   .seen_mask = 3,
+					   .mergeable = true};
 	guest->survey_start_us = guest->survey_us = clock_now_us() + 1;
 }
 
@@ -287,11 +290,11 @@ static void test_off_and_on(void **state)
 	(void)state;
 	assert_true(p.merge_on && p.merge_switch);
 	assert_false(pol_has(p.marked_bytes)); /* not looked at yet: may be anything, anywhere */
-	assert_false(pol_has(p.node_mask));
+	assert_false(pol_has(p.bound_mask));
 	look(guest, 512 << 20);
 	p = snapshot(0);
 	assert_int_equal(p.marked_bytes, 512 << 20);
-	assert_int_equal(p.node_mask, 2);
+	assert_int_equal(p.bound_mask, 2);
 
 	w.asked = 0;
 	order(guest, POL_MERGE, 0, 0);

@@ -48,7 +48,8 @@ static void assert_isolated(const struct scene *s)
 			if (a->domain == b->domain || (!a->merge_on && !a->marked_bytes) ||
 			    (!b->merge_on && !b->marked_bytes))
 				continue;
-			if (s->host.ksm.across_nodes != 0 || a->node_mask & b->node_mask)
+			if (s->host.ksm.across_nodes != 0 ||
+			    (a->bound_mask | a->seen_mask) & (b->bound_mask | b->seen_mask))
 				fail_msg("guests %llu and %llu of different domains",
 					 (unsigned long long)a->id, (unsigned long long)b->id);
 		}
@@ -83,7 +84,7 @@ static void open_scene(struct scene *s, size_t n)
 
 		g->merge_switch = g->merge_on = true;
 		g->marked_bytes = g->memory_bytes;
-		g->node_mask = 1;
+		g->bound_mask = g->seen_mask = 1;
 	}
 }
 
@@ -153,7 +154,7 @@ static void test_apart_on_nodes(void **state)
 	open_scene(&s, 4);
 	for (size_t i = 0; i < 4; i++) {
 		s.guests[i].domain = i / 2;
-		s.guests[i].node_mask = 1ull << i / 2;
+		s.guests[i].bound_mask = s.guests[i].seen_mask = 1ull << i / 2;
 	}
 	scene_step(&s);
 	assert_int_equal(count(&s, POL_MERGE), 0);
@@ -168,7 +169,7 @@ static void test_apart_on_nodes(void **state)
 		assert_true(s.guests[i].merge_on);
 
 	/* Memory of one that comes to lie on the other's node ends that. */
-	s.guests[3].node_mask = 3;
+	s.guests[3].bound_mask = 3;
 	run(&s, 1);
 	assert_int_equal(s.host.ksm.run, 0);
 	run(&s, 5);
@@ -176,7 +177,7 @@ static void test_apart_on_nodes(void **state)
 	assert_int_equal(s.host.ksm.run, 1);
 	assert_int_equal(s.guests[0].merge_on + s.guests[3].merge_on, 1);
 	/* And back. */
-	s.guests[3].node_mask = 2;
+	s.guests[3].bound_mask = 2;
 	run(&s, 20);
 	assert_int_equal(s.plan->merge.mode, POL_MERGE_NODES);
 	for (size_t i = 0; i < 4; i++)
@@ -192,7 +193,7 @@ static void test_nodes_with_pages_merged(void **state)
 
 		open_scene(&s, 2);
 		s.guests[1].domain = 1;
-		s.guests[1].node_mask = 2;
+		s.guests[1].bound_mask = s.guests[1].seen_mask = 2;
 		s.host.ksm.run = 1;
 		s.host.ksm.pages_shared = 1000;
 		s.host.ksm.pages_sharing = (fits ? 2 : 4) * GIB / PAGE;
@@ -214,13 +215,44 @@ static void test_nodes_with_pages_merged(void **state)
 	}
 }
 
+/*
+ * Pages that were merged across lie on the other's node until they are unmerged. Those that lie
+ * there for another reason end in turns, after a while of waiting for memd to look.
+ */
+static void test_pages_on_the_other_s_node(void **state)
+{
+	for (int stay = 0; stay < 2; stay++) {
+		struct scene s;
+
+		open_scene(&s, 2);
+		s.guests[1].domain = 1;
+		s.guests[1].bound_mask = 2;
+		s.guests[1].seen_mask = 3;
+		s.host.ksm.run = 1;
+		s.host.ksm.pages_shared = s.host.ksm.pages_sharing = 1000;
+		for (int t = 0; t < 30; t++) {
+			run(&s, 1);
+			assert_int_not_equal(s.host.ksm.run, 1);
+		}
+		assert_int_equal(s.host.ksm.across_nodes, 0);
+		if (!stay)
+			s.guests[1].seen_mask = 2;
+		run(&s, 1);
+		assert_int_equal(s.host.ksm.run == 1, !stay);
+		run(&s, 200);
+		assert_int_equal(s.plan->merge.mode, stay ? POL_MERGE_TURNS : POL_MERGE_NODES);
+		assert_int_equal(s.host.ksm.run, 1);
+		scene_close(&s);
+	}
+}
+
 static void test_no_tree_per_node_without_numa(void **state)
 {
 	struct scene s;
 
 	open_scene(&s, 2);
 	s.guests[1].domain = 1;
-	s.guests[1].node_mask = 2;
+	s.guests[1].bound_mask = s.guests[1].seen_mask = 2;
 	s.host.ksm.across_nodes = POL_ABSENT;
 	run(&s, 10);
 	assert_int_equal(s.plan->merge.mode, POL_MERGE_TURNS);
@@ -235,7 +267,7 @@ static void test_nodes_refused_means_turns(void **state)
 
 	open_scene(&s, 2);
 	s.guests[1].domain = 1;
-	s.guests[1].node_mask = 2;
+	s.guests[1].bound_mask = 2;
 	for (int t = 0; t < 30; t++) {
 		run(&s, 1);
 		s.host.ksm.across_nodes = 1;
@@ -457,7 +489,8 @@ static struct pol_guest any_guest(uint64_t id)
 	g.merge_switch = below(10) > 0;
 	g.merge_on = below(4) > 0;
 	g.marked_bytes = g.merge_on ? POL_ABSENT : 0;
-	g.node_mask = below(6) ? 1ull << g.domain : below(2) ? 7 : POL_ABSENT;
+	g.bound_mask = below(6) ? 1ull << g.domain : below(2) ? 7 : POL_ABSENT;
+	g.seen_mask = below(8) ? g.bound_mask : below(8);
 	g.resident_bytes = (1 + below(2048)) * MIB;
 	return g;
 }
@@ -481,7 +514,10 @@ static void disturb(struct scene *s, uint64_t *next_id)
 		g->answering = !g->answering;
 		break;
 	case 3:
-		g->node_mask = below(2) ? 1ull << g->domain : 1ull << below(3);
+		g->bound_mask = below(2) ? 1ull << g->domain : 1ull << below(3);
+		break;
+	case 8:
+		g->seen_mask = below(2) ? g->bound_mask : POL_ABSENT;
 		break;
 	case 4:
 		s->host.available_bytes = below(8 * GIB);
@@ -542,6 +578,7 @@ int main(void)
 		cmocka_unit_test(test_stopped_at_once_then_sorted),
 		cmocka_unit_test(test_apart_on_nodes),
 		cmocka_unit_test(test_nodes_with_pages_merged),
+		cmocka_unit_test(test_pages_on_the_other_s_node),
 		cmocka_unit_test(test_no_tree_per_node_without_numa),
 		cmocka_unit_test(test_nodes_refused_means_turns),
 		cmocka_unit_test(test_unmerging_that_does_not_fit_is_refused),

@@ -106,7 +106,8 @@ static struct pol_guest random_guest(struct history *h)
 		.marked_bytes = once_in(4)   ? POL_ABSENT
 				: once_in(2) ? 0
 					     : memory,
-		.node_mask = once_in(4) ? POL_ABSENT : 1ull << below(3),
+		.bound_mask = once_in(4) ? POL_ABSENT : 1ull << below(3),
+		.seen_mask = once_in(4) ? POL_ABSENT : 1ull << below(3),
 		.merging_bytes = once_in(4) ? 0 : below(memory / 2),
 		.ksm_bytes = below(memory / 4),
 		.rmap_bytes = below(memory / 64),
@@ -360,6 +361,7 @@ static void test_constant_input_comes_to_rest(void **state)
 		/* The model's samples are of now; ages are known to a second. */
 		for (size_t i = 0; i < h.host.n_guests; i++) {
 			h.guests[i].id = i + 1;
+			h.guests[i].seen_mask = h.guests[i].bound_mask;
 			if (pol_has(h.guests[i].stat_age_us))
 				h.guests[i].stat_age_us %= SEC;
 		}

@@ -98,7 +98,8 @@ static inline bool rules_can_cross(const struct pol_host *host, size_t n,
 			if (a->domain == b->domain || (!rules_may_merge(a) && a != also) ||
 			    (!rules_may_merge(b) && b != also))
 				continue;
-			if (host->ksm.across_nodes != 0 || a->node_mask & b->node_mask)
+			if (host->ksm.across_nodes != 0 ||
+			    (a->bound_mask | a->seen_mask) & (b->bound_mask | b->seen_mask))
 				return true;
 		}
 	return false;
