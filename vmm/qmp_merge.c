@@ -75,6 +75,26 @@ int qmp_merge(void *ctx, json_object *args, json_object **ret_value, struct wire
 	return r < 0 ? wire_fail(err, r, NULL, "Cannot change merging: %s", why) : 0;
 }
 
+/*
+ * Which backend a run is of, and where in this process it lies: who may look at that (memd, to find
+ * duplicates) has no other way to know. Not of pluggable memory, which is switched as a whole.
+ */
+static void add_place(struct vm *vm, uint64_t gpa, json_object *item)
+{
+	const struct ram *ram = vm_ram(vm);
+	char id[QMP_BACKEND_ID_MAX];
+
+	for (size_t i = 0; i < ram_region_count(ram); i++) {
+		const struct ram_region *region = ram_region(ram, i);
+
+		if (gpa < region->gpa || gpa - region->gpa >= region->size_bytes)
+			continue;
+		json_add_str(item, "memdev", qmp_backend_id(vm, region->node, id));
+		json_add_u64(item, "host-address",
+			     (uint64_t)(uintptr_t)region->hva + (gpa - region->gpa));
+	}
+}
+
 int qmp_query_merge(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	const struct ram *ram = vm_ram(ctx);
@@ -92,6 +112,7 @@ int qmp_query_merge(void *ctx, json_object *args, json_object **ret_value, struc
 		json_add_u64(item, "gpa", run.gpa);
 		json_add_u64(item, "length", run.len);
 		json_add_bool(item, "merge", run.merge);
+		add_place(ctx, run.gpa, item);
 		json_object_array_add(runs, item);
 	}
 	*ret_value = json_object_new_object();

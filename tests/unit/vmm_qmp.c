@@ -368,8 +368,10 @@ static void test_query_merge(void **state)
 	uint64_t next;
 
 	expect("{\"execute\":\"__memd-query-merge\",\"arguments\":{\"gpa\":264241152}}",
-	       "{\"runs\":[{\"gpa\":264241152,\"length\":2097152,\"merge\":false},"
-	       "{\"gpa\":266338304,\"length\":2097152,\"merge\":true}]}");
+	       "{\"runs\":[{\"gpa\":264241152,\"length\":2097152,\"merge\":false,"
+	       "\"memdev\":\"ram0\",\"host-address\":264241152},"
+	       "{\"gpa\":266338304,\"length\":2097152,\"merge\":true,"
+	       "\"memdev\":\"ram0\",\"host-address\":266338304}]}");
 	/* More than fits one answer: where to go on. */
 	vm.ram.configs[0].size_bytes = 16 * GIB;
 	answer = ask("{\"execute\":\"__memd-query-merge\"}");
