@@ -66,10 +66,9 @@ static const char *const reason_texts[] = {
 	[POL_WHY_DOMAIN_OTHER] = "it is the turn of another trust domain, and guests of different "
 				 "ones are never merged",
 	[POL_WHY_DOMAIN_UNSORTED] = "guests of different trust domains, or one that has not told "
-				    "what it is, are mergeable at once: KSM stands still until "
-				    "they are told apart",
+				    "what it is, are mergeable at once",
 	[POL_WHY_DOMAIN_STUCK] = "guests of different trust domains are mergeable at once, and "
-				 "the merging of one cannot be switched off: KSM stands still",
+				 "the merging of one cannot be switched off",
 	[POL_WHY_NOT_FIT] = "what unmerging takes is more than the host has free to spare",
 	[POL_WHY_MERGE_COST] = "merging the guest costs more than it saves",
 	[POL_WHY_MERGE_AGAIN] = "the guest has changed: merging it may pay now",

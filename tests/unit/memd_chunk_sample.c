@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Fingerprints of real processes' memory: what is equal, what is not, and what is not there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "memd/chunk_sample.h"
+
+#define CHUNKS 8
+#define BYTES  (CHUNKS * CHUNK_BYTES)
+#define PAGES  (BYTES / 4096)
+
+static atomic_bool no;
+
+/* Every word of a page is a function of value, so that pages of the same value are equal. */
+static void fill(uint64_t *page, uint64_t value)
+{
+	for (size_t i = 0; i < 512; i++)
+		page[i] = (value + 1) * 0x9e3779b97f4a7c15ull ^ i * 0xbf58476d1ce4e5b9ull;
+}
+
+/*
+ * A child with memory at address: chunk 0 is shared by all, chunk 1 half shared, chunk 2 its own,
+ * chunk 3 zeroes that were written, chunk 4 one of 32 shared, chunks 5 to 7 never touched.
+ */
+static pid_t child(void *address, uint64_t own)
+{
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also after a failed test */
+		char *p = address;
+
+		for (size_t i = 0; i < 5 * CHUNK_PAGES; i++) {
+			uint64_t *page = (uint64_t *)(void *)(p + i * 4096);
+			size_t chunk = i / CHUNK_PAGES;
+
+			if (chunk == 0 || (chunk == 1 && i % 2) || (chunk == 4 && i % 32 == 0))
+				fill(page, i);
+			else if (chunk == 3)
+				memset(page, 0, 4096);
+			else
+				fill(page, own + i);
+		}
+		if (write(ready[1], "r", 1) == 1)
+			pause();
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void *memory(void)
+{
+	char *p = mmap(NULL, BYTES + CHUNK_BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	p = (char *)(((uintptr_t)p + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES);
+	madvise(p, BYTES, MADV_NOHUGEPAGE);
+	return p;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+static struct chunk_target target(pid_t pid, void *address, uint32_t domain)
+{
+	return (struct chunk_target){
+		.id = (uint64_t)pid,
+		.pid = pid,
+		.domain = domain,
+		.regions = {{.gpa = 0, .bytes = BYTES, .address = (uintptr_t)address}},
+		.n_regions = 1,
+	};
+}
+
+/* Pages of gain are within a fifth, and a tenth of a chunk, of what is expected. */
+static void assert_gain(const struct chunk_score *score, unsigned int pages)
+{
+	unsigned int got = score->gain / 16, slack = pages / 5 + CHUNK_PAGES / 10;
+
+	if (got + slack < pages || got > pages + slack)
+		fail_msg("%u pages, expected about %u", got, pages);
+}
+
+static struct chunk_samples sample(const struct chunk_target *targets, size_t n)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct chunk_samples samples;
+
+	chunk_sample(rootfd, targets, n, 1000000, &no, &samples);
+	return samples;
+}
+
+static void test_equal_content_is_found(void **state)
+{
+	void *p = memory();
+	pid_t a = child(p, 1 << 20), b = child(p, 2 << 20);
+	struct chunk_target targets[] = {target(a, p, 0), target(b, p, 0)};
+	struct chunk_samples samples = sample(targets, 2);
+
+	(void)state;
+	assert_int_equal(samples.error, 0);
+	assert_int_equal(samples.n, 2 * CHUNKS);
+	assert_int_equal(samples.pages, 2 * 5 * CHUNK_PAGES);
+	assert_int_equal(samples.zeroes, 2 * CHUNK_PAGES);
+	for (size_t i = 0; i < 2; i++) {
+		const struct chunk_score *score = samples.scores + i * CHUNKS;
+
+		assert_gain(&score[0], CHUNK_PAGES / 2); /* of two equal pages one is saved */
+		assert_gain(&score[1], CHUNK_PAGES / 4);
+		assert_int_equal(score[2].gain, 0);
+		assert_int_equal(score[3].gain, CHUNK_PAGES * 16);
+		assert_gain(&score[4], CHUNK_PAGES / 64);
+		assert_int_equal(score[4].present, CHUNK_PAGES);
+		assert_int_equal(score[5].present, 0);
+		assert_int_equal(score[5].gain, 0);
+	}
+	chunk_samples_free(&samples);
+	end(a);
+	end(b);
+}
+
+static void test_domains_are_not_compared(void **state)
+{
+	void *p = memory();
+	pid_t a = child(p, 1 << 20), b = child(p, 2 << 20);
+	struct chunk_target targets[] = {target(a, p, 0), target(b, p, 1)};
+	struct chunk_samples samples = sample(targets, 2);
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(samples.scores[i * CHUNKS].gain, 0);
+		assert_int_equal(samples.scores[i * CHUNKS + 1].gain, 0);
+	}
+	chunk_samples_free(&samples);
+	end(a);
+	end(b);
+}
+
+/* The third's content makes more of the others' worth it, but it has no chunks itself. */
+static void test_content_of_one_that_is_merged_whole(void **state)
+{
+	void *p = memory();
+	pid_t a = child(p, 1 << 20), b = child(p, 2 << 20);
+	struct chunk_target targets[] = {target(a, p, 0), target(b, p, 0)};
+	struct chunk_samples samples;
+
+	(void)state;
+	targets[1].whole = true;
+	targets[1].whole_bytes = 64 << 20;
+	samples = sample(targets, 2);
+	assert_int_equal(samples.error, 0);
+	assert_int_equal(samples.n, CHUNKS);
+	assert_gain(&samples.scores[0], CHUNK_PAGES / 2);
+	assert_int_equal(samples.scores[2].gain, 0);
+	chunk_samples_free(&samples);
+	end(a);
+	end(b);
+}
+
+/* Looking at absent pages does not make them. */
+static void test_nothing_is_touched(void **state)
+{
+	void *p = memory();
+	pid_t a = child(p, 1 << 20);
+	struct chunk_target one = target(a, p, 0);
+	struct chunk_samples samples = sample(&one, 1);
+
+	(void)state;
+	assert_int_equal(samples.pages, 5 * CHUNK_PAGES);
+	chunk_samples_free(&samples);
+	samples = sample(&one, 1);
+	assert_int_equal(samples.pages, 5 * CHUNK_PAGES);
+	chunk_samples_free(&samples);
+	end(a);
+	/* And of a process that is gone there is nothing. */
+	samples = sample(&one, 1);
+	assert_int_equal(samples.error, 0);
+	assert_int_equal(samples.pages, 0);
+	chunk_samples_free(&samples);
+}
+
+static void test_cancelled(void **state)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	void *p = memory();
+	pid_t a = child(p, 1 << 20);
+	struct chunk_target one = target(a, p, 0);
+	atomic_bool yes = true;
+	struct chunk_samples samples;
+
+	(void)state;
+	chunk_sample(rootfd, &one, 1, 1000000, &yes, &samples);
+	assert_int_equal(samples.error, -ECANCELED);
+	assert_true(samples.pages <= CHUNK_PAGES);
+	chunk_samples_free(&samples);
+	end(a);
+}
+
+/* A tenth of a processor is a tenth. */
+static void test_budget(void **state)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	void *p = memory();
+	pid_t a = child(p, 1 << 20);
+	struct chunk_target one = target(a, p, 0);
+	struct chunk_samples samples;
+
+	(void)state;
+	chunk_sample(rootfd, &one, 1, 100000, &no, &samples);
+	assert_int_equal(samples.error, 0);
+	assert_true(samples.wall_us * 11 / 100 >= samples.cpu_us);
+	print_message("             %llu pages in %llu us of CPU time\n",
+		      (unsigned long long)samples.pages, (unsigned long long)samples.cpu_us);
+	chunk_samples_free(&samples);
+	end(a);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_equal_content_is_found),
+		cmocka_unit_test(test_domains_are_not_compared),
+		cmocka_unit_test(test_content_of_one_that_is_merged_whole),
+		cmocka_unit_test(test_nothing_is_touched),
+		cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_budget),
+	};
+
+	return cmocka_run_group_tests_name("memd_chunk_sample", tests, NULL, NULL);
+}
