@@ -45,6 +45,12 @@ static const struct config_word stop_words[] = {
 	{0},
 };
 
+static const struct config_word unit_words[] = {
+	{"chunk", CONFIG_MERGE_CHUNK},
+	{"guest", CONFIG_MERGE_GUEST},
+	{0},
+};
+
 #define AT(member)  offsetof(struct config, member)
 #define POL(member) offsetof(struct config, policy.member)
 #define ALL	    1000000 /* 100 % in ppm */
@@ -62,6 +68,7 @@ static const struct config_key keys[] = {
 	{"memd", "trace", CONFIG_PATH_OFF, AT(trace), 0, 0, NULL, NULL},
 	{"memd", "trace-size", CONFIG_SIZE, AT(trace_bytes), MIB, 1024 * GIB, NULL, "64M"},
 	{"memd", "on-stop", CONFIG_WORD, AT(on_stop), 0, 0, stop_words, "keep"},
+	{"memd", "merge-unit", CONFIG_WORD, AT(merge_unit), 0, 0, unit_words, "chunk"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
 	{"policy", "hard", CONFIG_PERCENT, POL(hard_ppm), 0, ALL, NULL, NULL},

@@ -23,6 +23,11 @@ enum config_on_stop {
 	CONFIG_STOP_DEFLATE /* what we took is given back, as far as the host has room */
 };
 
+enum config_merge_unit {
+	CONFIG_MERGE_CHUNK, /* of guests that can: those 2 MiB chunks that pay */
+	CONFIG_MERGE_GUEST  /* all of a guest's memory, or none */
+};
+
 /* [guest NAME] */
 struct config_guest {
 	char name[POL_NAME_MAX];
@@ -42,7 +47,8 @@ struct config {
 	uint32_t log_level;	     /* enum log_level */
 	char trace[CONFIG_PATH_MAX]; /* "" switches it off */
 	uint64_t trace_bytes;
-	uint32_t on_stop; /* enum config_on_stop */
+	uint32_t on_stop;    /* enum config_on_stop */
+	uint32_t merge_unit; /* enum config_merge_unit */
 	struct pol_config policy;
 
 	struct config_guest *guests;

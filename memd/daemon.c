@@ -248,6 +248,29 @@ static void check_isolation(struct daemon *daemon, uint64_t now_us)
 		daemon->crossed = (struct isolation_result){0};
 }
 
+/* Merging by chunks, while KSM is ours to set. */
+static void work_on_chunks(struct daemon *daemon)
+{
+	if (daemon->ksm_aside || !daemon->config->policy.ksm_manage || daemon->act.stopped ||
+	    !daemon->snapshot.ksm.present)
+		return;
+	chunk_poll(&daemon->guests);
+	chunk_work_begin(daemon->chunk_work, &daemon->guests, daemon->config->policy.ksm_cpu_ppm);
+}
+
+static int on_chunks(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	uint64_t available = daemon->snapshot.available_bytes;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	chunk_work_end(daemon->chunk_work, &daemon->guests,
+		       available > daemon->high_bytes ? available - daemon->high_bytes : 0);
+	return 0;
+}
+
 static const char *name_of(const struct daemon *daemon, uint64_t id)
 {
 	const struct guest *guest = guests_find(&daemon->guests, id);
@@ -313,6 +336,7 @@ static void finish_tick(struct daemon *daemon)
 		decide_and_act(daemon, now_us);
 	survey_next(daemon);
 	check_isolation(daemon, now_us);
+	work_on_chunks(daemon);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
 	if (daemon->tick_last_us > daemon->tick_max_us)
@@ -521,6 +545,9 @@ static int add_sources(struct daemon *daemon)
 	if (r >= 0)
 		r = sd_event_add_io(event, NULL, isolation_fd(daemon->isolation), EPOLLIN,
 				    on_isolation, daemon);
+	if (r >= 0)
+		r = sd_event_add_io(event, NULL, chunk_work_fd(daemon->chunk_work), EPOLLIN,
+				    on_chunks, daemon);
 	if (r >= 0 && daemon->psi_fd >= 0)
 		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
 	return r;

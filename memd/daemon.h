@@ -14,6 +14,7 @@
 #include "common/wire.h"
 #include "memd/account.h"
 #include "memd/act.h"
+#include "memd/chunk_work.h"
 #include "memd/config.h"
 #include "memd/guest.h"
 #include "memd/host.h"
@@ -46,6 +47,7 @@ struct daemon {
 	struct guests guests;
 	struct survey *survey;
 	struct isolation *isolation;
+	struct chunk_work *chunk_work;
 	struct pol *pol;
 	struct act act;
 	struct account account;

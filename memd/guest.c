@@ -12,6 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "memd/chunk.h"
 #include "memd/guest.h"
 #include "memd/guest_qmp.h"
 
@@ -38,6 +39,7 @@ int guests_init(struct guests *guests, sd_event *event, const struct config *con
 static void guest_free(struct guest *guest)
 {
 	guest_qmp_drop(guest, NULL);
+	chunk_forget(guest);
 	free(guest);
 }
 
@@ -123,6 +125,7 @@ void guest_forget(struct guest *guest)
 	guest->n_backends = 0;
 	memset(guest->backends, 0, sizeof(guest->backends));
 	guest->merge_refused_us = guest->merge_set_us = 0;
+	chunk_forget(guest);
 }
 
 void guest_begin_life(struct guest *guest)
@@ -355,8 +358,7 @@ static void snapshot_device(const struct guest *guest, struct pol_guest *p)
 	p->memory_bytes = guest->memory_bytes - guest->mem_max_bytes + p->mem_max_bytes;
 }
 
-/* Off, but by us: it may be switched on again. */
-static bool is_off_by_us(const struct guest *guest)
+bool guest_is_off_by_us(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->n_backends && i < GUEST_BACKENDS_MAX; i++)
 		if (guest->backends[i].ours)
@@ -378,9 +380,10 @@ static void snapshot_merge(const struct guest *guest, uint64_t now_us, struct po
 		      guest->survey_start_us > guest->merge_set_us;
 
 	p->domain = config_domain(guest->all->config, guest->name);
-	p->merge_on = guest->merge_asked;
+	p->merge_on = guest->merge_asked || (chunk_is_used(guest) && guest->chunks->allowed);
 	p->merge_switch =
-		guest_can_switch_merge(guest) && (guest->merge_asked || is_off_by_us(guest)) &&
+		guest_can_switch_merge(guest) &&
+		(guest->merge_asked || guest_is_off_by_us(guest)) &&
 		(!guest->merge_refused_us || now_us - guest->merge_refused_us > MERGE_REFUSED_US);
 	p->marked_bytes = looked ? guest->survey.marked_bytes : POL_ABSENT;
 	p->bound_mask = guest->survey.full ? guest->survey.bound_mask : POL_ABSENT;

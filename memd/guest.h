@@ -104,13 +104,14 @@ struct guest {
 	bool merge_asked;		   /* some backend has merge=on and may be merged */
 	char merge_reason[GUEST_NOTE_MAX]; /* merge_asked = false: why */
 	struct guest_backend backends[GUEST_BACKENDS_MAX];
-	size_t n_backends;	   /* of which the first GUEST_BACKENDS_MAX are above */
-	uint64_t merge_refused_us; /* it refused to switch its merging, 0: it did not */
-	unsigned int merge_open;   /* switches not yet answered */
-	uint64_t merge_set_us;	   /* switched last */
-	uint64_t merge_cookie;	   /* of these switches */
-	uint64_t poll_interval_s;  /* as found, POL_ABSENT: not asked yet */
-	bool poll_interval_set;	   /* changed by us */
+	size_t n_backends;	     /* of which the first GUEST_BACKENDS_MAX are above */
+	uint64_t merge_refused_us;   /* it refused to switch its merging, 0: it did not */
+	unsigned int merge_open;     /* switches not yet answered */
+	uint64_t merge_set_us;	     /* switched last */
+	struct guest_chunks *chunks; /* NULL: merged as a whole, see chunk.h */
+	uint64_t merge_cookie;	     /* of these switches */
+	uint64_t poll_interval_s;    /* as found, POL_ABSENT: not asked yet */
+	bool poll_interval_set;	     /* changed by us */
 
 	/* numbers of the last answers, POL_ABSENT: none */
 	uint64_t balloon_actual_bytes; /* as query-balloon tells: without virtio-mem devices */
@@ -192,6 +193,9 @@ bool guest_is_answering(const struct guest *guest);
 
 /* Can the merging of all its backends be switched? (Whether it is on or off is another matter.) */
 bool guest_can_switch_merge(const struct guest *guest);
+
+/* Has memd switched the merging of some backend off, or taken it over by chunks? */
+bool guest_is_off_by_us(const struct guest *guest);
 
 /* May memd give it balloon targets? *ret_why (may be NULL): static text when not. */
 bool guest_is_managed(const struct guest *guest, const char **ret_why);

@@ -14,6 +14,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "memd/chunk.h"
 #include "memd/guest_qmp.h"
 #include "memd/guest_reply.h"
 
@@ -54,6 +55,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_SET_REQUESTED] = "qom-set requested-size",
 	[GUEST_REQUEST_SET_TARGET] = "balloon",
 	[GUEST_REQUEST_SET_MERGE] = "qom-set merge",
+	[GUEST_REQUEST_QUERY_MERGE] = "__memd-query-merge",
 };
 
 const char *guest_request_name(enum guest_request_kind kind)
@@ -106,6 +108,8 @@ static void fail_targets(struct guest *guest, const char *why)
 {
 	struct guests_hooks *hooks = &guest->all->hooks;
 
+	if (guest->chunks)
+		guest->chunks->asking = false;
 	while (guest->merge_open)
 		merge_done(guest, -EPIPE, why ? why : "connection closed");
 
@@ -578,6 +582,26 @@ static int set_backend(struct guest *guest, const struct guest_backend *backend,
 	return guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "qom-set", args, 0);
 }
 
+/* All chunks at once: those chosen, if the guest may be merged. */
+static int set_chunks(struct guest *guest, bool on)
+{
+	json_object *args = json_object_new_object();
+	int r;
+
+	json_object_object_add(args, "ranges", chunk_ranges(guest->chunks, on));
+	for (size_t i = 0; i < guest->n_backends; i++)
+		guest->backends[i].ours |= guest->backends[i].merge;
+	guest->merge_open++;
+	r = guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "__memd-merge", args, 0);
+	if (r == -EBUSY)
+		guest->merge_open--;
+	if (r == 0) {
+		guest->chunks->allowed = on;
+		guest->chunks->dirty = false;
+	}
+	return r;
+}
+
 int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie)
 {
 	unsigned int sent = 0;
@@ -590,10 +614,12 @@ int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie)
 	if (!guest_can_switch_merge(guest))
 		return -EOPNOTSUPP;
 	guest->merge_cookie = cookie;
+	if (chunk_is_used(guest))
+		return set_chunks(guest, on);
 	for (size_t i = 0; i < guest->n_backends && r == 0; i++) {
 		struct guest_backend *backend = &guest->backends[i];
 
-		if (backend->merge == on || (on && !backend->ours))
+		if (on ? !backend->ours : !backend->merge)
 			continue;
 		backend->ours |= !on;
 		guest->merge_open++;

@@ -36,6 +36,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_SET_REQUESTED,
 	GUEST_REQUEST_SET_TARGET,
 	GUEST_REQUEST_SET_MERGE,
+	GUEST_REQUEST_QUERY_MERGE,
 	GUEST_REQUEST_COUNT
 };
 const char *guest_request_name(enum guest_request_kind kind);

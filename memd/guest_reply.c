@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
+#include "memd/chunk.h"
 #include "memd/guest_reply.h"
 
 /* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
@@ -174,8 +175,8 @@ static void take_backend(struct guest *guest, size_t i, json_object *dev)
 		guest->merge_asked |= backend.merge && !backend.shared && !backend.pool;
 		return;
 	}
-	/* On again, whoever did it: no longer a matter of ours. */
-	backend.ours = !backend.merge && guest->backends[i].ours &&
+	/* On again, whoever did it: no longer a matter of ours, unless part of it is off. */
+	backend.ours = (!backend.merge || chunk_is_used(guest)) && guest->backends[i].ours &&
 		       strcmp(guest->backends[i].id, backend.id) == 0;
 	guest->backends[i] = backend;
 }
@@ -402,6 +403,9 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 	case GUEST_REQUEST_MAPPED:
 		take_mapped(guest, value);
 		break;
+	case GUEST_REQUEST_QUERY_MERGE:
+		chunk_take_runs(guest, value);
+		break;
 	default:
 		break;
 	}
@@ -420,6 +424,9 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 		break;
 	case GUEST_REQUEST_DEVICES:
 		guest->devices_refused = true;
+		break;
+	case GUEST_REQUEST_QUERY_MERGE:
+		chunk_take_runs(guest, NULL);
 		break;
 	case GUEST_REQUEST_MAPPED:
 		/* QEMU before 7.1, or a kernel without binary statistics. */

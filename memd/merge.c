@@ -15,6 +15,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
+#include "memd/chunk.h"
 #include "memd/guest_qmp.h"
 #include "memd/unmerge.h"
 
@@ -201,6 +202,9 @@ void merge_leave(struct act *act)
 			ours |= guest->backends[k].ours;
 		if (!ours)
 			continue;
+		/* As it was found: all of it. */
+		if (!mixed)
+			chunk_forget(guest);
 		if (mixed)
 			log_warn("guest %s: its merging stays off: with it on, it could be merged "
 				 "with guests of other trust domains",

@@ -192,6 +192,9 @@ static int open_parts(struct daemon *daemon)
 	r = isolation_open(host_rootfd(daemon->host), NULL, &daemon->isolation);
 	if (r < 0)
 		return r;
+	r = chunk_work_open(host_rootfd(daemon->host), &daemon->chunk_work);
+	if (r < 0)
+		return r;
 	daemon->snapshot_guests = calloc(GUESTS_MAX, sizeof(*daemon->snapshot_guests));
 	daemon->pol = pol_new(&config->policy, GUESTS_MAX);
 	return daemon->snapshot_guests && daemon->pol ? 0 : -ENOMEM;
@@ -315,6 +318,7 @@ void daemon_close(struct daemon *daemon)
 	guests_fini(&daemon->guests);
 	survey_close(daemon->survey);
 	isolation_close(daemon->isolation);
+	chunk_work_close(daemon->chunk_work);
 	pol_free(daemon->pol);
 	free(daemon->snapshot_guests);
 	json_object_put(daemon->probe);

@@ -10,7 +10,7 @@ import sys
 PRESENT = 1 << 63
 FILE = 1 << 61
 PFN = (1 << 55) - 1
-KPF_ZERO_PAGE = 1 << 24
+KPF_KSM = 1 << 21
 
 
 def frames(pid):
@@ -29,19 +29,27 @@ def frames(pid):
     return found
 
 
-def is_zero_page(frame):
+def is_merged(frame):
     with open("/proc/kpageflags", "rb") as flags:
         flags.seek(frame * 8)
-        return bool(struct.unpack("<Q", flags.read(8))[0] & KPF_ZERO_PAGE)
+        return bool(struct.unpack("<Q", flags.read(8))[0] & KPF_KSM)
 
 
-def main():
+def shared(pids):
     seen, twice = set(), set()
-    for pid in sys.argv[1:]:
+    for pid in pids:
         mine = frames(pid)
         twice |= seen & mine
         seen |= mine
-    print(sum(not is_zero_page(frame) for frame in twice))
+    return {frame for frame in twice if is_merged(frame)}
+
+
+def main():
+    found = shared(sys.argv[1:])
+    if found:
+        # A frame may go from one process to the other between two looks: not twice the same.
+        found &= shared(sys.argv[1:])
+    print(len(found))
 
 
 main()
