@@ -200,12 +200,12 @@ static void take_memdevs(struct guest *guest, json_object *value)
 			reason = "its memory is shared (share=on), which KSM never merges";
 		else if (backend->pool)
 			reason = "its memory is in hugetlb pages, which KSM never merges";
+		else if (backend->merge)
+			guest->merge_asked = true;
 		else if (backend->ours)
 			reason = "memd has switched its merging off";
-		else if (!backend->merge)
-			reason = "it was started with merge=off";
 		else
-			guest->merge_asked = true;
+			reason = "it was started with merge=off";
 	}
 	snprintf(guest->merge_reason, sizeof(guest->merge_reason), "%s",
 		 guest->merge_asked ? "" : reason);

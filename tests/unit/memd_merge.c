@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/undo.h"
+#include "memd/chunk.h"
 #include "memd/guest_qmp.h"
 #include "memd/host.h"
 #include "memd/merge.h"
@@ -20,9 +21,12 @@
 #include "tests/unit/tree.h"
 
 #define KSM "sys/kernel/mm/ksm/"
+#define VMM_RUNS                                                                       \
+	"{\"runs\":[{\"gpa\":0,\"length\":8388608,\"merge\":true,\"memdev\":\"ram0\"," \
+	"\"host-address\":1048576}]}"
 #define GREETING                                                                 \
 	"{\"QMP\":{\"version\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":1}," \
-	"\"package\":\"Debian\"},\"capabilities\":[]}}\r\n"
+	"\"package\":\"%s\"},\"capabilities\":[]}}\r\n"
 
 struct backend {
 	const char *id;
@@ -43,7 +47,8 @@ static struct {
 
 	int listener;
 	struct wire_conn *conn; /* the monitor's end */
-	bool silent, refuse;
+	bool silent, refuse, is_vmm;
+	char ranges[1024]; /* last asked for */
 	struct backend backends[12];
 	size_t n;
 	unsigned int sets, asked;
@@ -169,6 +174,16 @@ static json_object *value_of(const char *command, json_object *args)
 		return memdevs();
 	if (strcmp(command, "qom-set") == 0)
 		return set_merge(args);
+	if (strcmp(command, "__memd-query-merge") == 0)
+		return json_tokener_parse(VMM_RUNS);
+	if (strcmp(command, "__memd-merge") == 0) {
+		json_object *ranges = json_get_array(args, "ranges");
+
+		snprintf(w.ranges, sizeof(w.ranges), "%s",
+			 json_object_to_json_string_ext(ranges, JSON_C_TO_STRING_PLAIN));
+		w.backends[0].merge = strstr(w.ranges, "true") != NULL;
+		return w.refuse ? NULL : json_object_new_object();
+	}
 	if (strcmp(command, "qom-list") == 0 || strcmp(command, "query-memory-devices") == 0)
 		return json_object_new_array();
 	return strcmp(command, "query-balloon") == 0 ? NULL : json_object_new_object();
@@ -199,11 +214,13 @@ static void monitor(void)
 
 	if (!w.conn) {
 		int fd = accept(w.listener, NULL, NULL);
+		char text[256];
 
 		if (fd < 0)
 			return;
 		w.conn = wire_conn_new(fd);
-		tell(GREETING);
+		snprintf(text, sizeof(text), GREETING, w.is_vmm ? "vmm 0.1.0" : "Debian");
+		tell(text);
 	}
 	while (!w.silent && wire_conn_read(w.conn) > 0)
 		;
@@ -502,6 +519,73 @@ static void test_domain_of_a_guest(void **state)
 	assert_int_equal(config_domain(&w.config, "nobody"), 0);
 }
 
+/* A vmm guest is merged by chunks: off until sampled, then those chosen, off and on as a whole. */
+static void test_by_chunks(void **state)
+{
+#define RANGE(gpa, length, merge) "{\"gpa\":" gpa ",\"length\":" length ",\"merge\":" merge "}"
+	struct guest *guest;
+
+	(void)state;
+	w.is_vmm = true;
+	w.n = 1;
+	guest = ready();
+	chunk_poll(&w.guests);
+	settle();
+	assert_true(chunk_is_used(guest));
+	assert_true(snapshot(0).merge_on);
+	chunk_poll(&w.guests);
+	settle();
+	assert_string_equal(w.ranges, "[" RANGE("0", "8388608", "false") "]");
+	assert_false(guest->merge_asked);
+	assert_true(snapshot(0).merge_on && snapshot(0).merge_switch); /* allowed all the same */
+
+	guest->chunks->on[2] = guest->chunks->dirty = true;
+	chunk_poll(&w.guests);
+	settle();
+	assert_string_equal(w.ranges, "[" RANGE("0", "4194304", "false") "," RANGE(
+					      "4194304", "2097152",
+					      "true") "," RANGE("6291456", "2097152", "false") "]");
+	assert_true(guest->merge_asked);
+	w.ranges[0] = '\0';
+	chunk_poll(&w.guests); /* nothing new, nothing said */
+	settle();
+	assert_string_equal(w.ranges, "");
+
+	order(guest, POL_MERGE, 0, 0);
+	assert_string_equal(w.ranges, "[" RANGE("0", "8388608", "false") "]");
+	assert_true(!snapshot(0).merge_on && snapshot(0).merge_switch);
+	guest->chunks->dirty = true; /* a new choice waits for its turn */
+	w.ranges[0] = '\0';
+	chunk_poll(&w.guests);
+	settle();
+	assert_string_equal(w.ranges, "");
+	order(guest, POL_MERGE, 1, 0);
+	assert_contains(w.ranges, RANGE("4194304", "2097152", "true"));
+	assert_true(snapshot(0).merge_on);
+	assert_int_equal(w.sets, 0);
+
+	/* At the end all of it is as it was. */
+	merge_leave(&w.act);
+	settle();
+	assert_int_equal(w.sets, 1);
+	assert_true(w.backends[0].merge);
+	assert_false(chunk_is_used(guest));
+}
+
+/* One of the older vmm, or merge-unit=guest. */
+static void test_not_by_chunks(void **state)
+{
+	(void)state;
+	w.is_vmm = true;
+	w.config.merge_unit = CONFIG_MERGE_GUEST;
+	ready();
+	chunk_poll(&w.guests);
+	settle();
+	assert_null(w.guests.v[0]->chunks);
+	order(w.guests.v[0], POL_MERGE, 0, 0);
+	assert_int_equal(w.sets, 2);
+}
+
 /* ---- nodes ---- */
 
 static void test_nodes(void **state)
@@ -579,6 +663,8 @@ int main(void)
 		TEST(test_left_apart),
 		TEST(test_unsorted),
 		TEST(test_domain_of_a_guest),
+		TEST(test_by_chunks),
+		TEST(test_not_by_chunks),
 		TEST(test_nodes),
 		TEST(test_unmerge_first),
 		TEST(test_unmerge_fails),
