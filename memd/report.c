@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/size.h"
+#include "memd/chunk.h"
 #include "memd/hugepage.h"
 #include "memd/merge.h"
 #include "memd/probe.h"
@@ -248,6 +249,29 @@ static void add_mem_device(const struct guest *guest, json_object *one)
 	json_object_object_add(one, "mem_device", device);
 }
 
+/* null: merged as a whole, or not at all. */
+static void add_chunks(const struct guest *guest, json_object *one)
+{
+	const struct guest_chunks *chunks = chunk_is_used(guest) ? guest->chunks : NULL;
+	json_object *obj = NULL;
+	uint64_t on = 0;
+
+	if (chunks) {
+		obj = json_object_new_object();
+		for (size_t i = 0; i < chunks->n; i++)
+			on += chunks->on[i];
+		json_add_u64(obj, "chunk_bytes", CHUNK_BYTES);
+		json_add_u64(obj, "chunks", chunks->n);
+		json_add_u64(obj, "merged_chunks", chunks->allowed ? on : 0);
+		json_add_bool(obj, "sampled", chunks->sampled);
+		json_add_u64(obj, "expected_bytes",
+			     chunks->sampled ? chunks->expected_bytes : POL_ABSENT);
+		json_add_u64(obj, "attainable_bytes",
+			     chunks->sampled ? chunks->all_bytes : POL_ABSENT);
+	}
+	json_object_object_add(one, "merge_chunks", obj);
+}
+
 static void add_stats(const struct guest *guest, json_object *one)
 {
 	json_object *stats = json_object_new_object();
@@ -348,6 +372,7 @@ json_object *report_guests(const struct daemon *daemon)
 		json_add_bool(one, "deflate_on_oom", guest->deflate_on_oom);
 		json_add_bool(one, "reporting", guest->reporting);
 		json_add_str(one, "domain", section && section->domain[0] ? section->domain : NULL);
+		add_chunks(guest, one);
 		add_stats(guest, one);
 		json_object_object_add(one, "notes", notes_of(guest));
 		json_object_array_add(list, one);
