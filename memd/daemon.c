@@ -26,7 +26,6 @@
 #define PSI_GAP_US	  250000ULL
 #define SURVEY_EVERY_US	  (60 * USEC_PER_SEC)
 #define SURVEY_MOVED_US	  (5 * USEC_PER_SEC) /* when its size has changed since */
-#define CROSSED_EVERY_US  (30 * USEC_PER_SEC)
 #define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
 #define STATUS_EVERY	  10 /* ticks */
 
@@ -219,87 +218,6 @@ static int on_survey(sd_event_source *source, int fd, uint32_t revents, void *us
 	return 0;
 }
 
-/* Guests of several domains: what do they share? */
-static void check_isolation(struct daemon *daemon, uint64_t now_us)
-{
-	struct isolation_guest guests[GUESTS_MAX];
-	bool several = false;
-	size_t n = 0;
-
-	if (!config_has_domains(daemon->config) ||
-	    (daemon->crossed_us && now_us - daemon->crossed_us < CROSSED_EVERY_US))
-		return;
-	for (size_t i = 0; i < daemon->guests.n; i++) {
-		const struct guest *guest = daemon->guests.v[i];
-
-		if (!guest->known || guest->pid <= 0)
-			continue;
-		guests[n++] = (struct isolation_guest){
-			.id = guest->id,
-			.starttime = guest->starttime,
-			.pid = guest->pid,
-			.domain = config_domain(daemon->config, guest->name),
-		};
-		several |= guests[n - 1].domain != guests[0].domain;
-	}
-	if (several)
-		isolation_start(daemon->isolation, guests, n);
-	else
-		daemon->crossed = (struct isolation_result){0};
-}
-
-/* Merging by chunks, while KSM is ours to set. */
-static void work_on_chunks(struct daemon *daemon)
-{
-	if (daemon->ksm_aside || !daemon->config->policy.ksm_manage || daemon->act.stopped ||
-	    !daemon->snapshot.ksm.present)
-		return;
-	chunk_poll(&daemon->guests);
-	chunk_work_begin(daemon->chunk_work, &daemon->guests, daemon->config->policy.ksm_cpu_ppm);
-}
-
-static int on_chunks(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct daemon *daemon = userdata;
-	uint64_t available = daemon->snapshot.available_bytes;
-
-	(void)source;
-	(void)fd;
-	(void)revents;
-	chunk_work_end(daemon->chunk_work, &daemon->guests,
-		       available > daemon->high_bytes ? available - daemon->high_bytes : 0);
-	return 0;
-}
-
-static const char *name_of(const struct daemon *daemon, uint64_t id)
-{
-	const struct guest *guest = guests_find(&daemon->guests, id);
-
-	return guest ? guest->name : "(gone)";
-}
-
-static int on_isolation(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct daemon *daemon = userdata;
-	struct isolation_result *result = &daemon->crossed;
-
-	(void)source;
-	(void)fd;
-	(void)revents;
-	if (isolation_take(daemon->isolation, result) < 0)
-		return 0;
-	daemon->crossed_us = clock_now_us();
-	for (size_t i = 0; i < result->n_pairs; i++)
-		daemon_error(daemon, "guests %s and %s are of different trust domains and share %s",
-			     name_of(daemon, result->pairs[i].a),
-			     name_of(daemon, result->pairs[i].b),
-			     SIZE_TEXT(result->pairs[i].bytes));
-	if (result->error)
-		log_debug("whether trust domains share pages cannot be checked: %s",
-			  strerror(-result->error));
-	return 0;
-}
-
 static void tell_systemd(struct daemon *daemon)
 {
 	size_t answering = 0, known = 0;
@@ -335,8 +253,7 @@ static void finish_tick(struct daemon *daemon)
 	if (sense(daemon, now_us) && is_settled(daemon, now_us))
 		decide_and_act(daemon, now_us);
 	survey_next(daemon);
-	check_isolation(daemon, now_us);
-	work_on_chunks(daemon);
+	daemon_merge_tick(daemon, now_us);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
 	if (daemon->tick_last_us > daemon->tick_max_us)
@@ -543,11 +460,7 @@ static int add_sources(struct daemon *daemon)
 		r = sd_event_add_io(event, NULL, survey_fd(daemon->survey), EPOLLIN, on_survey,
 				    daemon);
 	if (r >= 0)
-		r = sd_event_add_io(event, NULL, isolation_fd(daemon->isolation), EPOLLIN,
-				    on_isolation, daemon);
-	if (r >= 0)
-		r = sd_event_add_io(event, NULL, chunk_work_fd(daemon->chunk_work), EPOLLIN,
-				    on_chunks, daemon);
+		r = daemon_merge_sources(daemon);
 	if (r >= 0 && daemon->psi_fd >= 0)
 		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
 	return r;

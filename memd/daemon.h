@@ -103,6 +103,10 @@ void daemon_error(struct daemon *daemon, const char *fmt, ...)
 /* Undo everything and change nothing more until the next start; the query's answer. */
 json_object *daemon_reset(struct daemon *daemon);
 
+/* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
+void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);
+int daemon_merge_sources(struct daemon *daemon);
+
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);
 

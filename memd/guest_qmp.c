@@ -90,20 +90,6 @@ static void set_note(struct guest *guest, const char *why)
 		log_warn("guest %s (%s): %s", guest->name, guest->path, why);
 }
 
-/* One of the switches of a backend has ended; the last one tells, and asks how it is now. */
-static void merge_done(struct guest *guest, int error, const char *why)
-{
-	struct guests_hooks *hooks = &guest->all->hooks;
-
-	if (error && error != -EPIPE)
-		guest->merge_refused_us = clock_now_us();
-	if (!guest->merge_open || --guest->merge_open > 0)
-		return;
-	guest->merge_set_us = clock_now_us();
-	if (hooks->merge_done)
-		hooks->merge_done(hooks->ctx, guest, guest->merge_cookie, error, why);
-}
-
 static void fail_targets(struct guest *guest, const char *why)
 {
 	struct guests_hooks *hooks = &guest->all->hooks;
@@ -111,7 +97,7 @@ static void fail_targets(struct guest *guest, const char *why)
 	if (guest->chunks)
 		guest->chunks->asking = false;
 	while (guest->merge_open)
-		merge_done(guest, -EPIPE, why ? why : "connection closed");
+		guest_merge_done(guest, -EPIPE, why ? why : "connection closed");
 
 	for (size_t i = 0; i < GUEST_REQUEST_MAX; i++)
 		if (guest->requests[i].kind == GUEST_REQUEST_SET_TARGET && hooks->target_done)
@@ -338,7 +324,7 @@ static void take_answer(struct guest *guest, json_object *message, uint64_t now_
 	if (request.kind == GUEST_REQUEST_SET_TARGET && hooks->target_done)
 		hooks->target_done(hooks->ctx, guest, request.cookie, error ? -EREMOTEIO : 0, desc);
 	if (request.kind == GUEST_REQUEST_SET_MERGE) {
-		merge_done(guest, error ? -EREMOTEIO : 0, desc);
+		guest_merge_done(guest, error ? -EREMOTEIO : 0, desc);
 		if (!guest->merge_open)
 			guest_qmp_send(guest, GUEST_REQUEST_MEMDEV, "query-memdev", NULL, 0);
 	}
@@ -569,69 +555,6 @@ void guest_qmp_poll(struct guest *guest, uint64_t now_us)
 			guest_qmp_send(guest, GUEST_REQUEST_DEVICES, "query-memory-devices", NULL,
 				       0);
 	}
-}
-
-static int set_backend(struct guest *guest, const struct guest_backend *backend, bool on)
-{
-	char path[sizeof(backend->id) + 16];
-	json_object *args;
-
-	snprintf(path, sizeof(path), "/objects/%s", backend->id);
-	args = qom_args(path, "merge");
-	json_add_bool(args, "value", on);
-	return guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "qom-set", args, 0);
-}
-
-/* All chunks at once: those chosen, if the guest may be merged. */
-static int set_chunks(struct guest *guest, bool on)
-{
-	json_object *args = json_object_new_object();
-	int r;
-
-	json_object_object_add(args, "ranges", chunk_ranges(guest->chunks, on));
-	for (size_t i = 0; i < guest->n_backends; i++)
-		guest->backends[i].ours |= guest->backends[i].merge;
-	guest->merge_open++;
-	r = guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "__memd-merge", args, 0);
-	if (r == -EBUSY)
-		guest->merge_open--;
-	if (r == 0) {
-		guest->chunks->allowed = on;
-		guest->chunks->dirty = false;
-	}
-	return r;
-}
-
-int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie)
-{
-	unsigned int sent = 0;
-	int r = 0;
-
-	if (guest->phase != GUEST_READY)
-		return -ENOTCONN;
-	if (guest->merge_open)
-		return -EBUSY;
-	if (!guest_can_switch_merge(guest))
-		return -EOPNOTSUPP;
-	guest->merge_cookie = cookie;
-	if (chunk_is_used(guest))
-		return set_chunks(guest, on);
-	for (size_t i = 0; i < guest->n_backends && r == 0; i++) {
-		struct guest_backend *backend = &guest->backends[i];
-
-		if (on ? !backend->ours : !backend->merge)
-			continue;
-		backend->ours |= !on;
-		guest->merge_open++;
-		r = set_backend(guest, backend, on);
-		if (r == -EBUSY)
-			guest->merge_open--;
-		sent += r == 0;
-	}
-	/* What was sent before the connection broke has been told of already. */
-	if (sent && r == -EBUSY)
-		return 0;
-	return r < 0 ? r : sent ? 0 : -EALREADY;
 }
 
 static int set_requested(struct guest *guest, uint64_t requested)

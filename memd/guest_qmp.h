@@ -73,6 +73,9 @@ int guest_qmp_set_target(struct guest *guest, uint64_t bytes, uint64_t cookie);
  */
 int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie);
 
+/* One of its commands has ended, with -EPIPE by the connection; for guest_qmp.c. */
+void guest_merge_done(struct guest *guest, int error, const char *why);
+
 /* Put the polling interval back to what it was before us (at a clean stop). */
 void guest_qmp_restore_interval(struct guest *guest);
 
