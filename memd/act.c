@@ -18,8 +18,7 @@
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 
-static void __attribute__((format(printf, 2, 3)))
-complain(const struct act *act, const char *fmt, ...)
+void act_complain(const struct act *act, const char *fmt, ...)
 {
 	char line[400];
 	va_list ap;
@@ -31,7 +30,7 @@ complain(const struct act *act, const char *fmt, ...)
 		act->failed(act->ctx, line);
 }
 
-static uint64_t wall_now_us(void)
+uint64_t act_wall_us(void)
 {
 	struct timespec ts;
 
@@ -86,9 +85,9 @@ static int set_number(struct act *act, enum ksm_knob knob, uint64_t value, bool 
 	snprintf(text, sizeof(text), "%" PRIu64, value);
 	r = act_set_ksm(act, knob, text, &one);
 	if (r < 0)
-		complain(act, "%s: cannot be set to %s: %s", ksm_knob_path(knob), text,
-			 r == -EIO ? "it was written and reads back as something else"
-				   : strerror(-r));
+		act_complain(act, "%s: cannot be set to %s: %s", ksm_knob_path(knob), text,
+			     r == -EIO ? "it was written and reads back as something else"
+				       : strerror(-r));
 	*changed |= one;
 	return r;
 }
@@ -103,8 +102,8 @@ static int take_from_advisor(struct act *act, bool *changed)
 		return 0;
 	r = act_set_ksm(act, KSM_ADVISOR_MODE, "none", &one);
 	if (r < 0)
-		complain(act, "%s: cannot be set to none: %s", ksm_knob_path(KSM_ADVISOR_MODE),
-			 strerror(-r));
+		act_complain(act, "%s: cannot be set to none: %s", ksm_knob_path(KSM_ADVISOR_MODE),
+			     strerror(-r));
 	if (one)
 		log_info("KSM's advisor drove the scan rate; memd does now (restored at stop)");
 	*changed |= one;
@@ -161,12 +160,12 @@ static void act_ksm(struct act *act, const struct pol_action *action, uint64_t n
 	int r;
 
 	if (act->dry_run) {
-		account_add(act->account, action, NULL, POL_ABSENT, wall_now_us(), now_us,
+		account_add(act->account, action, NULL, POL_ABSENT, act_wall_us(), now_us,
 			    act->tick, ACCOUNT_DRY_RUN);
 		say_ksm(act, action);
 		return;
 	}
-	number = account_add(act->account, action, NULL, act->ksm_bytes, wall_now_us(), now_us,
+	number = account_add(act->account, action, NULL, act->ksm_bytes, act_wall_us(), now_us,
 			     act->tick, ACCOUNT_PENDING);
 	r = do_ksm(act, action, &changed);
 	if (r < 0) {
@@ -220,12 +219,12 @@ static int act_balloon(struct act *act, const struct pol_action *action, const c
 	if (!text)
 		text = explain_device(guest, action, device, sizeof(device));
 	if (act->dry_run) {
-		account_add(act->account, action, guest->name, POL_ABSENT, wall_now_us(), now_us,
+		account_add(act->account, action, guest->name, POL_ABSENT, act_wall_us(), now_us,
 			    act->tick, ACCOUNT_DRY_RUN);
 		say_balloon(act, guest, action, text);
 		return 0;
 	}
-	number = account_add(act->account, action, guest->name, held_bytes(guest), wall_now_us(),
+	number = account_add(act->account, action, guest->name, held_bytes(guest), act_wall_us(),
 			     now_us, act->tick, ACCOUNT_PENDING);
 	account_set_text(act->account, number, text);
 	if (guest->target_bytes == action->to && guest->actual_bytes == action->to &&
@@ -253,7 +252,7 @@ void act_target_done(struct act *act, struct guest *guest, uint64_t number, int 
 	}
 	guest_name_clean(desc ? desc : strerror(-error), clean, sizeof(clean));
 	account_settle(act->account, number, ACCOUNT_FAILED, clean);
-	complain(act, "guest %s: balloon command failed: %s", guest->name, clean);
+	act_complain(act, "guest %s: balloon command failed: %s", guest->name, clean);
 }
 
 /* A dry run changes nothing, so the policy says the same every tick: told once is enough. */
@@ -336,8 +335,8 @@ static void on_restored(void *ctx, const struct undo_report *report)
 			 report->path, report->current ? report->current : "an unreadable value",
 			 report->original);
 	else if (report->result == UNDO_FAILED && restore->act)
-		complain(restore->act, "/%s: cannot be restored to %s: %s", report->path,
-			 report->original, strerror(-report->error));
+		act_complain(restore->act, "/%s: cannot be restored to %s: %s", report->path,
+			     report->original, strerror(-report->error));
 	if (!restore->list)
 		return;
 	one = json_object_new_object();

@@ -37,6 +37,11 @@ struct act {
 	struct log_limit limit;
 };
 
+/* Tell act->failed, in one line; the wall clock for the account. Shared with merge.c. */
+void act_complain(const struct act *act, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+uint64_t act_wall_us(void);
+
 /* Carry out a plan in its order. now_us as given to pol_step(). */
 void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us);
 

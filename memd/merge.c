@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,27 +19,6 @@
 #include "memd/unmerge.h"
 
 #define KEEP_NAME "merge-off"
-
-static void __attribute__((format(printf, 2, 3)))
-complain(const struct act *act, const char *fmt, ...)
-{
-	char line[400];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	if (act->failed)
-		act->failed(act->ctx, line);
-}
-
-static uint64_t wall_now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* ---- what is known ---- */
 
@@ -124,7 +102,8 @@ static int set_merge(struct act *act, struct guest *guest, bool on, uint64_t num
 	 */
 	kept = act->dir[0] ? merge_keep(act->guests, act->dir) : 0;
 	if (kept < 0)
-		complain(act, "%s/" KEEP_NAME ": cannot be written: %s", act->dir, strerror(-kept));
+		act_complain(act, "%s/" KEEP_NAME ": cannot be written: %s", act->dir,
+			     strerror(-kept));
 	return r;
 }
 
@@ -136,7 +115,7 @@ static void act_guest(struct act *act, const struct pol_action *action, uint64_t
 
 	if (!guest)
 		return;
-	number = account_add(act->account, action, guest->name, POL_ABSENT, wall_now_us(), now_us,
+	number = account_add(act->account, action, guest->name, POL_ABSENT, act_wall_us(), now_us,
 			     act->tick, act->dry_run ? ACCOUNT_DRY_RUN : ACCOUNT_PENDING);
 	log_info("guest %s: %smerging %s: %s", guest->name, act->dry_run ? "would switch " : "",
 		 action->to ? "on" : "off", pol_reason_text(action->reason));
@@ -162,7 +141,7 @@ void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int e
 	}
 	guest_name_clean(desc ? desc : strerror(-error), clean, sizeof(clean));
 	account_settle(act->account, number, ACCOUNT_FAILED, clean);
-	complain(act, "guest %s: its merging cannot be switched: %s", guest->name, clean);
+	act_complain(act, "guest %s: its merging cannot be switched: %s", guest->name, clean);
 }
 
 /* Could guests that are mergeable, or were before memd, be of more than one trust domain? */
@@ -261,7 +240,7 @@ static int set_nodes(struct act *act, const struct pol_action *action)
 
 static void act_nodes(struct act *act, const struct pol_action *action, uint64_t now_us)
 {
-	uint64_t number = account_add(act->account, action, NULL, POL_ABSENT, wall_now_us(), now_us,
+	uint64_t number = account_add(act->account, action, NULL, POL_ABSENT, act_wall_us(), now_us,
 				      act->tick, act->dry_run ? ACCOUNT_DRY_RUN : ACCOUNT_PENDING);
 	int r;
 
@@ -275,8 +254,8 @@ static void act_nodes(struct act *act, const struct pol_action *action, uint64_t
 	r = set_nodes(act, action);
 	if (r < 0) {
 		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
-		complain(act, "%s: cannot be set: %s", ksm_knob_path(KSM_MERGE_ACROSS_NODES),
-			 r == -EBUSY ? "pages are still merged" : strerror(-r));
+		act_complain(act, "%s: cannot be set: %s", ksm_knob_path(KSM_MERGE_ACROSS_NODES),
+			     r == -EBUSY ? "pages are still merged" : strerror(-r));
 		return;
 	}
 	account_settle(act->account, number, ACCOUNT_DONE, NULL);

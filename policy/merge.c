@@ -280,10 +280,10 @@ static bool is_first(const struct merge_domain *d, const struct merge_domain *be
 static void begin_turn(struct pol *pol)
 {
 	struct merge_past *past = &pol->merge;
-	const struct merge_domain *best = NULL;
+	const struct merge_domain *best = &past->domains[0];
 
-	for (size_t i = 0; i < past->n_domains; i++)
-		if (!best || is_first(&past->domains[i], best))
+	for (size_t i = 1; i < past->n_domains; i++)
+		if (is_first(&past->domains[i], best))
 			best = &past->domains[i];
 	past->has_active = true;
 	past->active = best->domain;
