@@ -132,7 +132,7 @@ static int sample_chunk(struct sampler *s, const struct chunk_target *target, in
 	score->present = (uint16_t)present;
 	s->out->pages += present;
 	for (size_t i = 0; i < present && r == 0; i++) {
-		uint64_t hash = XXH3_64bits(s->buf + i * PAGE, PAGE);
+		uint64_t hash = XXH64(s->buf + i * PAGE, PAGE, 0);
 
 		if (hash == s->zero_hash) {
 			score->gain += chunk == NO_CHUNK ? 0 : GAIN_UNIT;
@@ -265,7 +265,7 @@ static int sample_all(struct sampler *s, int rootfd, const struct chunk_target *
 	s->out->scores = calloc(s->out->n + 1, sizeof(*s->out->scores));
 	if (!s->buf || !s->out->scores)
 		return -ENOMEM;
-	s->zero_hash = XXH3_64bits(s->buf, PAGE);
+	s->zero_hash = XXH64(s->buf, PAGE, 0);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = sample_target(s, rootfd, &targets[i], chunk);
 		chunk += (uint32_t)chunk_count(&targets[i]);

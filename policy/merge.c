@@ -19,6 +19,7 @@
 #define MEASURE_US (60 * SEC)
 /* Before that: the poorest of ESX's measurements (Waldspurger 2002). */
 #define GAIN_FIRST_PPM 70000
+#define MORE_BYTES     (16 * MIB)
 #define ASK_AGAIN_US   (10 * SEC)
 #define ASK_AGAIN_MOST (600 * SEC)
 /* How long a change of merge_across_nodes is waited for before turns are taken instead. */
@@ -151,6 +152,22 @@ static void measure(struct pol *pol, const struct pol_ksm *in)
 			continue;
 		past->merge_known = true;
 		past->merge_gain = bytes_in(guest->ksm_bytes);
+	}
+}
+
+/* More of a guest is mergeable than at the last look: that is new to KSM, as a new guest is. */
+static void look_for_more(struct pol *pol)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct guest_past *past = pol->now[i].past;
+		uint64_t marked = bytes_in(pol->now[i].in->marked_bytes);
+
+		if (!pol_has(marked))
+			continue;
+		if (past->marked_known && marked >= add_sat(past->marked, MORE_BYTES))
+			past->ksm_seen = false;
+		past->marked_known = true;
+		past->marked = marked;
 	}
 }
 
@@ -437,6 +454,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		return;
 	merge_guard(pol, host);
 	measure(pol, in);
+	look_for_more(pol);
 	merge_cost(pol, in);
 	list_domains(pol);
 	safe = is_safe(pol, in);

@@ -226,11 +226,13 @@ struct guest_past {
 	bool merge_known;		  /* merge_gain is measured */
 	uint64_t merge_gain;		  /* bytes saved when it was last mergeable */
 	uint64_t merge_scans;		  /* full scans when merge_on_us began */
-	bool cost_off;			  /* merging it does not pay */
-	bool cost_again;		  /* the time for that is over */
-	uint64_t cost_us, cost_wait_us;	  /* off since, and before another try */
-	uint64_t cost_held;		  /* held then */
-	enum pol_reason merge_off;	  /* see pol_view */
+	bool marked_known;
+	uint64_t marked;		/* what was mergeable of it at the last look */
+	bool cost_off;			/* merging it does not pay */
+	bool cost_again;		/* the time for that is over */
+	uint64_t cost_us, cost_wait_us; /* off since, and before another try */
+	uint64_t cost_held;		/* held then */
+	enum pol_reason merge_off;	/* see pol_view */
 	bool merge_refused;
 };
 

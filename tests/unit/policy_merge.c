@@ -468,6 +468,29 @@ static void test_ksm_of_others_is_left_alone(void **state)
 	scene_close(&s);
 }
 
+/* KSM keeps watch only; then more of a guest becomes mergeable: it is at it again. */
+static void test_more_of_a_guest_is_new(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 1);
+	s.guests[0].memory_bytes = 64 * MIB; /* what the scene marks of it */
+	run(&s, 5);
+	for (int t = 0; t < 60; t++) {
+		s.host.ksm.full_scans++;
+		s.host.ksm.cpu_us += 100000;
+		run(&s, 1);
+	}
+	assert_int_equal(s.host.ksm.sleep_ms, 500);
+	s.guests[0].memory_bytes = 72 * MIB; /* a little more is no news */
+	run(&s, 3);
+	assert_int_equal(s.host.ksm.sleep_ms, 500);
+	s.guests[0].memory_bytes = 256 * MIB;
+	run(&s, 3);
+	assert_true(s.host.ksm.sleep_ms < 100);
+	scene_close(&s);
+}
+
 /* ---- whatever happens ---- */
 
 static uint64_t rng;
@@ -590,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_no_turn_that_does_not_fit),
 		cmocka_unit_test(test_a_domain_that_leaves_frees_the_turn),
 		cmocka_unit_test(test_ksm_of_others_is_left_alone),
+		cmocka_unit_test(test_more_of_a_guest_is_new),
 		cmocka_unit_test(test_domains_never_mix),
 	};
 
