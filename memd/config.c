@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/size.h"
 #include "memd/config.h"
+#include "memd/config_text.h"
 #include "memd/config_value.h"
 
 const struct config_source config_source_default = {
@@ -127,49 +128,6 @@ complain(struct loader *l, bool error, const char *fmt, ...)
 		l->say(l->ctx, error, line);
 }
 
-/* Does the line hold "name =" behind white space? */
-static bool line_is_key(const char *line, const char *name)
-{
-	size_t len = strlen(name);
-
-	line += strspn(line, " \t");
-	if (strncmp(line, name, len) != 0)
-		return false;
-	line += len;
-	line += strspn(line, " \t");
-	return *line == '=';
-}
-
-static bool line_is_section(const char *line, const char *name)
-{
-	size_t len = strlen(name);
-
-	line += strspn(line, " \t");
-	return line[0] == '[' && strncmp(line + 1, name, len) == 0 && line[1 + len] == ']';
-}
-
-/* The line where a key of a section stands first, 0: not found; *ret_times: how often. */
-static unsigned int find_line(const char *text, const char *section, const char *name,
-			      unsigned int *ret_times)
-{
-	bool inside = section == NULL;
-	unsigned int found = 0, number = 1;
-
-	*ret_times = 0;
-	for (const char *line = text; line && *line; number++) {
-		const char *end = strchr(line, '\n');
-
-		if (line[strspn(line, " \t")] == '[')
-			inside = section && line_is_section(line, section);
-		else if (inside && name && line_is_key(line, name) && ++*ret_times == 1)
-			found = number;
-		if (inside && !name && !found)
-			found = number;
-		line = end ? end + 1 : NULL;
-	}
-	return found;
-}
-
 /* The file as libeconf has just read it; what is behind the first MiB has no line numbers. */
 static int read_text(const char *path, char **ret_text)
 {
@@ -225,7 +183,7 @@ static struct config_guest *add_guest(struct loader *l, const char *name)
 static int load_value(struct loader *l, const struct config_key *key, void *base,
 		      const char *section, const char *value)
 {
-	unsigned int times, line = find_line(l->text, section, key->name, &times);
+	unsigned int times, line = config_text_line(l->text, section, key->name, &times);
 	char why[256];
 
 	if (times > 1)
@@ -269,7 +227,7 @@ static int load_key(struct loader *l, econf_file *file, const char *section, con
 
 	if (!key) {
 		complain(l, false, "%s:%u: unknown key '%s' in [%s], ignored", l->path,
-			 find_line(l->text, section, name, &times), name, section);
+			 config_text_line(l->text, section, name, &times), name, section);
 		return 0;
 	}
 	if (guest) {
@@ -296,7 +254,7 @@ static int load_section(struct loader *l, econf_file *file, const char *section)
 		complain(l, false,
 			 "%s:%u: unknown section [%s], ignored (there are [memd], [policy], "
 			 "[guest NAME])",
-			 l->path, find_line(l->text, section, NULL, &times), section);
+			 l->path, config_text_line(l->text, section, NULL, &times), section);
 		return 0;
 	}
 	if (econf_getKeys(file, section, &n, &names) != ECONF_SUCCESS)
@@ -304,6 +262,39 @@ static int load_section(struct loader *l, econf_file *file, const char *section)
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = load_key(l, file, section, names[i]);
 	econf_freeArray(names);
+	return r;
+}
+
+static bool is_listed(econf_file *file, const char *section, const char *name)
+{
+	char **names = NULL;
+	bool listed = false;
+	size_t n = 0;
+
+	if (econf_getKeys(file, section, &n, &names) != ECONF_SUCCESS)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		listed |= strcmp(names[i], name) == 0;
+	econf_freeArray(names);
+	return listed;
+}
+
+/*
+ * libeconf 0.5 does not list the first key of a section when the last one before it, in another
+ * section, has the same name, nor the section if that is all of it: two guests with nothing but a
+ * domain each. It knows them, though, so the text tells what to ask for.
+ */
+static int load_unlisted(struct loader *l, econf_file *file)
+{
+	struct config_text_item item = {.next = l->text};
+	int r = 0;
+
+	while (r == 0 && config_text_next(&item))
+		if (strncmp(item.section, "guest ", 6) == 0 && item.section[6] &&
+		    strlen(item.section + 6) < POL_NAME_MAX &&
+		    find_key(guest_keys, ARRAY_SIZE(guest_keys), "guest", item.name) &&
+		    !is_listed(file, item.section, item.name))
+			r = load_key(l, file, item.section, item.name);
 	return r;
 }
 
@@ -331,7 +322,7 @@ static int load_file(struct loader *l, econf_file *file)
 		econf_freeArray(loose);
 	}
 	if (econf_getGroups(file, &n, &sections) != ECONF_SUCCESS)
-		return 0;
+		return load_unlisted(l, file);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		bool seen = false;
 
@@ -341,7 +332,7 @@ static int load_file(struct loader *l, econf_file *file)
 			r = load_section(l, file, sections[i]);
 	}
 	econf_freeArray(sections);
-	return r;
+	return r == 0 ? load_unlisted(l, file) : r;
 }
 
 static int load_files(struct loader *l, const struct config_source *source)

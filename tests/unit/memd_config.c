@@ -280,6 +280,33 @@ static char *slurp(const char *path)
 	return text;
 }
 
+/* libeconf loses a section's first key that is also the last one of the section before. */
+static void test_same_keys_in_a_row(void **state)
+{
+	struct config *config = NULL;
+
+	(void)state;
+	assert_int_equal(load_text("[guest red]\ndomain=red\n[guest blue]\ndomain = blue # x\n"
+				   "[guest green]\ndomain=\"green\"\nshares=5\n"
+				   "[guest grey]\nshares=7\n",
+				   &config),
+			 0);
+	assert_non_null(config);
+	assert_string_equal(config_find_guest(config, "red")->domain, "red");
+	assert_string_equal(config_find_guest(config, "blue")->domain, "blue");
+	assert_string_equal(config_find_guest(config, "green")->domain, "green");
+	assert_int_equal(config_find_guest(config, "green")->shares, 5);
+	assert_int_equal(config_find_guest(config, "grey")->shares, 7);
+	assert_string_equal(config_domain_name(config, config_domain(config, "blue")), "blue");
+	assert_int_not_equal(config_domain(config, "blue"), config_domain(config, "green"));
+	assert_int_equal(config_domain(config, "grey"), 0);
+	assert_true(config_has_domains(config));
+	config_free(config);
+	/* A bad value among them is no less wrong. */
+	assert_refused("[guest a]\nshares=1\n[guest b]\nshares=0\n",
+		       "shares: '0' is not between 1 and 1000000");
+}
+
 /* The shipped file says every key with its default, the manual has every key. */
 static void test_documented(void **state)
 {
@@ -306,7 +333,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),      cmocka_unit_test(test_file),
 		cmocka_unit_test(test_unknown_warns), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_no_file),	      cmocka_unit_test(test_drop_ins),
-		cmocka_unit_test(test_documented),
+		cmocka_unit_test(test_documented),    cmocka_unit_test(test_same_keys_in_a_row),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
