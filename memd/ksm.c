@@ -213,7 +213,9 @@ static void check_sense(struct ksm *ksm, struct pol_ksm *out)
 		memcpy(&value, (char *)out + counter->offset, sizeof(value));
 		if (!pol_has(value))
 			continue;
-		all_zero &= value == 0;
+		/* A choice between 0 and 1 proves nothing. */
+		if (counter->offset != offsetof(struct pol_ksm, across_nodes))
+			all_zero &= value == 0;
 		ksm->last[i] = value;
 		if (counter->kind == PAGES && value > PAGES_MOST)
 			distrust(ksm, out, "/%s holds %" PRIu64 ", more pages than memory can have",
