@@ -87,16 +87,16 @@ static inline bool rules_may_merge(const struct pol_guest *g)
 	return g->merge_on || g->marked_bytes != 0;
 }
 
-/* Could KSM merge pages of two trust domains, if it ran? `also` counts as mergeable. */
-static inline bool rules_can_cross(const struct pol_host *host, size_t n,
-				   const struct pol_guest *also)
+/* Could KSM merge pages of two trust domains, if it ran? The guest `also` (0: none) counts as
+ * mergeable too. */
+static inline bool rules_can_cross(const struct pol_host *host, size_t n, uint64_t also)
 {
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < i; k++) {
 			const struct pol_guest *a = &host->guests[i], *b = &host->guests[k];
 
-			if (a->domain == b->domain || (!rules_may_merge(a) && a != also) ||
-			    (!rules_may_merge(b) && b != also))
+			if (a->domain == b->domain || (!rules_may_merge(a) && a->id != also) ||
+			    (!rules_may_merge(b) && b->id != also))
 				continue;
 			if (host->ksm.across_nodes != 0 ||
 			    (a->bound_mask | a->seen_mask) & (b->bound_mask | b->seen_mask))
@@ -118,7 +118,7 @@ static inline const char *rules_merge(const struct pol_host *host, size_t n,
 		return "a merge order for a guest to be left alone";
 	if (a->to > 1 || a->to == g->merge_on)
 		return "a merge order that changes nothing";
-	if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, g)))
+	if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, g->id)))
 		return "a guest made mergeable beside another trust domain";
 	if (!a->to && pol_has(g->merging_bytes) && g->merging_bytes &&
 	    min_u64(g->merging_bytes, BYTES_MAX) > sub_sat(available, plan->high_bytes))
@@ -176,7 +176,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 			stopped |= a->to == 0;
 			if (a->to > 1)
 				broken = "KSM run neither 0 nor 1";
-			if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, NULL)))
+			if (a->to && (host->ksm.unsorted || rules_can_cross(host, n, 0)))
 				broken = "KSM started beside two trust domains";
 			if (a->to == host->ksm.run)
 				broken = "KSM written what it is already";
@@ -196,7 +196,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	if (!rules_shares(plan))
 		return "a hard pressed host giving more than shares and what is left of them";
 	if (host->ksm.run == 1 && host->ksm.present && config->ksm_manage && !stopped &&
-	    (host->ksm.unsorted || rules_can_cross(host, n, NULL)))
+	    (host->ksm.unsorted || rules_can_cross(host, n, 0)))
 		return "KSM runs on beside two trust domains";
 	if (given > (pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes))
 		return "more given than is free";
