@@ -69,7 +69,7 @@ static const struct config_key keys[] = {
 	{"memd", "trace", CONFIG_PATH_OFF, AT(trace), 0, 0, NULL, NULL},
 	{"memd", "trace-size", CONFIG_SIZE, AT(trace_bytes), MIB, 1024 * GIB, NULL, "64M"},
 	{"memd", "on-stop", CONFIG_WORD, AT(on_stop), 0, 0, stop_words, "keep"},
-	{"memd", "merge-unit", CONFIG_WORD, AT(merge_unit), 0, 0, unit_words, "chunk"},
+	{"memd", "merge-unit", CONFIG_WORD, AT(merge_unit), 0, 0, unit_words, "guest"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
 	{"policy", "hard", CONFIG_PERCENT, POL(hard_ppm), 0, ALL, NULL, NULL},
