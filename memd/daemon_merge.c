@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The daemon's work on merging beside its ticks: is it isolated, and which chunks pay? */
+#include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -9,11 +10,14 @@
 #include "memd/daemon.h"
 
 #define CROSSED_EVERY_US (30 * USEC_PER_SEC)
+/* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB. */
+#define CROSSED_MERGED_MOST (128 * MIB / 16 * 4 * KIB)
 
 /* Guests of several domains: what do they share? */
 static void check_isolation(struct daemon *daemon, uint64_t now_us)
 {
 	struct isolation_guest guests[GUESTS_MAX];
+	uint64_t merged = 0;
 	bool several = false;
 	size_t n = 0;
 
@@ -32,11 +36,15 @@ static void check_isolation(struct daemon *daemon, uint64_t now_us)
 			.domain = config_domain(daemon->config, guest->name),
 		};
 		several |= guests[n - 1].domain != guests[0].domain;
+		if (guest->foot_valid && pol_has(guest->foot.ksm_merging_bytes))
+			merged += guest->foot.ksm_merging_bytes;
 	}
-	if (several)
+	if (several && merged <= CROSSED_MERGED_MOST) {
 		isolation_start(daemon->isolation, guests, n);
-	else
-		daemon->crossed = (struct isolation_result){0};
+		return;
+	}
+	daemon->crossed = (struct isolation_result){.error = several ? -E2BIG : 0};
+	daemon->crossed_us = several ? now_us : 0;
 }
 
 /* Merging by chunks, while KSM is ours to set. */
