@@ -220,7 +220,8 @@ static void check_sense(struct ksm *ksm, struct pol_ksm *out)
 		if (counter->kind == PAGES && value > PAGES_MOST)
 			distrust(ksm, out, "/%s holds %" PRIu64 ", more pages than memory can have",
 				 counter->path, value);
-		if (counter->kind != TOTAL || value >= last)
+		/* run=2 begins the count of scans anew (unmerge_and_remove_all_rmap_items()). */
+		if (counter->kind != TOTAL || value >= last || out->run == 2)
 			continue;
 		ksm->distrust = DISTRUST_LOOKS;
 		snprintf(ksm->back, sizeof(ksm->back), "/%s went back from %" PRIu64 " to %" PRIu64,

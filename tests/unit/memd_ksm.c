@@ -208,6 +208,11 @@ static void numbers_that_cannot_be(void **state)
 			ksm_sense(ksm, &k);
 		assert_int_equal(looks, 60);
 		assert_null(ksm_reason(ksm));
+		/* With run=2 the kernel begins anew. */
+		tree_set(&tree, DIR_KSM "run", "2\n");
+		tree_set(&tree, path, "0\n");
+		ksm_sense(ksm, &k);
+		assert_true(k.present);
 		ksm_close(ksm);
 	}
 }
