@@ -384,9 +384,9 @@ int wire_server_new(const struct wire_server_options *options, struct wire_serve
 	server->drops = (struct log_limit){.window_us = 10 * USEC_PER_SEC, .burst = 5};
 	server->listen.fd = -1;
 	server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	/* Any file serves, but one without a path: a confined process can open none. */
-	server->spare_fd = fcntl(server->epoll_fd, F_DUPFD_CLOEXEC, 0);
 	r = server->epoll_fd < 0 ? -errno : 0;
+	/* Any file serves, but one without a path: a confined process can open none. */
+	server->spare_fd = r < 0 ? -1 : fcntl(server->epoll_fd, F_DUPFD_CLOEXEC, 0);
 	if (!server->options.path)
 		r = -ENOMEM;
 	if (r == 0)

@@ -217,6 +217,8 @@ void blk_io_free(struct blk_io *io)
 	__atomic_store_n(&io->giving_up, true, __ATOMIC_RELAXED);
 	pthread_cond_signal(&io->work);
 	pthread_mutex_unlock(&io->lock);
+	/* Where a later device could not be made the thread waits to be confined still. */
+	sandbox_abandon();
 	pthread_join(io->thread, NULL);
 	list_free(&io->todo);
 	list_free(&io->done);

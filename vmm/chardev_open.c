@@ -204,7 +204,9 @@ int chardev_new(struct loop *loop, const char *name, const char *spec, void (*qu
 		.out_fd = -1,
 	};
 	chardev->stall_timer = loop_timer(loop, chardev_on_stall, chardev);
-	if (chardev->name && chardev->stall_timer)
+	if (!chardev->stall_timer)
+		log_err("%s: cannot make its timer: %m", name);
+	else if (chardev->name)
 		r = chardev_open(chardev, spec);
 	if (r) {
 		chardev_free(chardev);

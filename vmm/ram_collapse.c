@@ -331,6 +331,8 @@ int ram_collapse_start(struct ram *ram, struct bus *bus, ram_collapsed_fn collap
 	err = pthread_create(&c->thread, NULL, collapse_thread, c);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err) {
+		log_err("memory: cannot start the thread that brings huge pages back: %s",
+			strerror(err));
 		pthread_cond_destroy(&c->changed);
 		pthread_mutex_destroy(&c->lock);
 		free(c);

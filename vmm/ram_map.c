@@ -78,16 +78,18 @@ void ram_warn_no_thp(const struct ram *ram)
 	AUTO_FD int root = kfile_open_root("/");
 	bool wanted = false;
 	char mode[32];
+	int r;
 
 	for (size_t i = 0; i < ram->n_configs; i++)
 		wanted = wanted || ram->configs[i].pages == RAM_PAGES_THP;
 	if (!wanted || root < 0)
 		return;
-	if (kfile_read_choice(root, path, mode, sizeof(mode)) < 0)
+	r = kfile_read_choice(root, path, mode, sizeof(mode));
+	if (r == -ENOENT)
 		log_warn("memory: pages=thp gets 4 KiB pages: this kernel has no transparent huge "
 			 "pages (no /%s)",
 			 path);
-	else if (strcmp(mode, "never") == 0)
+	else if (r == 0 && strcmp(mode, "never") == 0)
 		log_warn("memory: pages=thp gets 4 KiB pages: transparent huge pages are switched "
 			 "off; to allow them: echo madvise > /%s",
 			 path);

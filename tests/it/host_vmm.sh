@@ -95,6 +95,24 @@ for cpus in 1 3; do
 	check "${cpus}cpu_ends" "status $STATUS, $(tail -n 4 "$T/t$cpus.err")" ends "t$cpus" 0
 done
 
+# ---- too little of everything ----
+
+# With so few descriptors: does it end by itself, and say why if it is not for the guest's sake?
+few() {
+	timeout -s KILL 20 prlimit --nofile="$1" "$VMM" --kernel "$TINY" --append poweroff --memory size=32M \
+		--serial "file:$T/few.log" --console "unix:$T/few.console" --disk "path=$T/few.img" \
+		--balloon on --mem-device size=32M --qmp "$T/few.qmp" --cpus 2 2>"$T/few.err" </dev/null
+	status=$?
+	[ $status -eq 0 ] || { [ $status -eq 1 ] && [ -s "$T/few.err" ]; } || [ $status -eq 127 ]
+}
+truncate -s 1M "$T/few.img"
+for n in {4..44..2}; do
+	few "$n" || break
+done
+check few_descriptors "$n of them: status $status, $(cat "$T/few.err")" [ "$n" -ge 44 ]
+check enough_descriptors "status $status, $(cat "$T/few.err")" few 80
+check enough_descriptors_status "status $status" [ $status -eq 0 ]
+
 # ---- without KVM ----
 
 if [ "$(id -u)" = 0 ]; then
