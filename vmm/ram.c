@@ -286,6 +286,9 @@ static int bring_up(struct ram *ram)
 		if (r < 0)
 			return r;
 	}
+	r = ram_populate_check(ram);
+	if (r < 0)
+		return r;
 	ram_warn_no_thp(ram);
 	for (size_t i = 0; i < ram->n_pieces; i++) {
 		r = prepare_piece(&ram->pieces[i], &ram->configs[ram->pieces[i].region.node]);

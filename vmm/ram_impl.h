@@ -175,6 +175,12 @@ int ram_populate(const struct ram_config *config, uint8_t *hva, uint64_t len, ui
 		 const char *what);
 /* The same by the caller alone. */
 int ram_populate_slice(uint8_t *hva, uint64_t len);
+/*
+ * Can prealloc=on have its memory at all, by MemAvailable and free swap? -ENOMEM: logged. Without
+ * it the kernel finds out by killing processes, and on a host of guests the largest is another
+ * guest.
+ */
+int ram_populate_check(const struct ram *ram);
 /* Write zeroes, with several threads. */
 void ram_zero(uint8_t *hva, uint64_t len);
 /* After populating a node: log where it lies, with a warning when that is not where it is bound. */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/log.h"
@@ -167,6 +168,27 @@ int ram_populate(const struct ram_config *config, uint8_t *hva, uint64_t len, ui
 	};
 
 	return fill_range(&fill, what);
+}
+
+int ram_populate_check(const struct ram *ram)
+{
+	AUTO_FD int root = kfile_open_root("/");
+	AUTO_FREE char *text = NULL;
+	uint64_t wanted = 0, available, swap = 0;
+
+	for (size_t i = 0; i < ram->n_configs; i++)
+		if (ram->configs[i].prealloc && !ram_pages_is_pool(ram->configs[i].pages))
+			wanted += ram->configs[i].size_bytes;
+	if (!wanted || root < 0 || kfile_read_all(root, "proc/meminfo", &text, NULL) < 0 ||
+	    kfile_field_u64(text, "MemAvailable", &available) < 0)
+		return 0;
+	(void)kfile_field_u64(text, "SwapFree", &swap);
+	if (wanted <= available + swap)
+		return 0;
+	log_err("memory: prealloc=on takes %s at start, and this host has %s of memory and %s of "
+		"swap available: leave prealloc=on away, or give less",
+		SIZE_TEXT(wanted), SIZE_TEXT(available), SIZE_TEXT(swap));
+	return -ENOMEM;
 }
 
 void ram_zero(uint8_t *hva, uint64_t len)

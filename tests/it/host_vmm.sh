@@ -113,6 +113,12 @@ check few_descriptors "$n of them: status $status, $(cat "$T/few.err")" [ "$n" -
 check enough_descriptors "status $status, $(cat "$T/few.err")" few 80
 check enough_descriptors_status "status $status" [ $status -eq 0 ]
 
+# More than the host has is refused before anybody is killed for it.
+timeout 5 "$VMM" --kernel "$TINY" --memory size=3T,prealloc=on --serial none 2>"$T/pre.err"
+status=$?
+check prealloc_too_much "$status, $(cat "$T/pre.err")" grep -q 'prealloc=on takes 3 TiB' "$T/pre.err"
+check prealloc_too_much_status "$status" [ $status -eq 1 ]
+
 # ---- without KVM ----
 
 if [ "$(id -u)" = 0 ]; then
