@@ -277,12 +277,12 @@ static int bring_up(struct ram *ram)
 	for (unsigned int i = 0; i < ram->n_configs; i++) {
 		const struct ram_config *config = &ram->configs[i];
 
-		r = ram_bind_check(config, i);
+		r = ram_bind_check(config, "node", i);
 		if (r < 0)
 			return r;
 		if (!ram_pages_is_pool(config->pages))
 			continue;
-		r = ram_pool_check(config, i, pool_pages_wanted(ram, i));
+		r = ram_pool_check(config, "node", i, pool_pages_wanted(ram, i));
 		if (r < 0)
 			return r;
 	}

@@ -16,7 +16,7 @@
 
 #define NODE_WORDS (RAM_HOST_NODES / 64)
 
-int ram_bind_check(const struct ram_config *config, unsigned int node)
+int ram_bind_check(const struct ram_config *config, const char *of, unsigned int index)
 {
 	uint64_t there[NODE_WORDS] = {0}, missing[NODE_WORDS];
 	char list[256], absent[256];
@@ -30,15 +30,15 @@ int ram_bind_check(const struct ram_config *config, unsigned int node)
 	r = root < 0 ? root
 		     : kfile_read(root, "sys/devices/system/node/has_memory", list, sizeof(list));
 	if (r < 0) {
-		log_err("memory node %u: host-nodes: this kernel shows no NUMA nodes "
+		log_err("memory %s %u: host-nodes: this kernel shows no NUMA nodes "
 			"(/sys/devices/system/node/has_memory: %s)",
-			node, strerror(-r));
+			of, index, strerror(-r));
 		return -ENODEV;
 	}
 	r = kfile_list_parse(list, there, RAM_HOST_NODES);
 	if (r < 0) {
-		log_err("memory node %u: /sys/devices/system/node/has_memory: '%s' is no node list",
-			node, list);
+		log_err("memory %s %u: /sys/devices/system/node/has_memory: '%s' is no node list",
+			of, index, list);
 		return r;
 	}
 	for (size_t i = 0; i < NODE_WORDS; i++) {
@@ -49,8 +49,8 @@ int ram_bind_check(const struct ram_config *config, unsigned int node)
 		return 0;
 	kfile_list_format(missing, RAM_HOST_NODES, absent, sizeof(absent));
 	kfile_list_format(there, RAM_HOST_NODES, list, sizeof(list));
-	log_err("memory node %u: host-nodes: this host has no node %s with memory; it has: %s",
-		node, absent, list);
+	log_err("memory %s %u: host-nodes: this host has no node %s with memory; it has: %s", of,
+		index, absent, list);
 	return -ENODEV;
 }
 

@@ -188,8 +188,11 @@ void ram_check_placement(const struct ram *ram, unsigned int node);
 
 /* ---- ram_bind.c ---- */
 
-/* Do the nodes exist and have memory? -ENODEV: logged with the nodes that there are. */
-int ram_bind_check(const struct ram_config *config, unsigned int node);
+/*
+ * Do the nodes exist and have memory? -ENODEV: logged with the nodes that there are. of, index: the
+ * "node" or "device" that it is for.
+ */
+int ram_bind_check(const struct ram_config *config, const char *of, unsigned int index);
 /* Apply the policy to [hva, hva + len) before its first touch. -errno of mbind(2), not logged. */
 int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len);
 
@@ -205,7 +208,8 @@ int ram_bind_look(const uint8_t *hva, uint64_t len, uint64_t page_bytes, uint64_
  * Does the pool have `pages` free pages where the configuration wants them? -ENOMEM and
  * -EOPNOTSUPP (no pool of this size) are logged with numbers and the command that helps.
  */
-int ram_pool_check(const struct ram_config *config, unsigned int node, uint64_t pages);
+int ram_pool_check(const struct ram_config *config, const char *of, unsigned int index,
+		   uint64_t pages);
 /* Populating has failed although the check passed: log what the pool says now. */
 void ram_pool_log_shortage(const struct ram_config *config, unsigned int node, uint64_t pages);
 

@@ -168,9 +168,9 @@ int ram_plug_add(struct ram *ram, const struct ram_plug_config *config)
 		log_err("memory device %zu: %s", index, why);
 		return r;
 	}
-	r = ram_bind_check(&config->memory, config->node);
+	r = ram_bind_check(&config->memory, "device", (unsigned int)index);
 	if (r == 0 && ram_pages_is_pool(config->memory.pages))
-		r = ram_pool_check(&config->memory, config->node, 0);
+		r = ram_pool_check(&config->memory, "device", (unsigned int)index, 0);
 	if (r < 0)
 		return r;
 	gpa = choose_gpa(ram, config->memory.size_bytes, block_of(config));

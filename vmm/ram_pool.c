@@ -95,8 +95,8 @@ static uint64_t pages_free(int root, const struct ram_config *config, const stru
 	return bound < anywhere ? bound : anywhere;
 }
 
-static void log_shortage(int root, const struct ram_config *config, unsigned int node,
-			 uint64_t wanted, uint64_t free, int first)
+static void log_shortage(int root, const struct ram_config *config, const char *of,
+			 unsigned int index, uint64_t wanted, uint64_t free, int first)
 {
 	uint64_t page_bytes = ram_pages_bytes(config->pages);
 	struct pool pool = {0};
@@ -108,18 +108,16 @@ static void log_shortage(int root, const struct ram_config *config, unsigned int
 		snprintf(where, sizeof(where), "host node %s",
 			 kfile_list_format(config->host_nodes, RAM_HOST_NODES, list, sizeof(list)));
 	if (free >= wanted) {
-		log_err("memory node %u: the %s huge page pool of %s did not give %" PRIu64
-			" pages "
+		log_err("memory %s %u: the %s huge page pool of %s did not give %" PRIu64 " pages "
 			"although %" PRIu64
 			" are free: is there a hugetlb limit on this cgroup, or "
 			"was another guest faster?",
-			node, ram_pages_name(config->pages), where, wanted, free);
+			of, index, ram_pages_name(config->pages), where, wanted, free);
 		return;
 	}
-	log_err("memory node %u: the %s huge page pool of %s is too small: %" PRIu64
-		" pages wanted, "
+	log_err("memory %s %u: the %s huge page pool of %s is too small: %" PRIu64 " pages wanted, "
 		"%" PRIu64 " free; enlarge it with: echo %" PRIu64 " > /%s/nr_hugepages%s",
-		node, ram_pages_name(config->pages), where, wanted, free,
+		of, index, ram_pages_name(config->pages), where, wanted, free,
 		pool.total + (wanted - free), dir,
 		config->pages == RAM_PAGES_1G ? " (or boot the host with hugepagesz=1G "
 						"hugepages=N: a running host rarely "
@@ -144,8 +142,8 @@ static const char *name_sizes(char *buf, size_t n)
 	return buf;
 }
 
-static int check(const struct ram_config *config, unsigned int node, uint64_t wanted,
-		 bool is_short_anyway)
+static int check(const struct ram_config *config, const char *of, unsigned int index,
+		 uint64_t wanted, bool is_short_anyway)
 {
 	AUTO_FD int root = kfile_open_root("/");
 	uint64_t page_bytes = ram_pages_bytes(config->pages), free;
@@ -157,24 +155,25 @@ static int check(const struct ram_config *config, unsigned int node, uint64_t wa
 	if (read_pool(root, page_bytes, -1, &host) < 0) {
 		char sizes[128];
 
-		log_err("memory node %u: pages=%s: this host has no huge pages of that size; it "
+		log_err("memory %s %u: pages=%s: this host has no huge pages of that size; it "
 			"has: %s",
-			node, ram_pages_name(config->pages), name_sizes(sizes, sizeof(sizes)));
+			of, index, ram_pages_name(config->pages), name_sizes(sizes, sizeof(sizes)));
 		return -EOPNOTSUPP;
 	}
 	free = pages_free(root, config, &host, page_bytes, &first);
 	if (free >= wanted && !is_short_anyway)
 		return 0;
-	log_shortage(root, config, node, wanted, free, first);
+	log_shortage(root, config, of, index, wanted, free, first);
 	return -ENOMEM;
 }
 
-int ram_pool_check(const struct ram_config *config, unsigned int node, uint64_t pages)
+int ram_pool_check(const struct ram_config *config, const char *of, unsigned int index,
+		   uint64_t pages)
 {
-	return check(config, node, pages, false);
+	return check(config, of, index, pages, false);
 }
 
 void ram_pool_log_shortage(const struct ram_config *config, unsigned int node, uint64_t pages)
 {
-	(void)check(config, node, pages, true);
+	(void)check(config, "node", node, pages, true);
 }

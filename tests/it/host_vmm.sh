@@ -118,6 +118,8 @@ timeout 5 "$VMM" --kernel "$TINY" --memory size=3T,prealloc=on --serial none 2>"
 status=$?
 check prealloc_too_much "$status, $(cat "$T/pre.err")" grep -q 'prealloc=on takes 3 TiB' "$T/pre.err"
 check prealloc_too_much_status "$status" [ $status -eq 1 ]
+timeout 5 "$VMM" --kernel "$TINY" --mem-device size=64M,host-nodes=1023 --serial none 2>"$T/node.err"
+check mem_device_node "$(cat "$T/node.err")" grep -q 'memory device 0: host-nodes: .*no node 1023' "$T/node.err"
 
 # ---- without KVM ----
 
