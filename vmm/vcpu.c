@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "vmm/cpuid.h"
 #include "vmm/sandbox.h"
@@ -61,6 +62,7 @@ struct vcpus {
 	pthread_cond_t changed;
 	bool open, quit;
 	unsigned int waiting; /* at the gate */
+	struct log_limit faults;
 
 	bool can_prefault;
 	unsigned int n_prefaults; /* for the first vCPU to do */
@@ -205,6 +207,23 @@ static void vcpu_failed(struct vcpu *cpu)
 	cpu->all->events->failed(cpu->all->ctx);
 }
 
+/* A guest that crashes as it boots comes here over and over. */
+static void vcpu_tell_fault(struct vcpu *cpu)
+{
+	unsigned int dropped = 0;
+	bool passes;
+
+	pthread_mutex_lock(&cpu->all->lock);
+	passes = log_limit_pass(&cpu->all->faults, &dropped);
+	pthread_mutex_unlock(&cpu->all->lock);
+	if (passes && dropped)
+		log_info(
+			"vcpu%u: triple fault: the guest resets (%u more since the last such line)",
+			cpu->index, dropped);
+	else if (passes)
+		log_info("vcpu%u: triple fault: the guest resets", cpu->index);
+}
+
 static void vcpu_handle_exit(struct vcpu *cpu)
 {
 	struct kvm_run *run = cpu->run;
@@ -221,7 +240,7 @@ static void vcpu_handle_exit(struct vcpu *cpu)
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
 		return;
 	case KVM_EXIT_SHUTDOWN:
-		log_info("vcpu%u: triple fault: the guest resets", cpu->index);
+		vcpu_tell_fault(cpu);
 		cpu->all->events->reset(cpu->all->ctx);
 		return;
 	case KVM_EXIT_FAIL_ENTRY:
@@ -324,6 +343,7 @@ int vcpus_new(unsigned int n, struct bus *bus, const struct vcpu_events *events,
 	vcpus->bus = bus;
 	vcpus->events = events;
 	vcpus->ctx = ctx;
+	vcpus->faults = (struct log_limit){.window_us = 10 * USEC_PER_SEC, .burst = 5};
 	pthread_mutex_init(&vcpus->lock, NULL);
 	pthread_cond_init(&vcpus->changed, NULL);
 	sigaction(VCPU_KICK, &action, NULL);

@@ -121,6 +121,13 @@ check prealloc_too_much_status "$status" [ $status -eq 1 ]
 timeout 5 "$VMM" --kernel "$TINY" --mem-device size=64M,host-nodes=1023 --serial none 2>"$T/node.err"
 check mem_device_node "$(cat "$T/node.err")" grep -q 'memory device 0: host-nodes: .*no node 1023' "$T/node.err"
 
+# A guest that crashes over and over does not fill the log.
+start_vmm crash --memory size=16M --kernel "$TINY" --append crash
+sleep 4
+check crash_loop_runs "$(tail -n 2 "$T/crash.err")" [ "$(grep -c TINY "$T/crash.log")" -gt 6 ]
+check crash_loop_lines "$(wc -l <"$T/crash.err") lines" [ "$(grep -c 'triple fault' "$T/crash.err")" -le 5 ]
+stop_vmm crash
+
 # ---- without KVM ----
 
 if [ "$(id -u)" = 0 ]; then
