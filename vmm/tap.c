@@ -167,14 +167,16 @@ int tap_open(const char *name, struct tap **ret_tap)
 	}
 	if (r)
 		return attach_failed(r, name, exists);
-	r = finish(fd, name, ret_tap);
+	/* By the name that the kernel gave it: "vm%d" asks for the first free number. */
+	ifr.ifr_name[IFNAMSIZ - 1] = '\0';
+	r = finish(fd, ifr.ifr_name, ret_tap);
 	if (r)
 		return r;
 	TAKE_FD(fd);
 	if (!exists)
 		log_info("created the tap %s, until this guest ends; give it its place: "
 			 "ip link set %s up master BRIDGE",
-			 name, name);
+			 ifr.ifr_name, ifr.ifr_name);
 	return 0;
 }
 

@@ -113,6 +113,9 @@ check tap_gone_end "$(tail -n 3 "$T/n.err")" ends n 0
 start_tiny c "" --memory size=64M --net tap=fresh0
 check created_said "$(cat "$T/c.err")" grep -q 'created the tap fresh0' "$T/c.err"
 check created_exists "$(ip -br link)" [ -n "$(ip -br link show fresh0)" ]
+start_tiny f "" --memory size=64M --net "tap=free%d"
+check created_numbered "$(cat "$T/f.err")" grep -q 'created the tap free0' "$T/f.err"
+stop_vmm f
 stop_vmm c
 check created_goes "$(ip -br link)" [ -z "$(ip -br link show fresh0 2>/dev/null)" ]
 python3 - "$VMM" "$TINY" >"$T/handed" 2>&1 <<-'END'
