@@ -146,6 +146,11 @@ size_t undo_count(const struct undo *undo)
 	return undo->n_entries;
 }
 
+size_t undo_broken(const struct undo *undo)
+{
+	return undo->n_broken;
+}
+
 struct undo_entry undo_get(const struct undo *undo, size_t i)
 {
 	const struct undo_item *entry = &undo->entries[i];

@@ -35,6 +35,8 @@ int undo_record(struct undo *undo, const char *path, const char *original, const
 
 /* Number of files recorded. */
 size_t undo_count(const struct undo *undo);
+/* Number of lines that undo_open() could not make sense of; undo_restore() reports each. */
+size_t undo_broken(const struct undo *undo);
 
 /* The i-th recorded file, in the order of first change. Pointers live until the next call that
  * changes the journal. */

@@ -330,6 +330,9 @@ static void on_restored(void *ctx, const struct undo_report *report)
 	}
 	if (report->result == UNDO_RESTORED)
 		log_info("/%s: back to %s", report->path, report->original);
+	else if (report->result == UNDO_LEFT && report->error == -ENOENT)
+		log_info("/%s: is gone, and with it what memd had set (it was %s before)",
+			 report->path, report->original);
 	else if (report->result == UNDO_LEFT)
 		log_warn("/%s: left at %s: somebody else has set it since (it was %s before memd)",
 			 report->path, report->current ? report->current : "an unreadable value",

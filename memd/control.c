@@ -149,7 +149,7 @@ int control_open(struct daemon *daemon)
 		log_err("%s: somebody answers there already; give memd another socket",
 			options.path);
 	else if (r < 0)
-		log_err("%s: cannot listen: %s", options.path, strerror(-r));
+		log_err("%s: cannot listen: %s", options.path, wire_server_why(r));
 	if (r < 0)
 		return r;
 	return sd_event_add_io(daemon->event, NULL, wire_server_fd(daemon->server), EPOLLIN, on_io,

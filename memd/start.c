@@ -106,13 +106,18 @@ static int restore_predecessor(struct daemon *daemon)
 			r == -EWOULDBLOCK ? "in use by another process (memctl reset?)"
 			: r == -EPERM	  ? "can be written by others, so it is not believed; "
 					    "make the directory ours alone"
-					  : strerror(-r));
+			: r == -ELOOP || r == -EISDIR || r == -EFBIG
+				? "this is no journal that memd wrote; move it away, and look what "
+				  "/sys/kernel/mm/ksm says"
+				: strerror(-r));
 		return r;
 	}
-	if (undo_count(daemon->undo) > 0) {
+	if (undo_count(daemon->undo) > 0)
 		log_info("a memd before this one ended without restoring %zu host file(s): doing "
 			 "it now",
 			 undo_count(daemon->undo));
+	/* Broken lines too, or they would be told when this memd ends and look like its own. */
+	if (undo_count(daemon->undo) > 0 || undo_broken(daemon->undo) > 0) {
 		daemon->act.undo = daemon->undo;
 		act_restore(&daemon->act, NULL);
 	}

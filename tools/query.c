@@ -26,6 +26,10 @@ static const char *connect_advice(int error)
 		return "memd does not answer in time";
 	case EPROTO:
 		return "that is not a QMP socket";
+	case EINVAL:
+		return "that is no path of a socket";
+	case ENAMETOOLONG:
+		return "a socket's path has at most 107 bytes";
 	default:
 		return strerror(error);
 	}
@@ -37,7 +41,7 @@ enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **r
 
 	if (r == 0)
 		return MEMCTL_OK;
-	log_err("%s: %s", ctl->socket, connect_advice(-r));
+	log_err("%s: %s", *ctl->socket ? ctl->socket : "''", connect_advice(-r));
 	return MEMCTL_UNREACHABLE;
 }
 

@@ -178,6 +178,32 @@ check readopt 'a guest is not taken over' wait_for 5 guest_holds web2 .answering
 sleep 3
 check readopt-no-jump "target of web2 went from $before to $(target web2)" near "$(target web2)" "$before" 15
 
+# ---- what a journal may hold ----
+stop_memd
+printf 'sys/kernel/mm/../../../etc/passwd\t1\t2\nnonsense\n' >"$T/run/undo"
+start_memd
+check journal-outside 'broken lines are not told at the start' logged 'line 1 makes no sense'
+check journal-broken 'broken lines are not told at the start' logged 'line 2 makes no sense'
+stop_memd
+check journal-told-once 'broken lines are told again at the end' [ "$(grep -c 'makes no sense' "$T/memd.log")" = 2 ]
+printf 'sys/kernel/mm/ksm/no_such_file\t1\t2\n' >"$T/run/undo"
+start_memd
+check journal-gone 'a file that is gone is blamed on somebody' logged 'no_such_file: is gone'
+stop_memd
+rm -f "$T/run/undo"
+ln -s /dev/null "$T/run/undo"
+check journal-link 'a journal elsewhere is believed' says 1 'no journal that memd wrote' \
+	--config "$T/memd.conf" --sysroot "$T/tree"
+rm -f "$T/run/undo"
+touch "$SOCKET"
+check socket-file 'no way out is told' says 1 'remove it or use another path' \
+	--config "$T/memd.conf" --sysroot "$T/tree"
+rm -f "$SOCKET"
+check memctl-no-socket 'the empty path is not named' \
+	grep -q "'': that is no path of a socket" <("$MEMCTL" --socket '' status 2>&1)
+fresh_host
+start_memd
+
 # ---- reset, then stop ----
 wait_for 15 changed
 "$MEMCTL" --socket "$SOCKET" reset >/dev/null
