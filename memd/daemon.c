@@ -344,10 +344,10 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 			 guest->ours ? "vmm" : "QEMU", guest->version, (int)guest->pid,
 			 SIZE_TEXT(guest->memory_bytes),
 			 guest->balloon_path[0] ? "" : ", no balloon");
-	else if (strcmp(what, "reset") == 0)
-		log_info("guest %s was reset: it starts afresh", guest->name);
-	else
+	else if (strcmp(what, "reset") != 0)
 		log_info("guest %s is %s", guest->name, what);
+	else if (log_limit_pass(&guest->resets, NULL)) /* one that crashes as it boots */
+		log_info("guest %s was reset: it starts afresh", guest->name);
 }
 
 const struct guests_hooks daemon_guests_hooks = {

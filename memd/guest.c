@@ -175,6 +175,7 @@ static void add_guest(struct guests *guests, const char *path)
 	guest->id = guests->next_id++;
 	guest->seen = true;
 	guest->limit = (struct log_limit){.window_us = 60 * USEC_PER_SEC, .burst = 4};
+	guest->resets = guest->limit;
 	snprintf(guest->path, sizeof(guest->path), "%s", path);
 	guest_forget(guest);
 	guests->v[guests->n++] = guest;

@@ -74,10 +74,10 @@ struct guest {
 	uint64_t next_request, retry_us, ready_us;
 	uint64_t bytes_in, messages_in; /* since the last tick */
 	unsigned int failures;
-	bool facts_due;		 /* it said that its size has changed */
-	unsigned int polls_left; /* answers this tick still waits for */
-	uint64_t ticks;		 /* polls sent */
-	struct log_limit limit;
+	bool facts_due;			/* it said that its size has changed */
+	unsigned int polls_left;	/* answers this tick still waits for */
+	uint64_t ticks;			/* polls sent */
+	struct log_limit limit, resets; /* of complaints; of lines about resets */
 
 	/* who it is */
 	bool known; /* set up at least once: the facts below hold */
