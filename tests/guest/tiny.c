@@ -97,7 +97,7 @@ static const struct {
 	{"console", console_command}, {"sleep", sleep_command},	    {"info", info_command},
 	{"idle", idle_command},	      {"poweroff", power_command},  {"reset", power_command},
 	{"crash", power_command},     {"net", net_command},	    {"mem", mem_command},
-	{"disk", disk_command},	      {"port", port_command},
+	{"disk", disk_command},	      {"port", port_command},	    {"storm", storm_command},
 };
 
 static void run(char *line)

@@ -161,7 +161,7 @@ bool virtio_used(struct device *dev, unsigned int queue);
 /* The same, waiting up to two seconds or until the device gives up. */
 bool virtio_wait(struct device *dev, unsigned int queue);
 
-/* ---- tiny_balloon.c, tiny_hostile.c, tiny_console.c, tiny_net.c ---- */
+/* ---- tiny_balloon.c, tiny_hostile.c, tiny_storm.c, tiny_console.c, tiny_net.c ---- */
 
 extern struct device balloon;
 void balloon_start(void);
@@ -172,6 +172,7 @@ void balloon_command(const char *name, char *args);
 uint64_t balloon_held_pages(void);
 
 void hostile_command(const char *name, char *args);
+void storm_command(const char *name, char *args);
 void disk_command(const char *name, char *args);
 void rng_command(const char *name, char *args);
 /* net A B C D: answer for this address; net hostile WHAT */

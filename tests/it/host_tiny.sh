@@ -203,6 +203,25 @@ test_hostile() {
 	check hostile_end "$(tail -n 3 "$T/x.err")" ends x 0
 }
 
+# ---- nonsense for all devices at once ----
+
+test_storm() {
+	local seed
+	truncate -s 4M "$T/storm.img"
+	for seed in 1 2 3; do
+		start_tiny y "" --memory size=64M,pages=small --mem-device size=64M,requested=32M,pages=small \
+			--disk "path=$T/storm.img" --console file:/dev/null "${balloon[@]}"
+		check "storm_$seed" "$LINE$(tail -n 3 "$T/y.err")" ask y "storm $seed 4000" 120
+		check "storm_rng_$seed" "$LINE" ask y rng
+		check "storm_disk_$seed" "$LINE" ask y "disk 0 write $seed 0 64"
+		check "storm_mem_$seed" "$LINE" ask y 'mem plug 0 4'
+		check "storm_qmp_$seed" "$(qmp "$T/y.qmp" query-status)" qmp_works y
+		check "storm_lines_$seed" "$(wc -l <"$T/y.err") lines" [ "$(wc -l <"$T/y.err")" -lt 200 ]
+		tell y poweroff
+		check "storm_end_$seed" "status $STATUS, $(tail -n 3 "$T/y.err")" ends y 0
+	done
+}
+
 # ---- power ----
 
 test_power() {
@@ -315,6 +334,7 @@ wanted mem && test_mem
 wanted reporting && test_reporting
 wanted stats && test_stats
 wanted hostile && test_hostile
+wanted storm && test_storm
 wanted power && test_power
 wanted devices && test_devices
 wanted qmp_garbage && test_qmp_garbage
