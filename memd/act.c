@@ -61,8 +61,11 @@ int act_set_ksm(struct act *act, enum ksm_knob knob, const char *value, bool *re
 		return 0;
 	}
 	r = undo_record(act->undo, path, was, value);
-	if (r < 0)
+	if (r < 0) {
+		act_complain(act, "the undo journal cannot be written (%s), so /%s is not touched",
+			     strerror(-r), path);
 		return r;
+	}
 	r = kfile_write(act->rootfd, path, value);
 	if (r < 0)
 		return r;

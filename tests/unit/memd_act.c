@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
 
 #include "common/undo.h"
 #include "memd/act.h"
@@ -22,13 +25,15 @@ static struct {
 	struct guests guests;
 	struct act act;
 	char dir[128];
-	char failed[512];
+	char failed[512]; /* the last complaint */
+	bool journal_blamed;
 } w;
 
 static void on_failed(void *ctx, const char *text)
 {
 	(void)ctx;
 	snprintf(w.failed, sizeof(w.failed), "%s", text);
+	w.journal_blamed |= strstr(text, "journal cannot be written (File too large)") != NULL;
 }
 
 static int setup(void **state)
@@ -118,6 +123,25 @@ static void test_on_and_back(void **state)
 	assert_file("run", "0");
 	assert_file("pages_to_scan", "100");
 	assert_file("sleep_millisecs", "20");
+	assert_int_equal(undo_count(w.undo), 0);
+}
+
+/* Without room for the journal nothing is changed, and the journal is named, not the kernel. */
+static void test_full_journal(void **state)
+{
+	struct rlimit before, none;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	do_plan(on, 2);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(w.journal_blamed);
+	assert_int_equal(outcome_of(1), ACCOUNT_FAILED);
+	assert_file("run", "0");
+	assert_file("pages_to_scan", "100");
 	assert_int_equal(undo_count(w.undo), 0);
 }
 
@@ -273,6 +297,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_on_and_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_journal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_after_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_advisor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_advisor_left, setup, teardown),
