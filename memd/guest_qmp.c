@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -22,8 +23,11 @@
 #define FLOOD_BYTES    (4ULL << 20)
 #define FLOOD_MESSAGES 2000
 
+#define FILES_RESERVED	 24
 #define BACKOFF_MAX_US	 (60 * USEC_PER_SEC)
 #define BACKOFF_CLEAR_US (60 * USEC_PER_SEC)
+/* File descriptors that guests do not take. */
+#define FILES_RESERVED 24
 /* Silent for this many deadlines: the connection is given up. */
 #define SILENT_DEADLINES 10
 
@@ -436,6 +440,15 @@ static void not_there(struct guest *guest)
 	guest->failures = 0;
 }
 
+/* Guests do not take the last ones: memctl's connections and the kernel's files need some. */
+static bool leaves_files(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	       (rlim_t)fd + FILES_RESERVED < limit.rlim_cur;
+}
+
 void guest_qmp_connect(struct guest *guest, uint64_t now_us)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -443,6 +456,11 @@ void guest_qmp_connect(struct guest *guest, uint64_t now_us)
 	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
 
+	if (fd < 0 ? errno == EMFILE : !leaves_files(fd)) {
+		guest_qmp_drop(guest,
+			       "cannot be connected to: memd may open no more files (LimitNOFILE)");
+		return;
+	}
 	if (fd < 0) {
 		guest->retry_us = now_us + USEC_PER_SEC;
 		return;

@@ -231,6 +231,20 @@ static int open_host(struct daemon *daemon)
 	return 0;
 }
 
+/*
+ * A connection per guest, and files besides. The usual soft limit of 1024 is there for select(2),
+ * which nothing here uses.
+ */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Signals wait for the loop, in the survey's thread too. */
 static void block_signals(void)
 {
@@ -258,6 +272,7 @@ int daemon_open(struct daemon *daemon, const struct daemon_options *options, str
 	};
 	account_init(&daemon->account);
 	block_signals();
+	raise_file_limit();
 	umask(0022);
 	r = make_dirs(config);
 	if (r == 0)

@@ -263,6 +263,25 @@ check dry-run-reset 'reset does not say that there is nothing' \
 check dry-run-stop 'SIGTERM does not end it with 0' stop_memd
 stop_fakes
 
+# ---- few file descriptors ----
+many=()
+for i in $(seq 60); do many+=("f$i:good:128"); done
+fresh_host
+start_fakes "${many[@]}"
+files() { # files SOFT HARD: start it with these limits
+	prlimit --nofile="$1:$2" "$MEMD" --config "$T/memd.conf" --sysroot "$T/tree" >"$T/memd.log" 2>&1 &
+	PID[memd]=$!
+	wait_for 10 ask_memd status . >/dev/null
+}
+files 64 64
+check files-few 'nobody is told why guests are missing' wait_for 10 logged 'may open no more files'
+check files-few-lives 'memd does not answer' holds status '.guests.answering > 0 and .guests.answering < 60'
+check files-few-stop 'SIGTERM does not end it with 0' stop_memd
+files 48 4096
+check files-soft 'the soft limit counts' wait_for 20 holds status '.guests.answering == 60'
+stop_memd
+stop_fakes
+
 # ---- a hundred guests ----
 many=()
 for i in $(seq 100); do many+=("g$i:good:128"); done
