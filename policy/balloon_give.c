@@ -8,14 +8,15 @@
  */
 #include "policy/parts.h"
 
-#define GIVE_LEAD_US   (4 * SEC)  /* until the next grant can have arrived */
-#define HOLD_AFTER_US  (10 * SEC) /* nothing is taken from who was just given */
-#define HOLD_MOST_US   (600 * SEC)
-#define REGRET_US      (30 * SEC) /* needed back within this: should not have been taken */
-#define CALM_US	       (15 * SEC)
-#define PLENTY_HOLD_US (15 * SEC)
-#define PLENTY_TICKS   32 /* a phase of giving back is spread over so many ticks */
-#define ROUND_BYTES    (2 * MIB)
+#define GIVE_LEAD_US	(4 * SEC)  /* until the next grant can have arrived */
+#define HOLD_AFTER_US	(10 * SEC) /* nothing is taken from who was just given */
+#define HOLD_MOST_US	(600 * SEC)
+#define REGRET_US	(30 * SEC) /* needed back within this: should not have been taken */
+#define CALM_US		(15 * SEC)
+#define PLENTY_HOLD_US	(15 * SEC)
+#define PLENTY_AHEAD_US (60 * SEC) /* at the present rate of fall it must last so long */
+#define PLENTY_TICKS	32	   /* a phase of giving back is spread over so many ticks */
+#define ROUND_BYTES	(2 * MIB)
 
 /* Grants on their way: the host's free memory has not shrunk by them yet. */
 static uint64_t outstanding(const struct pol *pol)
@@ -229,6 +230,10 @@ static bool follow_plenty(struct pol *pol)
 		past->plenty_since_us = tick->now_us;
 		past->plenty_step = 0;
 	}
+	/* What goes on falling will not be plenty for long: to give now is to take back soon. */
+	if (sub_sat(tick->available, mul_div(past->fall, PLENTY_AHEAD_US, SEC)) <
+	    tick->marks.plenty)
+		past->plenty_since_us = tick->now_us;
 	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US;
 }
 

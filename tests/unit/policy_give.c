@@ -417,6 +417,27 @@ static void test_plenty_is_given_back_slowly_after_a_time(void **state)
 	scene_close(&s);
 }
 
+/* A host whose memory is on its way to others has no plenty, however much is left. */
+static void test_nothing_is_given_back_while_memory_falls(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 2);
+	s.obey = true;
+	squeeze(&s, 1, 1400 * MIB, 800 * MIB);
+	s.host.available_bytes = 4 * GIB;
+	for (unsigned int t = 0; t < 40; t++) {
+		scene_step(&s);
+		for (size_t i = 0; i < s.plan->n_actions; i++)
+			assert_true(s.plan->actions[i].to < s.plan->actions[i].from);
+		s.host.available_bytes -= 64 * MIB;
+	}
+	/* It has come to rest at what is still plenty. */
+	scene_run(&s, 40);
+	assert_true(s.guests[0].actual_bytes > 1400 * MIB);
+	scene_close(&s);
+}
+
 /* What is given back and unused may be claimed at any time: no more than the host can bear. */
 static void test_giving_back_stops_at_what_the_host_can_bear(void **state)
 {
@@ -482,6 +503,7 @@ int main(void)
 		cmocka_unit_test(test_what_others_leave_of_their_shares_is_lent),
 		cmocka_unit_test(test_reserves_are_halved_for_a_starving_guest),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
+		cmocka_unit_test(test_nothing_is_given_back_while_memory_falls),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
 		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),
 		cmocka_unit_test(test_stuck_on_the_way_up_keeps_its_offer),
