@@ -273,7 +273,7 @@ files() { # files SOFT HARD: start it with these limits
 	PID[memd]=$!
 	wait_for 10 ask_memd status . >/dev/null
 }
-files 64 64
+files 96 96
 check files-few 'nobody is told why guests are missing' wait_for 10 logged 'may open no more files'
 check files-few-lives 'memd does not answer' holds status '.guests.answering > 0 and .guests.answering < 60'
 check files-few-stop 'SIGTERM does not end it with 0' stop_memd
