@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
+#include "memd/smaps.h"
 
 #define PAGE	    4096u
 #define GAIN_UNIT   16
@@ -175,15 +176,15 @@ static int sample_whole(struct sampler *s, int rootfd, const struct chunk_target
 		return 0;
 	for (char *line = strtok_r(maps, "\n", &save); line && r == 0;
 	     line = strtok_r(NULL, "\n", &save)) {
-		unsigned long long start, end;
-		unsigned long inode;
-		char perms[5];
+		struct smaps_mapping map;
+		uint64_t bytes;
 
-		if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %lu", &start, &end, perms, &inode) != 4)
+		if (smaps_header(line, &map) <= 0)
 			continue;
-		if (strcmp(perms, "rw-p") == 0 && inode == 0 && end - start >= WHOLE_LEAST &&
-		    end - start <= target->whole_bytes)
-			r = sample_range(s, target, pagemap, start, end - start, NO_CHUNK);
+		bytes = map.end - map.start;
+		if (map.readable && map.writable && !map.exec && !map.shared && !map.file &&
+		    bytes >= WHOLE_LEAST && bytes <= target->whole_bytes)
+			r = sample_range(s, target, pagemap, map.start, bytes, NO_CHUNK);
 	}
 	return r;
 }

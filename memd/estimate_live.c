@@ -5,7 +5,6 @@
  */
 #include "memd/estimate_live.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ioctl.h>
@@ -20,6 +19,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "memd/smaps.h"
 
 /* include/uapi/linux/fs.h, Linux 6.7; older headers do not have it. */
 struct scan_region {
@@ -65,92 +65,72 @@ struct estimate_live {
 
 /* ---- regions ---- */
 
-struct smaps_region {
-	struct live_region pages;
-	bool private, writable, exec, named;
-	bool marked, hugetlb, never; /* never: KSM refuses it for another reason */
+/* Which mappings KSM refuses beside hugetlb: mm/ksm.c vma_ksm_compatible(). */
+#define KSM_NEVER (SMAPS_SHARED | SMAPS_IO | SMAPS_PFN | SMAPS_FIXED | SMAPS_MIXED)
+
+struct region {
+	struct smaps_mapping map;
+	unsigned int flags;
+	bool named;
 	uint64_t anonymous_bytes, rss_bytes, hugetlb_bytes;
 };
 
-static bool region_begin(const char *line, struct smaps_region *region)
+static struct region region_of(const struct smaps_mapping *map)
 {
-	unsigned long long start, end;
-	unsigned long inode;
-	char perms[5];
-	int name_at = 0;
+	const char *name = map->name;
 
-	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %lu %n", &start, &end, perms, &inode,
-		   &name_at) != 4 ||
-	    end < start)
-		return false;
-	*region = (struct smaps_region){
-		.pages = {start / ESTIMATE_PAGE_BYTES, end / ESTIMATE_PAGE_BYTES, inode != 0},
-		.private = perms[3] == 'p',
-		.writable = perms[1] == 'w',
-		.exec = perms[2] == 'x',
-		.named = line[name_at] == '[' && strncmp(line + name_at, "[anon:", 6) != 0 &&
-			 strncmp(line + name_at, "[heap]", 6) != 0};
-	return true;
-}
-
-/* Two letters each; which ones KSM refuses: mm/ksm.c vma_ksm_compatible(). */
-static void region_flags(const char *flags, struct smaps_region *region)
-{
-	for (const char *p = flags; *p;) {
-		p += strspn(p, " ");
-		if (!strncmp(p, "mg", 2))
-			region->marked = true;
-		else if (!strncmp(p, "ht", 2))
-			region->hugetlb = true;
-		else if (!strncmp(p, "sh", 2) || !strncmp(p, "io", 2) || !strncmp(p, "pf", 2) ||
-			 !strncmp(p, "de", 2) || !strncmp(p, "mm", 2))
-			region->never = true;
-		p += strcspn(p, " ");
-	}
+	return (struct region){
+		.map = *map,
+		.named = name[0] == '[' && strncmp(name, "[anon:", 6) != 0 &&
+			 strncmp(name, "[heap]", 6) != 0,
+	};
 }
 
 /* Guest RAM may be written pages of a private file mapping too. */
-static bool region_could(const struct smaps_region *region)
+static bool region_could(const struct region *region)
 {
-	return region->private && region->writable && !region->exec && !region->named &&
-	       (region->pages.to - region->pages.from) * ESTIMATE_PAGE_BYTES >=
-		       ESTIMATE_REGION_MIN_BYTES;
+	const struct smaps_mapping *map = &region->map;
+
+	return !map->shared && map->writable && !map->exec && !region->named &&
+	       map->end - map->start >= ESTIMATE_REGION_MIN_BYTES;
 }
 
-static int region_end(const struct smaps_region *region, bool only_marked,
-		      struct live_process *process, struct estimate_memory *memory)
+static int region_end(const struct region *region, bool only_marked, struct live_process *process,
+		      struct estimate_memory *memory)
 {
+	const struct smaps_mapping *map = &region->map;
+	bool marked = region->flags & SMAPS_MERGEABLE;
 	struct live_region *more;
 
-	if (region->hugetlb) {
+	if (region->flags & SMAPS_HUGETLB) {
 		memory->hugetlb_bytes += region->hugetlb_bytes;
 		return 0;
 	}
-	if (!region->private) {
-		memory->shared_bytes += region->writable ? region->rss_bytes : 0;
+	if (map->shared) {
+		memory->shared_bytes += map->writable ? region->rss_bytes : 0;
 		return 0;
 	}
-	if (region->never || !(region->marked || region_could(region)))
+	if (region->flags & KSM_NEVER || !(marked || region_could(region)))
 		return 0;
-	*(region->marked ? &memory->marked_bytes : &memory->unmarked_bytes) +=
-		region->anonymous_bytes;
-	if (only_marked && !region->marked)
+	*(marked ? &memory->marked_bytes : &memory->unmarked_bytes) += region->anonymous_bytes;
+	if (only_marked && !marked)
 		return 0;
 	more = reallocarray(process->regions, process->n + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;
 	process->regions = more;
-	process->regions[process->n++] = region->pages;
+	process->regions[process->n++] = (struct live_region){
+		map->start / ESTIMATE_PAGE_BYTES, map->end / ESTIMATE_PAGE_BYTES, map->file};
 	return 0;
 }
 
-static void region_field(const char *line, struct smaps_region *region)
+static void region_field(const char *line, struct region *region)
 {
 	uint64_t value;
 
-	if (!strncmp(line, "VmFlags:", 8))
-		region_flags(line + 8, region);
-	else if (line[0] == 'A' && kfile_field_u64(line, "Anonymous", &value) == 0)
+	if (smaps_flags(line, &region->flags))
+		return;
+	if (line[0] == 'A' && kfile_field_u64(line, "Anonymous", &value) == 0)
 		region->anonymous_bytes = value;
 	else if (line[0] == 'R' && kfile_field_u64(line, "Rss", &value) == 0)
 		region->rss_bytes = value;
@@ -165,24 +145,22 @@ static int smaps_parse(char *text, bool only_marked, struct live_process *proces
 		       struct estimate_memory *ret_memory)
 {
 	struct estimate_memory memory = {0};
-	struct smaps_region region, next;
+	struct smaps_mapping map;
+	struct region region;
 	bool open = false;
 	char *save = NULL;
 	int r = 0;
 
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0;
 	     line = strtok_r(NULL, "\n", &save)) {
-		/* headers begin in small hexadecimal, keys in capitals */
-		if (isupper((unsigned char)line[0])) {
+		if (smaps_header(line, &map) <= 0) {
 			if (open)
 				region_field(line, &region);
 			continue;
 		}
-		if (!region_begin(line, &next))
-			continue;
 		if (open)
 			r = region_end(&region, only_marked, process, &memory);
-		region = next;
+		region = region_of(&map);
 		open = true;
 	}
 	if (r == 0 && !open)

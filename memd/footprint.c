@@ -5,7 +5,6 @@
  */
 #include "memd/footprint.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +20,7 @@
 #include "memd/footprint_numa.h"
 #include "memd/host.h"
 #include "memd/pinned.h"
+#include "memd/smaps.h"
 
 #define RMAP_ITEM_BYTES 64 /* sizeof(struct ksm_rmap_item) on 64 bit, mm/ksm.c */
 
@@ -170,8 +170,10 @@ int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint)
 
 /* One mapping of smaps, as far as it matters. */
 struct region {
-	uint64_t start, size_bytes;
-	bool shared, writable, exec, file, named, ram_file, device, hugetlb, mergeable;
+	struct smaps_mapping map;
+	uint64_t size_bytes;
+	unsigned int flags;
+	bool named, ram_file;
 };
 
 /* What the regions of a process add up to, by the way KSM sees them. */
@@ -181,75 +183,54 @@ struct regions {
 	struct footprint_places places; /* of private anonymous RAM and of all that is marked */
 };
 
-/* "7f00-7f80 rw-p 00000000 00:00 0      [name] or /path": is it one, and which? */
-static bool region_begin(const char *line, struct region *region)
+static struct region region_of(const struct smaps_mapping *map)
 {
-	unsigned long long start, end;
-	unsigned long inode;
-	char perms[5];
-	int name_at = 0;
+	const char *name = map->name;
 
-	if (sscanf(line, "%llx-%llx %4s %*x %*x:%*x %lu %n", &start, &end, perms, &inode,
-		   &name_at) != 4 ||
-	    end < start)
-		return false;
-	*region = (struct region){.start = start,
-				  .size_bytes = end - start,
-				  .shared = perms[3] == 's',
-				  .writable = perms[1] == 'w',
-				  .exec = perms[2] == 'x',
-				  .file = inode != 0,
-				  .named = line[name_at] == '['};
-	/* A private mapping of these is guest RAM too (share=off): written pages are anonymous. */
-	region->ram_file =
-		!strncmp(line + name_at, "/memfd:", 7) || !strncmp(line + name_at, "/dev/shm/", 9);
-	if (!strncmp(line + name_at, "[anon:", 6))
-		region->named = false; /* a name given by prctl(PR_SET_VMA), not the stack's */
-	return true;
-}
-
-static void region_flags(const char *flags, struct region *region)
-{
-	for (const char *p = flags; *p;) {
-		p += strspn(p, " ");
-		if (!strncmp(p, "mg", 2))
-			region->mergeable = true;
-		else if (!strncmp(p, "ht", 2))
-			region->hugetlb = true;
-		else if (!strncmp(p, "io", 2) || !strncmp(p, "pf", 2))
-			region->device = true; /* a passed-through device's registers */
-		p += strcspn(p, " ");
-	}
+	return (struct region){
+		.map = *map,
+		.size_bytes = map->end - map->start,
+		/* [anon:...] is a name given by prctl(PR_SET_VMA), not the stack's */
+		.named = name[0] == '[' && strncmp(name, "[anon:", 6) != 0,
+		/* A private mapping of these is guest RAM too (share=off): written pages are
+		 * anonymous. */
+		.ram_file = !strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/shm/", 9),
+	};
 }
 
 static void region_end(const struct region *region, struct regions *sum)
 {
-	if (region->mergeable) {
+	const struct smaps_mapping *map = &region->map;
+	bool mergeable = region->flags & SMAPS_MERGEABLE;
+
+	if (mergeable) {
 		sum->marked_bytes += region->size_bytes;
-		footprint_places_add(&sum->places, region->start);
+		footprint_places_add(&sum->places, map->start);
 	}
-	/* executable: TCG's code buffer, up to 1 GiB */
-	if (region->size_bytes < FOOTPRINT_RAM_MIN_BYTES || region->named || region->device ||
-	    region->exec)
+	/* I/O, PFN: a passed-through device's registers. Executable: TCG's code buffer, up to
+	 * 1 GiB. */
+	if (region->size_bytes < FOOTPRINT_RAM_MIN_BYTES || region->named ||
+	    region->flags & (SMAPS_IO | SMAPS_PFN) || map->exec)
 		return;
-	if (region->hugetlb)
+	if (region->flags & SMAPS_HUGETLB)
 		sum->hugetlb_bytes += region->size_bytes;
-	else if (region->shared && region->writable)
+	else if (map->shared && map->writable)
 		sum->shared_bytes += region->size_bytes;
-	else if (region->shared)
+	else if (map->shared)
 		return;
-	else if (region->mergeable)
+	else if (mergeable)
 		sum->mergeable_bytes += region->size_bytes;
-	else if (region->writable && (!region->file || region->ram_file) &&
+	else if (map->writable && (!map->file || region->ram_file) &&
 		 region->size_bytes >= UNFLAGGED_MIN_BYTES) {
 		sum->unflagged_bytes += region->size_bytes;
-		footprint_places_add(&sum->places, region->start);
+		footprint_places_add(&sum->places, map->start);
 	}
 }
 
 /* The text is cut into lines in place. -EIO: not one mapping in it. *sum starts empty. */
 static int smaps_sum(char *text, struct regions *sum)
 {
+	struct smaps_mapping map;
 	struct region region;
 	bool open = false;
 	char *save = NULL;
@@ -257,19 +238,12 @@ static int smaps_sum(char *text, struct regions *sum)
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		uint64_t value;
 
-		/* headers begin in small hexadecimal, keys in capitals */
-		if (!isupper((unsigned char)line[0])) {
-			struct region next;
-
-			if (!region_begin(line, &next))
-				continue;
+		if (smaps_header(line, &map) > 0) {
 			if (open)
 				region_end(&region, sum);
-			region = next;
+			region = region_of(&map);
 			open = true;
-		} else if (open && !strncmp(line, "VmFlags:", 8)) {
-			region_flags(line + 8, &region);
-		} else if (open && line[0] == 'A' &&
+		} else if (open && !smaps_flags(line, &region.flags) && line[0] == 'A' &&
 			   kfile_field_u64(line, "AnonHugePages", &value) == 0) {
 			sum->anon_huge_bytes += value;
 		}

@@ -7,7 +7,6 @@
  */
 #include "memd/sharing_walk.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 #include "common/size.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
+#include "memd/smaps.h"
 
 /* pagemap's bits */
 #define PM_EXCLUSIVE (1ULL << 56) /* mapped once */
@@ -84,30 +84,22 @@ static int regions_add(struct regions *regions, const struct region *region)
 	return 0;
 }
 
-/* " rd wr mr mg": is that flag among them? */
-static bool has_flag(const char *flags, const char *flag)
-{
-	for (const char *p = strstr(flags, flag); p; p = strstr(p + 1, flag))
-		if (p > flags && p[-1] == ' ' && (p[2] == ' ' || p[2] == '\n' || !p[2]))
-			return true;
-	return false;
-}
-
 /* A line of smaps; regions are cut at page borders by the kernel. */
 static int smaps_line(struct regions *regions, const char *line, struct region *region)
 {
-	unsigned long long start, end;
+	struct smaps_mapping map;
+	unsigned int flags;
 	uint64_t value;
+	int r = smaps_header(line, &map);
 
-	/* headers begin in small hexadecimal, keys in capitals */
-	if (!isupper((unsigned char)line[0])) {
-		if (sscanf(line, "%llx-%llx ", &start, &end) != 2 || end < start)
-			return -EIO;
-		*region = (struct region){start, end, POL_ABSENT, false};
+	if (r < 0)
+		return -EIO;
+	if (r > 0) {
+		*region = (struct region){map.start, map.end, POL_ABSENT, false};
 	} else if (line[0] == 'K' && kfile_field_u64(line, "KSM", &value) == 0) {
 		region->merged_bytes = value;
-	} else if (!strncmp(line, "VmFlags:", 8)) {
-		region->mergeable = has_flag(line + 8, "mg");
+	} else if (smaps_flags(line, &flags)) {
+		region->mergeable = flags & SMAPS_MERGEABLE;
 		return regions_add(regions, region); /* the last line of each */
 	}
 	return 0;
