@@ -7,24 +7,10 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 cd "$(dirname "$0")/../.." || exit 1
 . tests/it/lib.sh
+# shellcheck source=ksm.sh
+. tests/it/ksm.sh
 MEMCTL=$MEMD_BUILD/memctl
-ksm=/sys/kernel/mm/ksm
 runs=${ESTIMATE_RUNS:-20}
-declare -A WAS
-
-# set_ksm NAME VALUE: remembers what was there.
-set_ksm() {
-	[ -w "$ksm/$1" ] || return 0
-	[ -n "${WAS[$1]:-}" ] || WAS[$1]=$(sed 's/.*\[\(.*\)\].*/\1/' "$ksm/$1")
-	echo "$2" >"$ksm/$1"
-}
-restore() {
-	local name
-	# The advisor last: it refuses others' values while it runs.
-	for name in pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_mode; do
-		[ -z "${WAS[$name]:-}" ] || echo "${WAS[$name]}" >"$ksm/$name" || true
-	done
-}
 
 # hold NAME PART...: a process with that memory, ready when this returns.
 hold() {
@@ -72,16 +58,15 @@ truth() {
 	END
 }
 between() { [ "$1" -le "$2" ] && [ "$2" -le "$3" ]; }
-scanned() { [ "$(cat $ksm/full_scans)" -ge "$1" ]; }
 # Whole rounds of ksmd until one brings less than a page in 500: the first two only look at new pages.
 converge() {
 	local before=0 now=0
-	wait_for 60 scanned $(($(cat $ksm/full_scans) + 3)) || return 1
+	scans 3 || return 1
 	for _ in 1 2 3 4 5 6; do
 		now=$(truth)
 		[ $(((now - before) * 500)) -gt "$now" ] || return 0
 		before=$now
-		wait_for 60 scanned $(($(cat $ksm/full_scans) + 1)) || return 1
+		scans 1 || return 1
 	done
 	return 1
 }

@@ -5,8 +5,8 @@
 # and brings huge pages back. Every KSM setting is put back.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 cd "$(dirname "$0")/../.." || exit 1
-# shellcheck source=ksm.sh
 . tests/it/lib.sh
+# shellcheck source=ksm.sh
 . tests/it/ksm.sh
 MIB=1048576
 if [ ! -w $ksm/run ]; then
