@@ -31,7 +31,7 @@ int survey_fd(const struct survey *survey);
 
 /*
  * Look at a process. -EBUSY: still looking, or resting: it works a tenth of the time at most, since
- * a look holds the guest's mmap lock and costs CPU.
+ * a look holds the guest's mmap lock and costs CPU; -ENOMEM.
  */
 int survey_start(struct survey *survey, uint64_t guest, pid_t pid);
 
