@@ -67,25 +67,11 @@ static void run(struct scene *s, unsigned int ticks)
 
 static void open_scene(struct scene *s, size_t n)
 {
-	scene_open(s, n);
-	s->config.ksm_manage = true;
+	scene_open_merging(s, n);
 	s->config.balloon_manage = false;
 	pol_configure(s->pol, &s->config);
-	s->host.ksm = (struct pol_ksm){
-		.present = true,
-		.mergeable_any = n > 0,
-		.pages_to_scan = 100,
-		.sleep_ms = 20,
-		.zero_pages = POL_ABSENT,
-		.across_nodes = 1,
-	};
-	for (size_t i = 0; i < n; i++) {
-		struct pol_guest *g = &s->guests[i];
-
-		g->merge_switch = g->merge_on = true;
-		g->marked_bytes = g->memory_bytes;
-		g->bound_mask = g->seen_mask = 1;
-	}
+	for (size_t i = 0; i < n; i++)
+		s->guests[i].bound_mask = s->guests[i].seen_mask = 1;
 }
 
 static unsigned int count(const struct scene *s, enum pol_action_kind kind)

@@ -4,23 +4,11 @@
 
 static void open_scene(struct scene *s, size_t n)
 {
-	scene_open(s, n);
-	s->config.ksm_manage = true;
-	pol_configure(s->pol, &s->config);
-	s->host.ksm = (struct pol_ksm){
-		.present = true,
-		.mergeable_any = true,
-		.run = 1,
-		.pages_to_scan = 100,
-		.sleep_ms = 20,
-		.zero_pages = POL_ABSENT,
-		.across_nodes = 1,
-	};
+	scene_open_merging(s, n);
+	s->host.ksm.run = 1;
 	for (size_t i = 0; i < n; i++) {
 		struct pol_guest *g = &s->guests[i];
 
-		g->merge_switch = g->merge_on = true;
-		g->marked_bytes = g->memory_bytes;
 		g->rmap_bytes = g->memory_bytes / 64; /* all of it scanned */
 		g->ksm_bytes = g->merging_bytes = 600 * MIB;
 	}

@@ -50,6 +50,26 @@ static inline void scene_open(struct scene *s, size_t n_guests)
 		s->guests[i] = scene_guest(i + 1);
 }
 
+/* KSM is managed and stands still; all guests' memory is marked mergeable, on one tree of KSM's. */
+static inline void scene_open_merging(struct scene *s, size_t n_guests)
+{
+	scene_open(s, n_guests);
+	s->config.ksm_manage = true;
+	pol_configure(s->pol, &s->config);
+	s->host.ksm = (struct pol_ksm){
+		.present = true,
+		.mergeable_any = n_guests > 0,
+		.pages_to_scan = 100,
+		.sleep_ms = 20,
+		.zero_pages = POL_ABSENT,
+		.across_nodes = 1,
+	};
+	for (size_t i = 0; i < n_guests; i++) {
+		s->guests[i].merge_switch = s->guests[i].merge_on = true;
+		s->guests[i].marked_bytes = s->guests[i].memory_bytes;
+	}
+}
+
 static inline void scene_close(struct scene *s)
 {
 	pol_free(s->pol);
