@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "common/clock.h"
 #include "common/size.h"
@@ -17,11 +15,8 @@
 #include "memd/guest_qmp.h"
 #include "memd/guest_reply.h"
 #include "memd/savings.h"
+#include "tests/unit/monitor.h"
 #include "tests/unit/tree.h"
-
-#define GREETING                                                                             \
-	"{\"QMP\":{\"version\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":1},\"package\":" \
-	"\"%s\"},\"capabilities\":[]}}\r\n"
 
 /* ---- the scripted monitor and the world around it ---- */
 
@@ -30,10 +25,8 @@ static struct {
 	sd_event *event;
 	struct config config;
 	struct guests guests;
-	int listener;
-	struct wire_conn *conn; /* the monitor's end */
-	const char *package;
-	bool silent, no_balloon, balloon_error;
+	struct monitor monitor;
+	bool no_balloon, balloon_error;
 	char actual[32], stats[512];
 	const char *mapped; /* NULL: refused */
 	unsigned int mapped_asked;
@@ -71,16 +64,6 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 	w.reset += strcmp(what, "reset") == 0;
 }
 
-static void listen_at(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", w.tree.root, name);
-	w.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w.listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(w.listener, 4), 0);
-}
-
 static int setup(void **state)
 {
 	static const struct guests_hooks hooks = {
@@ -89,7 +72,7 @@ static int setup(void **state)
 	(void)state;
 	memset(&w, 0, sizeof(w));
 	w.tree = tree_new(NULL);
-	w.package = "Debian";
+	w.monitor.package = "Debian";
 	w.config.guest_timeout_us = 100000;
 	w.target_error = 1;
 	snprintf(w.config.guest_globs, sizeof(w.config.guest_globs), "/nonexistent/* %s/*.qmp",
@@ -100,7 +83,7 @@ static int setup(void **state)
 		 "\"stat-free-memory\":18446744073709551615},\"last-update\":0}");
 	assert_true(sd_event_new(&w.event) >= 0);
 	assert_int_equal(guests_init(&w.guests, w.event, &w.config, &hooks, false, AT_FDCWD), 0);
-	listen_at("web1.qmp");
+	monitor_open(&w.monitor, w.tree.root, "web1.qmp");
 	return 0;
 }
 
@@ -108,17 +91,10 @@ static int teardown(void **state)
 {
 	(void)state;
 	guests_fini(&w.guests);
-	wire_conn_free(w.conn);
-	if (w.listener >= 0)
-		close(w.listener);
+	monitor_close(&w.monitor);
 	sd_event_unref(w.event);
 	tree_free(&w.tree);
 	return 0;
-}
-
-static void tell(const char *text)
-{
-	assert_true(send(wire_conn_fd(w.conn), text, strlen(text), MSG_NOSIGNAL) > 0);
 }
 
 static const char *answer_to(const char *command, json_object *args)
@@ -189,41 +165,12 @@ static void answer(json_object *message)
 	else
 		snprintf(text, sizeof(text), "{\"return\":%s,\"id\":%llu}\r\n", value,
 			 (unsigned long long)id);
-	tell(text);
+	monitor_tell(&w.monitor, text);
 }
 
-static void monitor(void)
-{
-	json_object *message = NULL;
-
-	if (!w.conn && w.listener >= 0) {
-		int fd = accept(w.listener, NULL, NULL);
-		char text[256];
-
-		if (fd < 0)
-			return;
-		w.conn = wire_conn_new(fd);
-		snprintf(text, sizeof(text), GREETING, w.package);
-		if (!w.silent)
-			tell(text);
-	}
-	if (!w.conn || w.silent)
-		return;
-	while (wire_conn_read(w.conn) > 0)
-		;
-	while (wire_conn_next(w.conn, &message) == 1) {
-		answer(message);
-		json_object_put(message);
-	}
-}
-
-/* Both sides work until nothing moves any more. */
 static void settle(void)
 {
-	for (unsigned int idle = 0; idle < 3;) {
-		monitor();
-		idle = sd_event_run(w.event, 1000) > 0 ? 0 : idle + 1;
-	}
+	monitor_settle(&w.monitor, w.event, answer);
 }
 
 static struct guest *tick(void)
@@ -360,7 +307,7 @@ static void test_target(void **state)
 	assert_int_equal(w.target_error, 0);
 	assert_int_equal(guest->target_bytes, 256 * MIB);
 	/* The connection ends with the command open: told as failed. */
-	w.silent = true;
+	w.monitor.silent = true;
 	assert_int_equal(guest_qmp_set_target(guest, 128 * MIB, 78), 0);
 	guest_qmp_drop(guest, "test");
 	assert_int_equal(w.target_cookie, 78);
@@ -448,7 +395,7 @@ static void test_hang(void **state)
 	uint64_t id = guest->id;
 
 	(void)state;
-	w.silent = true;
+	w.monitor.silent = true;
 	tick();
 	assert_true(guest_is_answering(guest)); /* not yet overdue */
 	assert_int_equal(w.polled, polled);
@@ -459,7 +406,7 @@ static void test_hang(void **state)
 	/* Nobody waits for it any more. */
 	assert_int_equal(w.polled, polled + 1);
 	/* It comes back, the same guest, with the late answers. */
-	w.silent = false;
+	w.monitor.silent = false;
 	settle();
 	tick();
 	assert_true(guest_is_answering(guest));
@@ -472,7 +419,7 @@ static void test_mute(void **state)
 	struct guest *guest;
 
 	(void)state;
-	w.silent = true;
+	w.monitor.silent = true;
 	tick();
 	usleep(150000);
 	guest = tick();
@@ -487,7 +434,7 @@ static void assert_dropped(const char *text, const char *note)
 {
 	struct guest *guest = ready();
 
-	tell(text);
+	monitor_tell(&w.monitor, text);
 	settle();
 	assert_int_equal(guest->phase, GUEST_WAITING);
 	assert_contains(guest->note, note);
@@ -531,7 +478,7 @@ static void test_reset(void **state)
 	(void)state;
 	guest_qmp_set_target(guest, 256 * MIB, 1);
 	settle();
-	tell("{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n");
+	monitor_tell(&w.monitor, "{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n");
 	settle();
 	guest = tick();
 	assert_int_equal(w.reset, 1);
@@ -563,9 +510,7 @@ static void test_gone(void **state)
 
 	(void)state;
 	(void)guest;
-	close(w.listener);
-	w.listener = -1;
-	wire_conn_free(TAKE_PTR(w.conn));
+	monitor_close(&w.monitor);
 	tree_path(&w.tree, "web1.qmp", path, sizeof(path));
 	settle();
 	tick(); /* the file is there, nobody behind it */
@@ -575,7 +520,7 @@ static void test_gone(void **state)
 	unlink(path);
 	assert_null(tick());
 	/* And back, another guest under the same name. */
-	listen_at("web1.qmp");
+	monitor_open(&w.monitor, w.tree.root, "web1.qmp");
 	assert_int_equal(ready()->id, 2);
 }
 
@@ -592,7 +537,7 @@ static void test_vmm(void **state)
 	struct guest *guest;
 
 	(void)state;
-	w.package = "vmm 0.1.0";
+	w.monitor.package = "vmm 0.1.0";
 	guest = ready();
 	assert_true(guest->ours);
 	assert_string_equal(guest->version, "0.1.0");

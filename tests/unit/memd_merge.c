@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "common/clock.h"
 #include "common/undo.h"
@@ -18,15 +16,13 @@
 #include "memd/host.h"
 #include "memd/merge.h"
 #include "memd/unmerge.h"
+#include "tests/unit/monitor.h"
 #include "tests/unit/tree.h"
 
 #define KSM "sys/kernel/mm/ksm/"
 #define VMM_RUNS                                                                       \
 	"{\"runs\":[{\"gpa\":0,\"length\":8388608,\"merge\":true,\"memdev\":\"ram0\"," \
 	"\"host-address\":1048576}]}"
-#define GREETING                                                                 \
-	"{\"QMP\":{\"version\":{\"qemu\":{\"major\":7,\"minor\":2,\"micro\":1}," \
-	"\"package\":\"%s\"},\"capabilities\":[]}}\r\n"
 
 struct backend {
 	const char *id;
@@ -45,9 +41,8 @@ static struct {
 	struct act act;
 	char failed[512], dir[128];
 
-	int listener;
-	struct wire_conn *conn; /* the monitor's end */
-	bool silent, refuse, is_vmm;
+	struct monitor monitor;
+	bool refuse;
 	char ranges[1024]; /* last asked for */
 	struct backend backends[12];
 	size_t n;
@@ -76,7 +71,6 @@ static void on_merge(void *ctx, struct guest *guest, uint64_t cookie, int error,
 static int setup(void **state)
 {
 	static const struct guests_hooks hooks = {.merge_done = on_merge};
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	(void)state;
 	memset(&w, 0, sizeof(w));
@@ -102,10 +96,8 @@ static int setup(void **state)
 		.failed = on_failed,
 	};
 	snprintf(w.act.dir, sizeof(w.act.dir), "%s", w.dir);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/web1.qmp", w.tree.root);
-	w.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(w.listener, (struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(w.listener, 4), 0);
+	w.monitor.package = "Debian";
+	monitor_open(&w.monitor, w.tree.root, "web1.qmp");
 	w.backends[0] = (struct backend){"ram0", true, false};
 	w.backends[1] = (struct backend){"ram1", true, false};
 	w.backends[2] = (struct backend){"off", false, false}; /* its owner wants it so */
@@ -118,19 +110,13 @@ static int teardown(void **state)
 	(void)state;
 	close(w.guests.rootfd);
 	guests_fini(&w.guests);
-	wire_conn_free(w.conn);
-	close(w.listener);
+	monitor_close(&w.monitor);
 	unmerge_free(w.act.unmerge);
 	undo_close(w.undo);
 	host_close(w.host);
 	sd_event_unref(w.event);
 	tree_free(&w.tree);
 	return 0;
-}
-
-static void tell(const char *text)
-{
-	assert_true(send(wire_conn_fd(w.conn), text, strlen(text), MSG_NOSIGNAL) > 0);
 }
 
 static json_object *memdevs(void)
@@ -204,38 +190,13 @@ static void answer(json_object *message)
 			reply, "error",
 			json_tokener_parse("{\"class\":\"GenericError\",\"desc\":\"not here\"}"));
 	json_add_u64(reply, "id", id);
-	tell(json_object_to_json_string(reply));
-	tell("\r\n");
-}
-
-static void monitor(void)
-{
-	json_object *message = NULL;
-
-	if (!w.conn) {
-		int fd = accept(w.listener, NULL, NULL);
-		char text[256];
-
-		if (fd < 0)
-			return;
-		w.conn = wire_conn_new(fd);
-		snprintf(text, sizeof(text), GREETING, w.is_vmm ? "vmm 0.1.0" : "Debian");
-		tell(text);
-	}
-	while (!w.silent && wire_conn_read(w.conn) > 0)
-		;
-	while (!w.silent && wire_conn_next(w.conn, &message) == 1) {
-		answer(message);
-		json_object_put(message);
-	}
+	monitor_tell(&w.monitor, json_object_to_json_string(reply));
+	monitor_tell(&w.monitor, "\r\n");
 }
 
 static void settle(void)
 {
-	for (unsigned int idle = 0; idle < 3;) {
-		monitor();
-		idle = sd_event_run(w.event, 1000) > 0 ? 0 : idle + 1;
-	}
+	monitor_settle(&w.monitor, w.event, answer);
 }
 
 static struct guest *ready(void)
@@ -373,7 +334,7 @@ static void test_broken_off(void **state)
 	struct guest *guest = ready();
 
 	(void)state;
-	w.silent = true;
+	w.monitor.silent = true;
 	order(guest, POL_MERGE, 0, 0);
 	assert_int_equal(w.done, 0);
 	assert_false(pol_has(snapshot(0).marked_bytes));
@@ -526,7 +487,7 @@ static void test_by_chunks(void **state)
 	struct guest *guest;
 
 	(void)state;
-	w.is_vmm = true;
+	w.monitor.package = "vmm 0.1.0";
 	w.n = 1;
 	guest = ready();
 	chunk_poll(&w.guests);
@@ -576,7 +537,7 @@ static void test_by_chunks(void **state)
 static void test_not_by_chunks(void **state)
 {
 	(void)state;
-	w.is_vmm = true;
+	w.monitor.package = "vmm 0.1.0";
 	w.config.merge_unit = CONFIG_MERGE_GUEST;
 	ready();
 	chunk_poll(&w.guests);
