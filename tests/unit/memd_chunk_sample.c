@@ -7,17 +7,15 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "memd/chunk_sample.h"
+#include "tests/unit/child.h"
 
 #define CHUNKS 8
 #define BYTES  (CHUNKS * CHUNK_BYTES)
@@ -32,42 +30,38 @@ static void fill(uint64_t *page, uint64_t value)
 		page[i] = (value + 1) * 0x9e3779b97f4a7c15ull ^ i * 0xbf58476d1ce4e5b9ull;
 }
 
+struct content {
+	char *address;
+	uint64_t own;
+};
+
 /*
  * A child with memory at address: chunk 0 is shared by all, chunk 1 half shared, chunk 2 its own,
  * chunk 3 zeroes that were written, chunk 4 one of 32 shared, chunks 5 to 7 never touched.
  */
+static bool fill_chunks(void *arg)
+{
+	const struct content *content = arg;
+
+	for (size_t i = 0; i < 5 * CHUNK_PAGES; i++) {
+		uint64_t *page = (uint64_t *)(void *)(content->address + i * 4096);
+		size_t chunk = i / CHUNK_PAGES;
+
+		if (chunk == 0 || (chunk == 1 && i % 2) || (chunk == 4 && i % 32 == 0))
+			fill(page, i);
+		else if (chunk == 3)
+			memset(page, 0, 4096);
+		else
+			fill(page, content->own + i);
+	}
+	return true;
+}
+
 static pid_t child(void *address, uint64_t own)
 {
-	int ready[2];
-	pid_t pid;
-	char c;
+	struct content content = {address, own};
 
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also after a failed test */
-		char *p = address;
-
-		for (size_t i = 0; i < 5 * CHUNK_PAGES; i++) {
-			uint64_t *page = (uint64_t *)(void *)(p + i * 4096);
-			size_t chunk = i / CHUNK_PAGES;
-
-			if (chunk == 0 || (chunk == 1 && i % 2) || (chunk == 4 && i % 32 == 0))
-				fill(page, i);
-			else if (chunk == 3)
-				memset(page, 0, 4096);
-			else
-				fill(page, own + i);
-		}
-		if (write(ready[1], "r", 1) == 1)
-			pause();
-		_exit(0);
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	return pid;
+	return child_new(fill_chunks, &content);
 }
 
 static void *memory(void)
@@ -79,12 +73,6 @@ static void *memory(void)
 	p = (char *)(((uintptr_t)p + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES);
 	madvise(p, BYTES, MADV_NOHUGEPAGE);
 	return p;
-}
-
-static void end(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
 }
 
 static struct chunk_target target(pid_t pid, void *address, uint32_t domain)
@@ -141,8 +129,8 @@ static void test_equal_content_is_found(void **state)
 		assert_int_equal(score[5].gain, 0);
 	}
 	chunk_samples_free(&samples);
-	end(a);
-	end(b);
+	child_end(a);
+	child_end(b);
 }
 
 static void test_domains_are_not_compared(void **state)
@@ -158,8 +146,8 @@ static void test_domains_are_not_compared(void **state)
 		assert_int_equal(samples.scores[i * CHUNKS + 1].gain, 0);
 	}
 	chunk_samples_free(&samples);
-	end(a);
-	end(b);
+	child_end(a);
+	child_end(b);
 }
 
 /* The third's content makes more of the others' worth it, but it has no chunks itself. */
@@ -179,8 +167,8 @@ static void test_content_of_one_that_is_merged_whole(void **state)
 	assert_gain(&samples.scores[0], CHUNK_PAGES / 2);
 	assert_int_equal(samples.scores[2].gain, 0);
 	chunk_samples_free(&samples);
-	end(a);
-	end(b);
+	child_end(a);
+	child_end(b);
 }
 
 /* Looking at absent pages does not make them. */
@@ -197,7 +185,7 @@ static void test_nothing_is_touched(void **state)
 	samples = sample(&one, 1);
 	assert_int_equal(samples.pages, 5 * CHUNK_PAGES);
 	chunk_samples_free(&samples);
-	end(a);
+	child_end(a);
 	/* And of a process that is gone there is nothing. */
 	samples = sample(&one, 1);
 	assert_int_equal(samples.error, 0);
@@ -219,7 +207,7 @@ static void test_cancelled(void **state)
 	assert_int_equal(samples.error, -ECANCELED);
 	assert_true(samples.pages <= CHUNK_PAGES);
 	chunk_samples_free(&samples);
-	end(a);
+	child_end(a);
 }
 
 /* A tenth of a processor is a tenth. */
@@ -238,7 +226,7 @@ static void test_budget(void **state)
 	print_message("             %llu pages in %llu us of CPU time\n",
 		      (unsigned long long)samples.pages, (unsigned long long)samples.cpu_us);
 	chunk_samples_free(&samples);
-	end(a);
+	child_end(a);
 }
 
 int main(void)

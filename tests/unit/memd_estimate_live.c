@@ -3,14 +3,13 @@
  */
 #include "tests/unit/tree.h"
 
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/estimate_live.h"
+#include "tests/unit/child.h"
 
 #define PAGES 4096U /* 16 MiB */
 
@@ -19,55 +18,48 @@
 struct child {
 	pid_t pid;
 	uint8_t *memory;
+	bool marked;
 };
+
+static bool fill_runs(void *arg)
+{
+	const struct child *child = arg;
+	volatile uint8_t sink = 0;
+
+	if (child->marked && madvise(child->memory, (size_t)PAGES * 4096, MADV_MERGEABLE) < 0)
+		return false;
+	for (size_t k = 0; k < PAGES; k++) {
+		if (k / 64 % 2)
+			continue;
+		if (k < 64)
+			sink = sink + child->memory[k * 4096];
+		else
+			memset(child->memory + k * 4096, (int)(k % 255) + 1, 4096);
+	}
+	return true;
+}
 
 static struct child child_start(bool marked)
 {
 	struct child child = {.memory = mmap(NULL, (size_t)PAGES * 4096, PROT_READ | PROT_WRITE,
-					     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
-	int ready[2];
-	char c;
+					     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+			      .marked = marked};
 
 	assert_true(child.memory != MAP_FAILED);
 	madvise(child.memory, (size_t)PAGES * 4096, MADV_NOHUGEPAGE);
-	assert_int_equal(pipe(ready), 0);
-	child.pid = fork();
-	assert_true(child.pid >= 0);
-	if (child.pid == 0) {
-		volatile uint8_t sink = 0;
-
-		if (marked && madvise(child.memory, (size_t)PAGES * 4096, MADV_MERGEABLE) < 0)
-			_exit(1);
-		for (size_t k = 0; k < PAGES; k++) {
-			if (k / 64 % 2)
-				continue;
-			if (k < 64)
-				sink = sink + child.memory[k * 4096];
-			else
-				memset(child.memory + k * 4096, (int)(k % 255) + 1, 4096);
-		}
-		if (write(ready[1], "r", 1) != 1)
-			_exit(1);
-		for (;;)
-			pause();
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
+	child.pid = child_new(fill_runs, &child);
 	return child;
 }
 
-static void child_end(struct child *child)
+static void child_free(struct child *child)
 {
-	if (child->pid > 0) {
-		kill(child->pid, SIGKILL);
-		waitpid(child->pid, NULL, 0);
-	}
+	if (child->pid > 0)
+		child_end(child->pid);
 	if (child->memory)
 		munmap(child->memory, (size_t)PAGES * 4096);
 	*child = (struct child){0};
 }
-#define AUTO_CHILD __attribute__((cleanup(child_end)))
+#define AUTO_CHILD __attribute__((cleanup(child_free)))
 
 static void live_end(struct estimate_live **live)
 {
@@ -219,8 +211,7 @@ static void process_that_ends(void **state)
 
 	assert_int_equal(estimate_live_add(live, child.pid, false, &memory), 0);
 	estimate_live_source(live, false, &source);
-	kill(child.pid, SIGKILL);
-	waitpid(child.pid, NULL, 0);
+	child_end(child.pid);
 	while (r >= 0 && from != UINT64_MAX)
 		r = source.present(source.ctx, 0, &from, runs, 16);
 	assert_int_equal(r, -ESRCH);

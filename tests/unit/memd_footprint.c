@@ -2,13 +2,12 @@
 /* Processes captured in the lab (QEMU with each kind of memory), broken ones, and live ones. */
 #include "tests/unit/tree.h"
 
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "common/cleanup.h"
 #include "common/size.h"
 #include "memd/footprint.h"
+#include "tests/unit/child.h"
 
 #define KVM_PRIVATE 217 /* -accel kvm, memory-backend-ram */
 #define KVM_SHARED  218 /* memory-backend-memfd share=on */
@@ -316,45 +315,37 @@ static void node_masks(void **state)
 
 /* ---- live ---- */
 
-/* A child that holds memory as told, ready when this returns. */
-static pid_t holder(size_t private_bytes, size_t merge_bytes, size_t shared_bytes)
+struct held {
+	size_t private_bytes, merge_bytes, shared_bytes;
+};
+
+static bool hold(void *arg)
 {
-	int ready[2];
-	char c;
-	pid_t pid;
+	const struct held *held = arg;
+	size_t total = held->private_bytes + held->merge_bytes;
+	char *p =
+		mmap(NULL, total + MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *s = held->shared_bytes ? mmap(NULL, held->shared_bytes, PROT_READ | PROT_WRITE,
+					    MAP_SHARED | MAP_ANONYMOUS, -1, 0)
+				     : NULL;
 
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		size_t total = private_bytes + merge_bytes;
-		char *p = mmap(NULL, total + MIB, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		char *s = shared_bytes ? mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE,
-					      MAP_SHARED | MAP_ANONYMOUS, -1, 0)
-				       : NULL;
-
-		madvise(p, total + MIB, MADV_NOHUGEPAGE);
-		if (merge_bytes)
-			madvise(p, merge_bytes, MADV_MERGEABLE);
-		for (size_t i = 0; i < total; i += 4096)
-			p[i] = (char)(i / 4096 + 1);
-		for (size_t i = 0; i < shared_bytes; i += 4096)
-			s[i] = 1;
-		if (write(ready[1], "r", 1) == 1)
-			pause();
-		_exit(0);
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	return pid;
+	if (p == MAP_FAILED || s == MAP_FAILED)
+		return false;
+	madvise(p, total + MIB, MADV_NOHUGEPAGE);
+	if (held->merge_bytes)
+		madvise(p, held->merge_bytes, MADV_MERGEABLE);
+	for (size_t i = 0; i < total; i += 4096)
+		p[i] = (char)(i / 4096 + 1);
+	for (size_t i = 0; i < held->shared_bytes; i += 4096)
+		s[i] = 1;
+	return true;
 }
 
 static void live_process(void **state)
 {
 	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY);
-	pid_t pid = holder(0, 48 * MIB, 96 * MIB);
+	struct held held = {.merge_bytes = 48 * MIB, .shared_bytes = 96 * MIB};
+	pid_t pid = child_new(hold, &held);
 	struct footprint f, q;
 	uint64_t on_nodes = 0;
 	int status;
@@ -387,15 +378,15 @@ static void live_process(void **state)
 static void live_unmarked(void **state)
 {
 	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY);
-	pid_t pid = holder(64 * MIB, 0, 0);
+	struct held held = {.private_bytes = 64 * MIB};
+	pid_t pid = child_new(hold, &held);
 	struct footprint f = full(rootfd, pid);
 
 	assert_int_equal(f.mergeable_bytes, 0);
 	assert_false(f.mergeable);
 	if (access("/sys/kernel/mm/ksm/run", F_OK) == 0)
 		assert_contains(f.mergeable_reason, "not marked mergeable");
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	child_end(pid);
 }
 
 int main(void)
