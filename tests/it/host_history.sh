@@ -5,6 +5,8 @@
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/lib.sh
 . tests/it/lib.sh
+# shellcheck source=tests/it/fake_host.sh
+. tests/it/fake_host.sh
 MEMD=$MEMD_BUILD/memd
 MEMCTL=$MEMD_BUILD/memctl
 SOCKET=$T/run/memd.sock
@@ -22,13 +24,9 @@ says() {
 }
 
 # ---- a running daemon ----
-mkdir -p "$T/run/guests" "$T/tree"
-cp -a tests/fixtures/hosts/npt-6.12/. "$T/tree/"
+copy_host
 printf '[memd]\nruntime-dir=%s\nstate-dir=%s\ntick=200ms\n' "$T/run" "$T/state" >"$T/memd.conf"
-tests/it/fake_qmp.py --dir "$T/run/guests" --proc "$T/tree" --balloon-rate $((200 << 20)) \
-	--host-memory $((2304 << 20)) web1:good:1024 web2:vmm:1024 >"$T/fakes.log" 2>&1 &
-PID[fakes]=$!
-wait_for 20 grep -q ready "$T/fakes.log"
+start_two_fakes
 "$MEMD" --config "$T/memd.conf" --sysroot "$T/tree" >"$T/memd.log" 2>&1 &
 PID[memd]=$!
 check live 'no history of a running daemon' wait_for 20 json '.trace.ticks >= 20 and ([.history[].guests_max] | max) == 2'

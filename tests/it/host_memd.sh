@@ -5,9 +5,10 @@
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/lib.sh
 . tests/it/lib.sh
+# shellcheck source=tests/it/fake_host.sh
+. tests/it/fake_host.sh
 MEMD=$MEMD_BUILD/memd
 MEMCTL=$MEMD_BUILD/memctl
-HOST=tests/fixtures/hosts/npt-6.12
 KSM=$T/tree/sys/kernel/mm/ksm
 CTL=$T/run/guests/control
 SOCKET=$T/run/memd.sock
@@ -21,8 +22,7 @@ configure() {
 # /proc is copied over: the fakes keep their processes in it while this runs.
 fresh_host() {
 	rm -rf "$T/tree/sys"
-	mkdir -p "$T/tree"
-	cp -a "$HOST/." "$T/tree/"
+	copy_host
 	echo 0 >"$KSM/run"
 	echo 100 >"$KSM/pages_to_scan"
 	echo 20 >"$KSM/sleep_millisecs"
@@ -35,11 +35,6 @@ ksm_now() {
 KSM_BEFORE="0 100 20 none [scan-time]"
 KSM_AFTER="0 100 20 scan-time" # a plain file keeps the word alone
 
-start_fakes() {
-	tests/it/fake_qmp.py --dir "$T/run/guests" --proc "$T/tree" "$@" >"$T/fakes.log" 2>&1 &
-	PID[fakes]=$!
-	wait_for 20 grep -q ready "$T/fakes.log"
-}
 stop_fakes() {
 	fake quit >/dev/null
 	wait "${PID[fakes]}"

@@ -5,6 +5,8 @@
 cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/lib.sh
 . tests/it/lib.sh
+# shellcheck source=tests/it/fake_host.sh
+. tests/it/fake_host.sh
 MEMCTL=$MEMD_BUILD/memctl
 SOCKET=$T/run/memd.sock
 
@@ -34,13 +36,9 @@ refuses() { # refuses STATUS TEXT COMMAND...
 
 check no-terminal 'a pipe is taken for a terminal' refuses 2 'for scripts' "$MEMCTL" --socket "$SOCKET" top
 
-mkdir -p "$T/run/guests" "$T/tree"
-cp -a tests/fixtures/hosts/npt-6.12/. "$T/tree/"
+copy_host
 printf '[memd]\nruntime-dir=%s\nstate-dir=%s\n' "$T/run" "$T/state" >"$T/memd.conf"
-tests/it/fake_qmp.py --dir "$T/run/guests" --proc "$T/tree" --balloon-rate $((200 << 20)) \
-	--host-memory $((2304 << 20)) web1:good:1024 web2:vmm:1024 >"$T/fakes.log" 2>&1 &
-PID[fakes]=$!
-wait_for 20 grep -q ready "$T/fakes.log"
+start_two_fakes
 start_memd
 
 pane -f /dev/null new-session -d -s top -x 80 -y 24 \
