@@ -9,20 +9,6 @@ struct ksmd {
 	uint64_t used_us;	     /* in the last tick */
 };
 
-static void ksm_open(struct scene *s, size_t n_guests)
-{
-	scene_open(s, n_guests);
-	s->config.ksm_manage = true;
-	pol_configure(s->pol, &s->config);
-	s->host.ksm = (struct pol_ksm){
-		.present = true,
-		.mergeable_any = n_guests > 0,
-		.pages_to_scan = 100,
-		.sleep_ms = 20,
-		.zero_pages = POL_ABSENT,
-	};
-}
-
 static void ksmd_tick(struct scene *s, struct ksmd *d)
 {
 	struct pol_ksm *k = &s->host.ksm;
@@ -78,7 +64,7 @@ static void test_new_guest_starts_it_modestly(void **state)
 {
 	struct scene s;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	scene_step(&s);
 	assert_int_equal(s.plan->n_actions, 2);
 	/* The rate before the start. */
@@ -99,7 +85,7 @@ static void test_equal_values_are_not_written_again(void **state)
 	struct ksmd d = {.us_per_page = 2, .pages = 1ull << 40};
 	unsigned int written = 0;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	run(&s, &d, 60);
 	for (int t = 0; t < 200; t++) {
 		run(&s, &d, 1);
@@ -115,7 +101,7 @@ static void test_nothing_mergeable_stops_it(void **state)
 {
 	struct scene s;
 
-	ksm_open(&s, 0);
+	scene_open_ksm(&s, 0);
 	s.host.ksm.run = 1;
 	scene_step(&s);
 	assert_int_equal(s.plan->n_actions, 1);
@@ -133,7 +119,7 @@ static void test_nothing_mergeable_leaves_a_stopped_one_alone(void **state)
 	for (uint64_t value = 0; value <= 2; value += 2) {
 		struct scene s;
 
-		ksm_open(&s, 0);
+		scene_open_ksm(&s, 0);
 		s.host.ksm.run = value;
 		for (int t = 0; t < 10; t++) {
 			scene_step(&s);
@@ -147,7 +133,7 @@ static void test_run_is_only_ever_0_or_1(void **state)
 {
 	struct scene s;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.host.ksm.run = 2;
 	scene_step(&s);
 	assert_int_equal(scene_kind(&s, POL_KSM_RUN)->to, 1);
@@ -164,7 +150,7 @@ static void test_cpu_share_holds_on_any_machine(void **state)
 			struct scene s;
 			struct ksmd d = {.us_per_page = speeds[i], .pages = 1ull << 40};
 
-			ksm_open(&s, 1);
+			scene_open_ksm(&s, 1);
 			if (!scanned)
 				s.host.ksm.pages_scanned = POL_ABSENT;
 			run(&s, &d, 60);
@@ -180,7 +166,7 @@ static void test_short_host_scans_harder_within_its_share(void **state)
 	struct ksmd d = {.us_per_page = 10, .pages = 1ull << 40};
 	uint64_t calm, soft, hard;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	run(&s, &d, 60);
 	calm = mean_us(&s, &d, 60);
 	s.host.available_bytes = 400 * MIB; /* soft */
@@ -201,7 +187,7 @@ static void test_share_is_configurable(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 10, .pages = 1ull << 40};
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.config.ksm_cpu_ppm = 50000;
 	pol_configure(s.pol, &s.config);
 	run(&s, &d, 60);
@@ -216,7 +202,7 @@ static void test_no_gain_ends_in_a_patrol(void **state)
 	struct ksmd d = {.us_per_page = 5, .pages = 400000};
 	uint64_t scans = 0;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	for (int t = 0; t < 400; t++) {
 		run(&s, &d, 1);
 		if (!s.pol->ksm.exhausted)
@@ -234,7 +220,7 @@ static void test_gain_keeps_it_going(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 400000};
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.host.ksm.pages_volatile = 100000;
 	for (int t = 0; t < 300; t++) {
 		run(&s, &d, 1);
@@ -259,7 +245,7 @@ static void test_no_scan_for_what_has_held_still(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 400000};
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.guests[0].resident_bytes = GIB;
 	s.host.ksm.smart_scan = true;
 	for (int t = 0; t < 60 && !s.pol->ksm.exhausted; t++) {
@@ -288,7 +274,7 @@ static void test_price_falls_when_the_host_is_short(void **state)
 		struct scene s;
 		struct ksmd d = {.us_per_page = 5, .pages = 400000};
 
-		ksm_open(&s, 1);
+		scene_open_ksm(&s, 1);
 		s.guests[0].has_balloon = false;
 		s.host.ksm.pages_volatile = 100000;
 		if (is_short)
@@ -307,7 +293,7 @@ static void test_new_guest_or_growth_starts_a_campaign_again(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 200000};
 
-	ksm_open(&s, 2);
+	scene_open_ksm(&s, 2);
 	s.host.n_guests = 1;
 	s.guests[0].resident_bytes = GIB;
 	run(&s, &d, 300);
@@ -329,7 +315,7 @@ static void test_it_can_be_absent_or_switched_off(void **state)
 {
 	struct scene s;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.host.ksm.present = false;
 	scene_run(&s, 5);
 	assert_int_equal(s.plan->n_actions, 0);
@@ -346,7 +332,7 @@ static void test_absent_counters_degrade(void **state)
 {
 	struct scene s;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.host.ksm.cpu_us = s.host.ksm.full_scans = s.host.ksm.pages_scanned = POL_ABSENT;
 	s.host.ksm.pages_sharing = s.host.ksm.cow_breaks = POL_ABSENT;
 	scene_run(&s, 200);
@@ -362,7 +348,7 @@ static void test_write_that_does_not_stick_is_not_repeated_every_tick(void **sta
 	struct scene s;
 	unsigned int asked = 0;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	for (int t = 0; t < 600; t++) {
 		scene_step(&s);
 		asked += scene_kind(&s, POL_KSM_RUN) != NULL;
@@ -377,7 +363,7 @@ static void test_counters_that_restart_do_no_harm(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 400000};
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	run(&s, &d, 50);
 	s.host.ksm.cpu_us = s.host.ksm.full_scans = s.host.ksm.pages_scanned = 0;
 	run(&s, &d, 1);
@@ -405,7 +391,7 @@ static void test_a_total_that_goes_back_decides_nothing(void **state)
 			uint64_t *total, seen, ns;
 			bool exhausted;
 
-			ksm_open(&s, 1);
+			scene_open_ksm(&s, 1);
 			s.host.ksm.pages_skipped = s.host.ksm.cow_breaks = 1000;
 			s.host.ksm.full_scans = 1000;
 			run(&s, &d, patrol / 2 ? 200 : 3);
@@ -433,7 +419,7 @@ static void test_a_total_that_comes_and_goes_decides_nothing(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 200000};
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	s.host.ksm.zero_pages = 500000;
 	run(&s, &d, 200);
 	assert_true(s.pol->ksm.exhausted);
@@ -454,7 +440,7 @@ static void test_allowance_is_saved_up_and_spent(void **state)
 	struct ksmd d = {.us_per_page = 5, .pages = 1ull << 40};
 	uint64_t first, minute;
 
-	ksm_open(&s, 1);
+	scene_open_ksm(&s, 1);
 	run(&s, &d, 3);
 	first = mean_us(&s, &d, 10);
 	assert_in_range(first, SEC * 7 / 10, SEC * 93 / 100);
@@ -467,7 +453,7 @@ static void test_allowance_is_saved_up_and_spent(void **state)
 static void patrol_open(struct scene *s, struct ksmd *d)
 {
 	*d = (struct ksmd){.us_per_page = 5, .pages = 2 * GIB / PAGE};
-	ksm_open(s, 2);
+	scene_open_ksm(s, 2);
 	s->guests[0].resident_bytes = s->guests[1].resident_bytes = GIB;
 	run(s, d, 5);
 	s->host.ksm.pages_sharing = GIB / PAGE;
@@ -519,7 +505,7 @@ static void test_a_small_guest_is_not_worth_a_large_hosts_scan(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 1000000};
 
-	ksm_open(&s, 16);
+	scene_open_ksm(&s, 16);
 	s.host.memory_bytes = 1024 * GIB;
 	s.host.free_bytes = s.host.available_bytes = 500 * GIB;
 	for (int i = 0; i < 9; i++)
@@ -549,7 +535,7 @@ static void test_a_slow_core_scans_for_the_same_growth(void **state)
 		struct scene s;
 		struct ksmd d = {.us_per_page = us, .pages = GIB / PAGE};
 
-		ksm_open(&s, 2);
+		scene_open_ksm(&s, 2);
 		s.guests[0].resident_bytes = s.guests[1].resident_bytes = GIB / 2;
 		run(&s, &d, 5);
 		s.host.ksm.pages_sharing = GIB / 2 / PAGE;
@@ -624,7 +610,7 @@ static void test_an_old_kernel_is_driven_as_well(void **state)
 	struct scene s;
 	struct ksmd d = {.us_per_page = 5, .pages = 2 * GIB / PAGE};
 
-	ksm_open(&s, 2);
+	scene_open_ksm(&s, 2);
 	s.host.ksm.pages_scanned = s.host.ksm.pages_skipped = POL_ABSENT;
 	run(&s, &d, 3);
 	assert_in_range(mean_us(&s, &d, 5), SEC / 2, SEC);

@@ -50,8 +50,8 @@ static inline void scene_open(struct scene *s, size_t n_guests)
 		s->guests[i] = scene_guest(i + 1);
 }
 
-/* KSM is managed and stands still; all guests' memory is marked mergeable, on one tree of KSM's. */
-static inline void scene_open_merging(struct scene *s, size_t n_guests)
+/* KSM is managed and stands still. */
+static inline void scene_open_ksm(struct scene *s, size_t n_guests)
 {
 	scene_open(s, n_guests);
 	s->config.ksm_manage = true;
@@ -62,8 +62,14 @@ static inline void scene_open_merging(struct scene *s, size_t n_guests)
 		.pages_to_scan = 100,
 		.sleep_ms = 20,
 		.zero_pages = POL_ABSENT,
-		.across_nodes = 1,
 	};
+}
+
+/* And all guests' memory is marked mergeable, on one tree of KSM's. */
+static inline void scene_open_merging(struct scene *s, size_t n_guests)
+{
+	scene_open_ksm(s, n_guests);
+	s->host.ksm.across_nodes = 1;
 	for (size_t i = 0; i < n_guests; i++) {
 		s->guests[i].merge_switch = s->guests[i].merge_on = true;
 		s->guests[i].marked_bytes = s->guests[i].memory_bytes;
