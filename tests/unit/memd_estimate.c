@@ -115,7 +115,7 @@ static void often_found_is_sampled(void **state)
 	truth = memory_truth(&memory, parts, &zero);
 	assert_true(e.looked_pages < 200);
 	assert_true(memory_inside(&e.total.stable, truth));
-	assert_true(fabs(pages_of(e.total.stable.bytes) - truth) < PAGES / 4);
+	assert_true(fabs(pages_of(e.total.stable.bytes) - truth) < PAGES / 4.0);
 	estimate_free(&e);
 }
 

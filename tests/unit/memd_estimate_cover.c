@@ -152,7 +152,7 @@ struct cover {
 static void cover(const struct cover *c)
 {
 	AUTO_MEMORY struct memory memory = {0};
-	double parts[8], zero, truth, width = 0, sum = 0, all = 0;
+	double parts[8] = {0}, zero, truth, width = 0, sum = 0, all = 0;
 	int inside = 0, inside_zero = 0, inside_parts = 0;
 
 	c->make(&memory);
