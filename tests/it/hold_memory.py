@@ -69,7 +69,7 @@ def main():
         if is_busy:
             busy.append((at, at + len(data)))
         at += len(data)
-    del parts
+    del parts, data
     where = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     print("READY %d %d" % (where, size // PAGE), flush=True)
     turn = 0

@@ -106,7 +106,7 @@ sed 's/^/# /' "$T/out"
 estimate whole --cpu 100 --marked --settle 1 --samples 100000000 "${pids[@]}"
 whole=$(field whole 'd["total"]["present_bytes"]')
 check estimate_reads_all "$(cat "$T/whole" "$T/whole.err")" [ "$(field whole 'd["total"]["read_bytes"] == d["total"]["present_bytes"] > 0')" = True ]
-present=$(for name in "${names[@]}"; do awk '{ print $3 }' "$T/$name.out"; done | awk '{ n += $1 } END { print n * 4096 }')
+present=$(for name in "${names[@]}"; do awk '{ print $3 }' "$T/$name.out"; done | awk '{ n += $1 } END { printf "%.0f\n", n * 4096 }')
 check estimate_present "$whole of $present bytes" [ "$whole" -eq "$present" ]
 if [ -z "${ESTIMATE_IMAGES:-}" ]; then
 	# All pages of the busy part are equal at any moment and never the same for long.
