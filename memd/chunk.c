@@ -196,17 +196,25 @@ static bool is_due(const struct guest *guest)
 	       now > chunks->sampled_bytes + chunks->sampled_bytes / 10 + GROWN_BYTES;
 }
 
-size_t chunk_targets(const struct guests *guests, struct chunk_target *targets, bool *ret_due)
+/* Whether it is merged by chunks is being asked: it is no matter of sampling yet. */
+static bool is_being_asked(const struct guest *guest)
+{
+	return guest->chunks ? !guest->chunks->ready && !guest->chunks->failed : can_be_used(guest);
+}
+
+size_t chunk_targets(const struct guests *guests, struct chunk_target *targets,
+		     enum chunk_due *ret_due)
 {
 	size_t n = 0;
 
-	*ret_due = false;
+	*ret_due = CHUNK_DUE_NONE;
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 		struct chunk_target *target = &targets[n];
 		bool used = chunk_is_used(guest);
 
-		if (!guest->known || guest->pid <= 0 || (!used && !guest->merge_asked))
+		if (!guest->known || guest->pid <= 0 ||
+		    (!used && (!guest->merge_asked || is_being_asked(guest))))
 			continue;
 		*target = (struct chunk_target){
 			.id = guest->id,
@@ -218,7 +226,9 @@ size_t chunk_targets(const struct guests *guests, struct chunk_target *targets, 
 		if (used) {
 			memcpy(target->regions, guest->chunks->regions, sizeof(target->regions));
 			target->n_regions = guest->chunks->n_regions;
-			*ret_due |= is_due(guest);
+			target->again = is_due(guest);
+			if (target->again && *ret_due != CHUNK_DUE_NEW)
+				*ret_due = guest->chunks->sampled ? CHUNK_DUE_GROWN : CHUNK_DUE_NEW;
 		}
 		n++;
 	}
@@ -232,12 +242,13 @@ struct choice {
 	size_t n;
 };
 
-/* The guest's chunks as chosen, within what unmerging may take. */
-static void take_choice(struct guest *guest, const struct chunk_score *scores, bool *on,
+/* The guest's chunks as chosen, within what unmerging may take. again: it has been read now. */
+static void take_choice(struct guest *guest, bool again, const struct chunk_score *scores, bool *on,
 			uint64_t *room_bytes)
 {
 	struct guest_chunks *chunks = guest->chunks;
 	uint64_t off_bytes = 0, gain = 0, all = 0;
+	size_t n_on = 0;
 
 	chunk_join(on, chunks->n, CHUNK_RUNS_MAX);
 	for (size_t i = 0; i < chunks->n; i++)
@@ -250,15 +261,19 @@ static void take_choice(struct guest *guest, const struct chunk_score *scores, b
 	for (size_t i = 0; i < chunks->n; i++) {
 		gain += on[i] ? scores[i].gain : 0;
 		all += scores[i].gain;
+		n_on += on[i];
 	}
 	chunks->dirty |= memcmp(chunks->on, on, chunks->n) != 0;
 	memcpy(chunks->on, on, chunks->n);
+	if (again || !chunks->sampled)
+		chunks->sampled_bytes = guest->foot_valid && pol_has(guest->foot.resident_bytes)
+						? guest->foot.resident_bytes
+						: 0;
 	chunks->sampled = true;
-	chunks->sampled_bytes = guest->foot_valid && pol_has(guest->foot.resident_bytes)
-					? guest->foot.resident_bytes
-					: 0;
 	chunks->expected_bytes = gain * (4 * KIB / 16);
 	chunks->all_bytes = all * (4 * KIB / 16);
+	log_debug("guest %s: %zu of %zu chunks merged, for %s of %s", guest->name, n_on, chunks->n,
+		  SIZE_TEXT(chunks->expected_bytes), SIZE_TEXT(chunks->all_bytes));
 }
 
 static struct guest *guest_of(struct guests *guests, const struct chunk_target *target)
@@ -292,7 +307,8 @@ static void choose_domain(struct guests *guests, const struct chunk_target *targ
 
 		if (!guest || targets[i].domain != domain)
 			continue;
-		take_choice(guest, choice->scores + at, choice->on + at, room_bytes);
+		take_choice(guest, targets[i].again, choice->scores + at, choice->on + at,
+			    room_bytes);
 		at += guest->chunks->n;
 	}
 }

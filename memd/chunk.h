@@ -50,11 +50,18 @@ json_object *chunk_ranges(const struct guest_chunks *chunks, bool allowed);
 
 void chunk_forget(struct guest *guest);
 
+enum chunk_due {
+	CHUNK_DUE_NONE,
+	CHUNK_DUE_GROWN, /* some guest has grown since it was sampled */
+	CHUNK_DUE_NEW	 /* some guest has not been sampled: nothing of it is merged */
+};
+
 /*
  * What all guests are to be sampled for, those without chunks as wholes; targets has room for all.
- * Returns how many. *ret_due: some guest has not been sampled, or has grown since.
+ * Those that are due are to be read again. Returns how many.
  */
-size_t chunk_targets(const struct guests *guests, struct chunk_target *targets, bool *ret_due);
+size_t chunk_targets(const struct guests *guests, struct chunk_target *targets,
+		     enum chunk_due *ret_due);
 
 /*
  * Choose anew from samples of those targets. room_bytes: what unmerging may take; chunks that would

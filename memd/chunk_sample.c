@@ -1,46 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One pass over guests' memory, chunk by chunk, then one sort of what was kept of it. */
-#define XXH_INLINE_ALL
+/* Which targets to read, then one sort of what has been kept of all. */
 #include "memd/chunk_sample.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
-#include <xxhash.h>
 
-#include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/kfile.h"
-#include "memd/smaps.h"
+#include "memd/chunk_print.h"
 
-#define PAGE	    4096u
-#define GAIN_UNIT   16
-#define PRESENT	    (1ull << 63)  /* Documentation/admin-guide/mm/pagemap.rst */
-#define WHOLE_LEAST (16ull << 20) /* of a mapping that may be guest RAM, see footprint.c */
-#define NO_CHUNK    UINT32_MAX
-#define RATE_LEAST  8
-#define ENTRIES_MAX (2u << 20) /* 32 MiB */
-#define SLICE_US    20000      /* sleeps are cut into these, to hear of cancel */
+#define RATE_LEAST  1	       /* exact while that is cheap */
+#define ENTRIES_MAX (2u << 20) /* 32 MiB, and as much again while they are sorted */
 
-struct entry {
-	uint64_t key;
-	uint32_t chunk;
+struct chunk_prints {
+	struct chunk_print *v; /* one a target */
+	size_t n;
 };
 
 struct sampler {
-	const atomic_bool *cancel;
-	uint32_t share_ppm;
-	uint64_t wall_us, cpu_us; /* at the start */
-	uint64_t zero_hash;
-	uint8_t *buf; /* a chunk's pages */
-	struct entry *entries;
-	size_t n_entries, capacity;
+	struct chunk_entry *entries; /* of all targets; chunks counted over all */
+	size_t n_entries;
 	struct chunk_samples *out;
 };
 
@@ -53,169 +32,123 @@ size_t chunk_count(const struct chunk_target *target)
 	return n;
 }
 
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
+/* ---- reading what is not known ---- */
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+struct chunk_prints *chunk_prints_new(void)
+{
+	return calloc(1, sizeof(struct chunk_prints));
 }
 
-/* Sleep until the CPU time used is no more than the share. */
-static void pace(const struct sampler *s)
+void chunk_prints_free(struct chunk_prints *prints)
 {
-	uint64_t used = thread_cpu_us() - s->cpu_us;
-	uint64_t due = s->wall_us + used * 1000000 / (s->share_ppm ? s->share_ppm : 1);
-
-	while (!atomic_load(s->cancel)) {
-		uint64_t now = clock_now_us();
-
-		if (now >= due)
-			return;
-		usleep((useconds_t)(due - now < SLICE_US ? due - now : SLICE_US));
-	}
+	if (!prints)
+		return;
+	for (size_t i = 0; i < prints->n; i++)
+		chunk_print_free(&prints->v[i]);
+	free(prints->v);
+	free(prints);
 }
 
-/* ---- one chunk ---- */
-
-/* Runs of pages in memory, for process_vm_readv(). Returns how many; *ret_pages in them. */
-static size_t find_present(int pagemap, uint64_t address, size_t pages, struct iovec *runs,
-			   size_t *ret_pages)
+static struct chunk_print *find(const struct chunk_prints *prints,
+				const struct chunk_target *target)
 {
-	uint64_t entries[CHUNK_PAGES];
-	ssize_t got = pread(pagemap, entries, pages * sizeof(entries[0]),
-			    (off_t)(address / PAGE * sizeof(entries[0])));
-	size_t n = 0, present = 0;
+	for (size_t i = 0; i < prints->n; i++)
+		if (chunk_print_fits(&prints->v[i], target))
+			return &prints->v[i];
+	return NULL;
+}
 
-	pages = got > 0 ? (size_t)got / sizeof(entries[0]) : 0;
-	for (size_t i = 0; i < pages; i++) {
-		if (!(entries[i] & PRESENT))
+/* The rate for which the table stays small enough: a power of two. */
+static uint64_t rate_for(const struct chunk_target *targets, size_t n)
+{
+	uint64_t rate = RATE_LEAST, chunks = 0;
+
+	for (size_t i = 0; i < n; i++)
+		chunks += targets[i].whole ? targets[i].whole_bytes / CHUNK_BYTES
+					   : chunk_count(&targets[i]);
+	while (chunks * CHUNK_PAGES / rate > ENTRIES_MAX)
+		rate *= 2;
+	return rate;
+}
+
+/* What has been kept of these targets takes the place of all before. */
+static int read_targets(struct sampler *s, int rootfd, const struct chunk_target *targets, size_t n,
+			const struct chunk_pace *pace, struct chunk_prints *prints)
+{
+	struct chunk_prints next = {.v = calloc(n + 1, sizeof(*next.v)), .n = n};
+	uint64_t rate = rate_for(targets, n);
+	int r = next.v ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct chunk_print *known = targets[i].again ? NULL : find(prints, &targets[i]);
+
+		if (!known)
 			continue;
-		if (i == 0 || !(entries[i - 1] & PRESENT))
-			runs[n++] = (struct iovec){
-				.iov_base = (void *)(uintptr_t)(address + i * PAGE), .iov_len = 0};
-		runs[n - 1].iov_len += PAGE;
-		present++;
+		next.v[i] = *known;
+		*known = (struct chunk_print){0};
+		/* What was dropped is not to be had without reading it anew. */
+		rate = rate > next.v[i].rate ? rate : next.v[i].rate;
 	}
-	*ret_pages = present;
-	return n;
-}
-
-static int keep(struct sampler *s, uint64_t key, uint32_t chunk)
-{
-	if (s->n_entries == s->capacity) {
-		size_t capacity = s->capacity ? 2 * s->capacity : 4096;
-		struct entry *entries = reallocarray(s->entries, capacity, sizeof(*entries));
-
-		if (!entries)
-			return -ENOMEM;
-		s->entries = entries;
-		s->capacity = capacity;
-	}
-	s->entries[s->n_entries++] = (struct entry){.key = key, .chunk = chunk};
-	return 0;
-}
-
-static int sample_chunk(struct sampler *s, const struct chunk_target *target, int pagemap,
-			uint64_t address, size_t pages, uint32_t chunk)
-{
-	struct iovec runs[CHUNK_PAGES], local = {.iov_base = s->buf};
-	struct chunk_score none = {0}, *score = chunk == NO_CHUNK ? &none : &s->out->scores[chunk];
-	size_t present, n = find_present(pagemap, address, pages, runs, &present);
-	ssize_t got;
-	int r = 0;
-
-	if (!n)
-		return 0;
-	local.iov_len = present * PAGE;
-	got = process_vm_readv(target->pid, &local, 1, runs, n, 0);
-	present = got > 0 ? (size_t)got / PAGE : 0;
-	score->present = (uint16_t)present;
-	s->out->pages += present;
-	for (size_t i = 0; i < present && r == 0; i++) {
-		uint64_t hash = XXH64(s->buf + i * PAGE, PAGE, 0);
-
-		if (hash == s->zero_hash) {
-			score->gain += chunk == NO_CHUNK ? 0 : GAIN_UNIT;
-			s->out->zeroes++;
-		} else if (hash % s->out->rate == 0) {
-			r = keep(s, hash + target->domain * 0x9e3779b97f4a7c15ull, chunk);
+	/* Before there is more. */
+	for (size_t i = 0; i < prints->n; i++)
+		chunk_print_free(&prints->v[i]);
+	free(prints->v);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		if (next.v[i].rate) {
+			chunk_print_thin(&next.v[i], rate);
+		} else {
+			r = chunk_print_read(rootfd, &targets[i], rate, pace, &next.v[i]);
+			s->out->pages += next.v[i].pages;
+			s->out->zeroes += next.v[i].zeroes;
+			s->out->frequent += next.v[i].frequent;
 		}
+		s->out->all_cpu_us += next.v[i].cpu_us;
+		s->n_entries += next.v[i].n_entries;
 	}
+	s->out->rate = rate;
+	if (r < 0) {
+		/* A part of a target is no print of it. */
+		for (size_t i = 0; next.v && i < n; i++)
+			chunk_print_free(&next.v[i]);
+		next.n = 0;
+	}
+	*prints = next;
 	return r;
 }
 
-static int sample_range(struct sampler *s, const struct chunk_target *target, int pagemap,
-			uint64_t address, uint64_t bytes, uint32_t chunk)
+/* All prints' entries and scores, one target after the other. */
+static int gather(struct sampler *s, const struct chunk_target *targets,
+		  const struct chunk_prints *prints)
 {
-	int r = 0;
+	struct chunk_score *score;
+	struct chunk_entry *entry;
+	uint32_t first = 0;
 
-	for (uint64_t off = 0; off < bytes && r == 0; off += CHUNK_BYTES) {
-		uint64_t left = bytes - off;
+	s->out->scores = score = calloc(s->out->n + 1, sizeof(*score));
+	s->entries = entry = calloc(s->n_entries + 1, sizeof(*entry));
+	if (!score || !entry)
+		return -ENOMEM;
+	for (size_t i = 0; i < prints->n; i++) {
+		const struct chunk_print *print = &prints->v[i];
 
-		r = sample_chunk(s, target, pagemap, address + off,
-				 (left < CHUNK_BYTES ? left : CHUNK_BYTES) / PAGE, chunk);
-		chunk += chunk != NO_CHUNK;
-		pace(s);
-		if (atomic_load(s->cancel))
-			return -ECANCELED;
+		memcpy(score + first, print->scores, print->n * sizeof(*score));
+		for (size_t k = 0; k < print->n_entries; k++, entry++) {
+			uint32_t chunk = print->entries[k].chunk;
+
+			entry->key =
+				print->entries[k].key + targets[i].domain * 0x9e3779b97f4a7c15ull;
+			entry->chunk = chunk == CHUNK_NONE ? chunk : first + chunk;
+		}
+		first += (uint32_t)print->n;
 	}
-	return r;
-}
-
-/* Its large private anonymous mappings, whatever they hold. */
-static int sample_whole(struct sampler *s, int rootfd, const struct chunk_target *target,
-			int pagemap)
-{
-	AUTO_FREE char *maps = NULL;
-	char path[64], *save = NULL;
-	int r = 0;
-
-	snprintf(path, sizeof(path), "proc/%d/maps", (int)target->pid);
-	if (kfile_read_all(rootfd, path, &maps, NULL) < 0)
-		return 0;
-	for (char *line = strtok_r(maps, "\n", &save); line && r == 0;
-	     line = strtok_r(NULL, "\n", &save)) {
-		struct smaps_mapping map;
-		uint64_t bytes;
-
-		if (smaps_header(line, &map) <= 0)
-			continue;
-		bytes = map.end - map.start;
-		if (map.readable && map.writable && !map.exec && !map.shared && !map.file &&
-		    bytes >= WHOLE_LEAST && bytes <= target->whole_bytes)
-			r = sample_range(s, target, pagemap, map.start, bytes, NO_CHUNK);
-	}
-	return r;
-}
-
-static int sample_target(struct sampler *s, int rootfd, const struct chunk_target *target,
-			 uint32_t chunk)
-{
-	AUTO_FD int pagemap = -1;
-	char path[64];
-	int r = 0;
-
-	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)target->pid);
-	pagemap = openat(rootfd, path, O_RDONLY | O_CLOEXEC);
-	if (pagemap < 0)
-		return 0; /* gone, or not ours to look at: nothing is known of it */
-	if (target->whole)
-		return sample_whole(s, rootfd, target, pagemap);
-	for (size_t i = 0; i < target->n_regions && r == 0; i++) {
-		const struct chunk_region *region = &target->regions[i];
-
-		r = sample_range(s, target, pagemap, region->address, region->bytes, chunk);
-		chunk += (uint32_t)((region->bytes + CHUNK_BYTES - 1) / CHUNK_BYTES);
-	}
-	return r;
+	return 0;
 }
 
 /* ---- what it says ---- */
 
 static int compare_entries(const void *a, const void *b)
 {
-	const struct entry *x = a, *y = b;
+	const struct chunk_entry *x = a, *y = b;
 
 	return (x->key > y->key) - (x->key < y->key);
 }
@@ -232,65 +165,45 @@ static void count_gains(struct sampler *s)
 		for (end = at + 1; end < s->n_entries && s->entries[end].key == s->entries[at].key;)
 			end++;
 		m = end - at;
-		gain = s->out->rate * GAIN_UNIT * (m - 1) / m;
+		gain = s->out->rate * CHUNK_GAIN_UNIT * (m - 1) / m;
 		for (size_t i = at; i < end && gain; i++) {
 			struct chunk_score *score;
 			uint64_t sum, most;
 
-			if (s->entries[i].chunk == NO_CHUNK)
+			if (s->entries[i].chunk == CHUNK_NONE)
 				continue;
 			score = &s->out->scores[s->entries[i].chunk];
 			sum = score->gain + gain;
-			most = (uint64_t)score->present * GAIN_UNIT;
+			most = (uint64_t)score->present * CHUNK_GAIN_UNIT;
 			score->gain = (uint16_t)(sum < most ? sum : most);
 		}
 	}
 }
 
-/* The rate for which the table stays small enough: a power of two. */
-static uint64_t rate_for(size_t chunks)
-{
-	uint64_t rate = RATE_LEAST;
-
-	while ((uint64_t)chunks * CHUNK_PAGES / rate > ENTRIES_MAX)
-		rate *= 2;
-	return rate;
-}
-
-static int sample_all(struct sampler *s, int rootfd, const struct chunk_target *targets, size_t n)
-{
-	uint32_t chunk = 0;
-	int r = 0;
-
-	s->buf = calloc(1, CHUNK_BYTES);
-	s->out->scores = calloc(s->out->n + 1, sizeof(*s->out->scores));
-	if (!s->buf || !s->out->scores)
-		return -ENOMEM;
-	s->zero_hash = XXH64(s->buf, PAGE, 0);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = sample_target(s, rootfd, &targets[i], chunk);
-		chunk += (uint32_t)chunk_count(&targets[i]);
-	}
-	if (r == 0)
-		count_gains(s);
-	return r;
-}
-
 void chunk_sample(int rootfd, const struct chunk_target *targets, size_t n, uint32_t share_ppm,
-		  const atomic_bool *cancel, struct chunk_samples *ret_samples)
+		  const atomic_bool *cancel, struct chunk_prints *prints,
+		  struct chunk_samples *ret_samples)
 {
-	struct sampler s = {.cancel = cancel, .share_ppm = share_ppm, .out = ret_samples};
+	struct chunk_pace pace = {
+		.cancel = cancel,
+		.share_ppm = share_ppm,
+		.wall_us = clock_now_us(),
+		.cpu_us = chunk_cpu_us(),
+	};
+	struct sampler s = {.out = ret_samples};
+	int r;
 
 	*ret_samples = (struct chunk_samples){0};
 	for (size_t i = 0; i < n; i++)
 		ret_samples->n += chunk_count(&targets[i]);
-	ret_samples->rate = rate_for(ret_samples->n);
-	s.wall_us = clock_now_us();
-	s.cpu_us = thread_cpu_us();
-	ret_samples->error = sample_all(&s, rootfd, targets, n);
-	ret_samples->cpu_us = thread_cpu_us() - s.cpu_us;
-	ret_samples->wall_us = clock_now_us() - s.wall_us;
-	free(s.buf);
+	r = read_targets(&s, rootfd, targets, n, &pace, prints);
+	if (r == 0)
+		r = gather(&s, targets, prints);
+	if (r == 0)
+		count_gains(&s);
+	ret_samples->error = r;
+	ret_samples->cpu_us = chunk_cpu_us() - pace.cpu_us;
+	ret_samples->wall_us = clock_now_us() - pace.wall_us;
 	free(s.entries);
 }
 

@@ -11,21 +11,29 @@
 #include "common/size.h"
 #include "memd/worker.h"
 
-/* A pass may begin when it has rested for so many times the CPU time of the last one. */
-#define REST_NEW   9
+/* Reading rests for so many times the CPU time it took: what has grown, and everything anew. */
+#define REST_GROWN 9
 #define REST_OLD   99
-#define LEAST_US   (3 * USEC_PER_SEC)
+/*
+ * A guest that has never been read does not wait for that: until then nothing of it is merged, it
+ * is read once, and no other one for it.
+ */
+#define LEAST_US   (1 * USEC_PER_SEC)
 #define REFRESH_US (60 * USEC_PER_SEC)
 
 struct chunk_work {
 	int rootfd;
 	struct worker *worker;
+	struct chunk_prints *prints; /* the thread's while it works */
 	uint64_t end_us, last_cpu_us, cpu_us;
+	uint64_t all_end_us, all_cpu_us; /* when everything was read last, what that takes */
 };
 
 struct job {
 	int rootfd;
 	uint32_t share_ppm;
+	bool all; /* is read anew */
+	struct chunk_prints *prints;
 	struct chunk_samples samples;
 	size_t n;
 	struct chunk_target targets[];
@@ -35,7 +43,8 @@ static void run(void *arg, const atomic_bool *cancel)
 {
 	struct job *job = arg;
 
-	chunk_sample(job->rootfd, job->targets, job->n, job->share_ppm, cancel, &job->samples);
+	chunk_sample(job->rootfd, job->targets, job->n, job->share_ppm, cancel, job->prints,
+		     &job->samples);
 }
 
 static void job_free(struct job *job)
@@ -53,12 +62,15 @@ int chunk_work_open(int rootfd, struct chunk_work **ret_work)
 	if (!work)
 		return -ENOMEM;
 	work->rootfd = rootfd;
-	r = worker_open(run, 0, &work->worker);
-	if (r < 0)
+	work->prints = chunk_prints_new();
+	r = work->prints ? worker_open(run, 0, &work->worker) : -ENOMEM;
+	if (r < 0) {
+		chunk_prints_free(work->prints);
 		free(work);
-	else
-		*ret_work = work;
-	return r;
+		return r;
+	}
+	*ret_work = work;
+	return 0;
 }
 
 void chunk_work_close(struct chunk_work *work)
@@ -69,6 +81,7 @@ void chunk_work_close(struct chunk_work *work)
 		return;
 	worker_close(work->worker, &job);
 	job_free(job);
+	chunk_prints_free(work->prints);
 	free(work);
 }
 
@@ -82,13 +95,23 @@ static uint64_t most(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* Is it time, for what is due? *ret_all: for all to be read anew. */
+static bool is_time(const struct chunk_work *work, enum chunk_due due, bool *ret_all)
+{
+	uint64_t now_us = clock_now_us(), age_us = now_us - work->end_us;
+
+	*ret_all = now_us - work->all_end_us >= most(REFRESH_US, REST_OLD * work->all_cpu_us);
+	return *ret_all || due == CHUNK_DUE_NEW ||
+	       (due == CHUNK_DUE_GROWN && age_us >= REST_GROWN * work->last_cpu_us);
+}
+
 void chunk_work_begin(struct chunk_work *work, const struct guests *guests, uint32_t share_ppm)
 {
-	uint64_t age_us = clock_now_us() - work->end_us;
-	bool due, any = false;
+	enum chunk_due due;
+	bool any = false;
 	struct job *job;
 
-	if (work->end_us && age_us < most(LEAST_US, REST_NEW * work->last_cpu_us))
+	if (work->end_us && clock_now_us() - work->end_us < LEAST_US)
 		return;
 	for (size_t i = 0; i < guests->n; i++)
 		any |= chunk_is_used(guests->v[i]);
@@ -98,10 +121,16 @@ void chunk_work_begin(struct chunk_work *work, const struct guests *guests, uint
 	if (!job)
 		return;
 	job->rootfd = work->rootfd;
+	job->prints = work->prints;
 	job->share_ppm = share_ppm;
 	job->n = chunk_targets(guests, job->targets, &due);
-	if ((!due && age_us < most(REFRESH_US, REST_OLD * work->last_cpu_us)) ||
-	    worker_start(work->worker, job) < 0)
+	if (!is_time(work, due, &job->all)) {
+		job_free(job);
+		return;
+	}
+	for (size_t i = 0; i < job->n; i++)
+		job->targets[i].again |= job->all;
+	if (worker_start(work->worker, job) < 0)
 		job_free(job);
 }
 
@@ -114,13 +143,19 @@ void chunk_work_end(struct chunk_work *work, struct guests *guests, uint64_t roo
 	work->end_us = clock_now_us();
 	work->last_cpu_us = job->samples.cpu_us;
 	work->cpu_us += job->samples.cpu_us;
+	work->all_cpu_us = job->samples.all_cpu_us;
+	if (job->all)
+		work->all_end_us = work->end_us;
 	if (job->samples.error == 0)
 		chunk_update(guests, job->targets, job->n, &job->samples, room_bytes);
-	log_debug("sampled %s of guests' memory in %llu ms, %llu ms of CPU time: %s",
-		  SIZE_TEXT(job->samples.pages * 4 * KIB),
-		  (unsigned long long)(job->samples.wall_us / 1000),
-		  (unsigned long long)(job->samples.cpu_us / 1000),
-		  job->samples.error ? strerror(-job->samples.error) : "done");
+	log_debug(
+		"sampled %s of guests' memory, %s zeroes, %s frequent, in %llu ms, %llu ms of CPU "
+		"time: %s",
+		SIZE_TEXT(job->samples.pages * 4 * KIB), SIZE_TEXT(job->samples.zeroes * 4 * KIB),
+		SIZE_TEXT(job->samples.frequent * 4 * KIB),
+		(unsigned long long)(job->samples.wall_us / 1000),
+		(unsigned long long)(job->samples.cpu_us / 1000),
+		job->samples.error ? strerror(-job->samples.error) : "done");
 	job_free(job);
 }
 

@@ -15,8 +15,9 @@ void chunk_work_close(struct chunk_work *work); /* NULL is fine */
 int chunk_work_fd(const struct chunk_work *work);
 
 /*
- * Each tick: begin a pass if a guest is new or has grown (a tenth of the time at most), or the last
- * one is old (a hundredth). share_ppm: of a processor, while it runs.
+ * Each tick: begin a pass if a guest is new, which alone is read then, or has grown (a tenth of the
+ * time at most); and over all when what is known is old (a hundredth). share_ppm: of a processor,
+ * while it runs.
  */
 void chunk_work_begin(struct chunk_work *work, const struct guests *guests, uint32_t share_ppm);
 

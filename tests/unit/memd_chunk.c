@@ -181,16 +181,21 @@ static void end_all(void)
 
 static void test_targets(void **state)
 {
-	struct chunk_target targets[4];
-	bool due = false;
+	struct chunk_target targets[5];
+	enum chunk_due due;
 
 	(void)state;
 	add(ready(1, 4));
 	add(guest_new(2)); /* merged as a whole */
 	add(guest_new(3)); /* not merged at all */
 	guests.v[2]->merge_asked = false;
+	guests.v[1]->chunks->asking = false;
+	guests.v[1]->chunks->failed = true;
+	add(guest_new(4)); /* has not yet told where its chunks are */
 	assert_int_equal(chunk_targets(&guests, targets, &due), 2);
-	assert_true(due);
+	assert_int_equal(due, CHUNK_DUE_NEW);
+	assert_true(targets[0].again);
+	assert_false(targets[1].again);
 	assert_false(targets[0].whole);
 	assert_int_equal(chunk_count(&targets[0]), 4);
 	assert_true(targets[1].whole);
@@ -202,10 +207,12 @@ static void test_targets(void **state)
 	guests.v[0]->foot_valid = true;
 	guests.v[0]->foot.resident_bytes = 580 * MIB;
 	chunk_targets(&guests, targets, &due);
-	assert_false(due);
+	assert_int_equal(due, CHUNK_DUE_NONE);
+	assert_false(targets[0].again);
 	guests.v[0]->foot.resident_bytes = 600 * MIB;
 	chunk_targets(&guests, targets, &due);
-	assert_true(due);
+	assert_int_equal(due, CHUNK_DUE_GROWN);
+	assert_true(targets[0].again);
 	end_all();
 }
 
@@ -221,7 +228,7 @@ static void test_choosing(void **state)
 	struct chunk_score scores[8];
 	struct chunk_samples samples = {.scores = scores, .n = 8};
 	struct chunk_target targets[4];
-	bool due;
+	enum chunk_due due;
 	size_t n;
 
 	(void)state;
@@ -229,6 +236,8 @@ static void test_choosing(void **state)
 	config.n_guests = 1;
 	add(ready(1, 4));
 	add(guest_new(2));
+	guests.v[1]->chunks->asking = false;
+	guests.v[1]->chunks->failed = true;
 	add(ready(3, 4));
 	snprintf(guests.v[2]->name, sizeof(guests.v[2]->name), "b");
 	n = chunk_targets(&guests, targets, &due);
@@ -256,6 +265,16 @@ static void test_choosing(void **state)
 	assert_true(guests.v[0]->chunks->on[1] && guests.v[0]->chunks->on[3]);
 	chunk_update(&guests, targets, n, &samples, 2 * MIB);
 	assert_true(!guests.v[0]->chunks->on[1] && guests.v[0]->chunks->on[3]);
+
+	/* Only what has been read now is known to be of now. */
+	guests.v[0]->foot_valid = true;
+	guests.v[0]->foot.resident_bytes = 500 * MIB;
+	targets[0].again = false;
+	chunk_update(&guests, targets, n, &samples, GIB);
+	assert_int_equal(guests.v[0]->chunks->sampled_bytes, 0);
+	targets[0].again = true;
+	chunk_update(&guests, targets, n, &samples, GIB);
+	assert_int_equal(guests.v[0]->chunks->sampled_bytes, 500 * MIB);
 
 	/* Samples of what has changed meanwhile are not for it. */
 	guests.v[0]->chunks->n = 3;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,12 +15,15 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/kfile.h"
 #include "memd/chunk_sample.h"
 #include "tests/unit/child.h"
 
 #define CHUNKS 8
 #define BYTES  (CHUNKS * CHUNK_BYTES)
 #define PAGES  (BYTES / 4096)
+/* Of these the first hold something. */
+#define WRITTEN 6
 
 static atomic_bool no;
 
@@ -37,13 +41,14 @@ struct content {
 
 /*
  * A child with memory at address: chunk 0 is shared by all, chunk 1 half shared, chunk 2 its own,
- * chunk 3 zeroes that were written, chunk 4 one of 32 shared, chunks 5 to 7 never touched.
+ * chunk 3 zeroes that were written, chunk 4 one of 32 shared, chunk 5 one content over and over,
+ * which others have too, chunks 6 and 7 never touched.
  */
 static bool fill_chunks(void *arg)
 {
 	const struct content *content = arg;
 
-	for (size_t i = 0; i < 5 * CHUNK_PAGES; i++) {
+	for (size_t i = 0; i < WRITTEN * CHUNK_PAGES; i++) {
 		uint64_t *page = (uint64_t *)(void *)(content->address + i * 4096);
 		size_t chunk = i / CHUNK_PAGES;
 
@@ -51,6 +56,8 @@ static bool fill_chunks(void *arg)
 			fill(page, i);
 		else if (chunk == 3)
 			memset(page, 0, 4096);
+		else if (chunk == 5)
+			fill(page, 1 << 30);
 		else
 			fill(page, content->own + i);
 	}
@@ -98,9 +105,12 @@ static void assert_gain(const struct chunk_score *score, unsigned int pages)
 static struct chunk_samples sample(const struct chunk_target *targets, size_t n)
 {
 	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct chunk_prints *prints = chunk_prints_new();
 	struct chunk_samples samples;
 
-	chunk_sample(rootfd, targets, n, 1000000, &no, &samples);
+	assert_non_null(prints);
+	chunk_sample(rootfd, targets, n, 1000000, &no, prints, &samples);
+	chunk_prints_free(prints);
 	return samples;
 }
 
@@ -114,7 +124,7 @@ static void test_equal_content_is_found(void **state)
 	(void)state;
 	assert_int_equal(samples.error, 0);
 	assert_int_equal(samples.n, 2 * CHUNKS);
-	assert_int_equal(samples.pages, 2 * 5 * CHUNK_PAGES);
+	assert_int_equal(samples.pages, 2 * WRITTEN * CHUNK_PAGES);
 	assert_int_equal(samples.zeroes, 2 * CHUNK_PAGES);
 	for (size_t i = 0; i < 2; i++) {
 		const struct chunk_score *score = samples.scores + i * CHUNKS;
@@ -125,8 +135,9 @@ static void test_equal_content_is_found(void **state)
 		assert_int_equal(score[3].gain, CHUNK_PAGES * 16);
 		assert_gain(&score[4], CHUNK_PAGES / 64);
 		assert_int_equal(score[4].present, CHUNK_PAGES);
-		assert_int_equal(score[5].present, 0);
-		assert_int_equal(score[5].gain, 0);
+		assert_in_range(score[5].gain, (CHUNK_PAGES - 8) * 16, CHUNK_PAGES * 16);
+		assert_int_equal(score[6].present, 0);
+		assert_int_equal(score[6].gain, 0);
 	}
 	chunk_samples_free(&samples);
 	child_end(a);
@@ -180,10 +191,10 @@ static void test_nothing_is_touched(void **state)
 	struct chunk_samples samples = sample(&one, 1);
 
 	(void)state;
-	assert_int_equal(samples.pages, 5 * CHUNK_PAGES);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
 	chunk_samples_free(&samples);
 	samples = sample(&one, 1);
-	assert_int_equal(samples.pages, 5 * CHUNK_PAGES);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
 	chunk_samples_free(&samples);
 	child_end(a);
 	/* And of a process that is gone there is nothing. */
@@ -199,15 +210,122 @@ static void test_cancelled(void **state)
 	void *p = memory();
 	pid_t a = child(p, 1 << 20);
 	struct chunk_target one = target(a, p, 0);
+	struct chunk_prints *prints = chunk_prints_new();
 	atomic_bool yes = true;
 	struct chunk_samples samples;
 
 	(void)state;
-	chunk_sample(rootfd, &one, 1, 1000000, &yes, &samples);
+	chunk_sample(rootfd, &one, 1, 1000000, &yes, prints, &samples);
 	assert_int_equal(samples.error, -ECANCELED);
 	assert_true(samples.pages <= CHUNK_PAGES);
 	chunk_samples_free(&samples);
+	/* The part that was read is not taken for the whole. */
+	chunk_sample(rootfd, &one, 1, 1000000, &no, prints, &samples);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
+	chunk_samples_free(&samples);
+	chunk_prints_free(prints);
 	child_end(a);
+}
+
+/* A guest that comes later is compared with those known, and it alone is read. */
+static void test_what_is_known_is_not_read(void **state)
+{
+	AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	void *p = memory();
+	pid_t a = child(p, 1 << 20), b = child(p, 2 << 20);
+	struct chunk_target targets[] = {target(a, p, 0), target(b, p, 0)};
+	struct chunk_prints *prints = chunk_prints_new();
+	struct chunk_samples samples;
+
+	(void)state;
+	chunk_sample(rootfd, targets, 1, 1000000, &no, prints, &samples);
+	assert_int_equal(samples.scores[0].gain, 0);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
+	chunk_samples_free(&samples);
+	chunk_sample(rootfd, targets, 2, 1000000, &no, prints, &samples);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
+	assert_true(samples.all_cpu_us > 0);
+	for (size_t i = 0; i < 2; i++) {
+		assert_gain(&samples.scores[i * CHUNKS], CHUNK_PAGES / 2);
+		assert_int_equal(samples.scores[i * CHUNKS + 2].gain, 0);
+		assert_int_equal(samples.scores[i * CHUNKS + 3].gain, CHUNK_PAGES * 16);
+	}
+	chunk_samples_free(&samples);
+	/* Asked to, it is read again; who is not there any more is forgotten. */
+	targets[1].again = true;
+	chunk_sample(rootfd, targets + 1, 1, 1000000, &no, prints, &samples);
+	assert_int_equal(samples.pages, WRITTEN * CHUNK_PAGES);
+	assert_int_equal(samples.scores[0].gain, 0);
+	chunk_samples_free(&samples);
+	chunk_prints_free(prints);
+	child_end(a);
+	child_end(b);
+}
+
+/* One in 2048 hashes of a large host's: contents that a guest is full of are seen all the same. */
+static void test_frequent_contents(void **state)
+{
+	void *p = memory();
+	pid_t a = child(p, 1 << 20);
+	struct chunk_target targets[] = {target(a, p, 0), {.id = 1, .pid = -1, .whole = true}};
+	struct chunk_samples samples;
+
+	(void)state;
+	targets[1].whole_bytes = (1ull << 44) - BYTES;
+	samples = sample(targets, 2);
+	assert_int_equal(samples.error, 0);
+	assert_int_equal(samples.rate, 2048);
+	assert_in_range(samples.frequent, CHUNK_PAGES * 3 / 4, CHUNK_PAGES);
+	assert_in_range(samples.scores[5].gain, CHUNK_PAGES * 12, CHUNK_PAGES * 16);
+	assert_int_equal(samples.scores[2].gain, 0);
+	chunk_samples_free(&samples);
+	child_end(a);
+}
+
+static uint64_t shared_kib(pid_t pid)
+{
+	AUTO_FREE char *text = NULL;
+	char path[64];
+	unsigned long long dirty = 0;
+
+	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
+	{
+		AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		assert_int_equal(kfile_read_all(rootfd, path, &text, NULL), 0);
+	}
+	assert_int_equal(sscanf(strstr(text, "Shared_Dirty:"), "Shared_Dirty: %llu", &dirty), 1);
+	return dirty;
+}
+
+static bool no_change(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+/*
+ * Reading a page that several processes map leaves it so. Here they are a parent's and its
+ * child's, which the kernel treats like those merged by KSM.
+ */
+static void test_shared_pages_stay_shared(void **state)
+{
+	char *p = memory();
+	struct chunk_samples samples;
+	struct chunk_target one;
+	pid_t pid;
+
+	(void)state;
+	for (size_t i = 0; i < PAGES; i++)
+		fill((uint64_t *)(void *)(p + i * 4096), i);
+	pid = child_new(no_change, NULL);
+	one = target(pid, p, 0);
+	assert_true(shared_kib(pid) >= BYTES / 1024);
+	samples = sample(&one, 1);
+	assert_int_equal(samples.pages, PAGES);
+	chunk_samples_free(&samples);
+	assert_true(shared_kib(pid) >= BYTES / 1024);
+	child_end(pid);
 }
 
 /* A tenth of a processor is a tenth. */
@@ -217,10 +335,12 @@ static void test_budget(void **state)
 	void *p = memory();
 	pid_t a = child(p, 1 << 20);
 	struct chunk_target one = target(a, p, 0);
+	struct chunk_prints *prints = chunk_prints_new();
 	struct chunk_samples samples;
 
 	(void)state;
-	chunk_sample(rootfd, &one, 1, 100000, &no, &samples);
+	chunk_sample(rootfd, &one, 1, 100000, &no, prints, &samples);
+	chunk_prints_free(prints);
 	assert_int_equal(samples.error, 0);
 	assert_true(samples.wall_us * 11 / 100 >= samples.cpu_us);
 	print_message("             %llu pages in %llu us of CPU time\n",
@@ -236,6 +356,9 @@ int main(void)
 		cmocka_unit_test(test_domains_are_not_compared),
 		cmocka_unit_test(test_content_of_one_that_is_merged_whole),
 		cmocka_unit_test(test_nothing_is_touched),
+		cmocka_unit_test(test_what_is_known_is_not_read),
+		cmocka_unit_test(test_frequent_contents),
+		cmocka_unit_test(test_shared_pages_stay_shared),
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_budget),
 	};
