@@ -9,7 +9,7 @@
 
 #define UNIT	   16 /* of gains, to a page */
 #define GAINS	   (CHUNK_PAGES * UNIT + 1)
-#define COVER_PPM  930000      /* of what merging everything would save */
+#define COVER_PPM  900000      /* of what merging everything would save */
 #define LEAST_GAIN (16 * UNIT) /* 64 KiB: what KSM's records of the chunk take, twice */
 
 static uint64_t gain_in(const struct chunk_score *score)
