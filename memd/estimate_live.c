@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Pages of live processes: smaps for the regions, PAGEMAP_SCAN (6.7+) or pagemap for what is
- * present in them, process_vm_readv(2) for contents.
+ * present in them, /proc/PID/mem for contents. Not process_vm_readv(2): it pins the pages, and
+ * since 5.19 a pinned page is first made its process's own (mm/gup.c, gup_must_unshare), so that it
+ * would undo the merging of all it reads.
  */
 #include "memd/estimate_live.h"
 
@@ -14,7 +16,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -50,7 +51,7 @@ struct live_region {
 
 struct live_process {
 	pid_t pid;
-	int pagemap;
+	int pagemap, mem;
 	struct live_region *regions;
 	size_t n;
 };
@@ -212,6 +213,7 @@ void estimate_live_close(struct estimate_live *live)
 	for (size_t i = 0; i < live->n; i++) {
 		free(live->processes[i].regions);
 		cleanup_fd(&live->processes[i].pagemap);
+		cleanup_fd(&live->processes[i].mem);
 	}
 	free(live->processes);
 	free(live);
@@ -222,14 +224,18 @@ int estimate_live_add(struct estimate_live *live, pid_t pid, bool only_marked,
 {
 	struct live_process process = {.pid = pid}, *more;
 	AUTO_FREE char *text = NULL;
-	AUTO_FD int fd = -1;
+	AUTO_FD int fd = -1, mem = -1;
 	char path[64];
 	size_t len;
 	int r;
 
 	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)pid);
 	fd = openat(live->rootfd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (fd >= 0) {
+		snprintf(path, sizeof(path), "proc/%d/mem", (int)pid);
+		mem = openat(live->rootfd, path, O_RDONLY | O_CLOEXEC);
+	}
+	if (fd < 0 || mem < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	snprintf(path, sizeof(path), "proc/%d/smaps", (int)pid);
 	r = kfile_read_all(live->rootfd, path, &text, &len);
@@ -244,6 +250,7 @@ int estimate_live_add(struct estimate_live *live, pid_t pid, bool only_marked,
 		return r < 0 ? r : -ENOMEM;
 	}
 	process.pagemap = TAKE_FD(fd);
+	process.mem = TAKE_FD(mem);
 	live->processes = more;
 	live->processes[live->n++] = process;
 	return 0;
@@ -363,28 +370,27 @@ static int live_present(void *ctx, size_t process, uint64_t *from, struct estima
 }
 
 /*
- * As many pages as can be read in one call from pages[0] on; those side by side are one piece.
- * Returns how many were read; the page behind them could not.
+ * As many pages as can be read from pages[0] on, those side by side in one call. Returns how many
+ * were read; the page behind them could not.
  */
-static ssize_t read_some(pid_t pid, const uint64_t *pages, size_t n, uint8_t *buf)
+static ssize_t read_some(int mem, const uint64_t *pages, size_t n, uint8_t *buf)
 {
-	struct iovec to = {buf, n * ESTIMATE_PAGE_BYTES};
-	struct iovec from[ESTIMATE_BATCH_PAGES];
-	size_t pieces = 0;
-	ssize_t got;
+	size_t at = 0, to;
 
-	for (size_t i = 0; i < n; i++) {
-		if (i && pages[i] == pages[i - 1] + 1)
-			from[pieces - 1].iov_len += ESTIMATE_PAGE_BYTES;
-		else
-			from[pieces++] =
-				(struct iovec){(void *)(uintptr_t)(pages[i] * ESTIMATE_PAGE_BYTES),
-					       ESTIMATE_PAGE_BYTES};
+	for (; at < n; at = to) {
+		ssize_t got;
+
+		for (to = at + 1; to < n && pages[to] == pages[to - 1] + 1;)
+			to++;
+		got = pread(mem, buf + at * ESTIMATE_PAGE_BYTES, (to - at) * ESTIMATE_PAGE_BYTES,
+			    (off_t)(pages[at] * ESTIMATE_PAGE_BYTES));
+		if (got <= 0 && at == 0 && (got == 0 || errno != EIO))
+			return got == 0 ? -ESRCH : -errno; /* 0: the process has ended */
+		got = got > 0 ? got / (ssize_t)ESTIMATE_PAGE_BYTES : 0;
+		if ((size_t)got < to - at)
+			return (ssize_t)at + got;
 	}
-	got = process_vm_readv(pid, &to, 1, from, pieces, 0);
-	if (got < 0)
-		return errno == EFAULT ? 0 : -errno;
-	return got / (ssize_t)ESTIMATE_PAGE_BYTES;
+	return (ssize_t)n;
 }
 
 static int live_read(void *ctx, size_t process, const uint64_t *pages, size_t n, uint8_t *buf,
@@ -394,7 +400,7 @@ static int live_read(void *ctx, size_t process, const uint64_t *pages, size_t n,
 	size_t done = 0;
 
 	while (done < n) {
-		ssize_t got = read_some(live->processes[process].pid, pages + done, n - done,
+		ssize_t got = read_some(live->processes[process].mem, pages + done, n - done,
 					buf + done * ESTIMATE_PAGE_BYTES);
 
 		if (got < 0)

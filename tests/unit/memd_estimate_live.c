@@ -270,6 +270,7 @@ static void old_kernel(void **state)
 	memcpy(pagemap + 4096 * 8, entries, sizeof(entries));
 	tree_shell("mkdir -p %s/proc/7", tree.root);
 	tree_set_bytes(&tree, "proc/7/pagemap", (const char *)pagemap, sizeof(pagemap));
+	tree_set(&tree, "proc/7/mem", "");
 	tree_set(&tree, "proc/7/smaps",
 		 "00400000-00500000 r-xp 00000000 08:01 42   /bin/x\n"
 		 "Rss: 1024 kB\nAnonymous: 4 kB\nVmFlags: rd ex mr mw me\n"
