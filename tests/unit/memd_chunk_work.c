@@ -8,19 +8,17 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
 #include "memd/chunk_work.h"
+#include "tests/unit/child.h"
 
 #define CHUNKS 6
 #define BYTES  (CHUNKS * CHUNK_BYTES)
@@ -29,39 +27,31 @@ static struct config config;
 static struct guest *both[2];
 static struct guests guests = {.config = &config, .v = both};
 
-/* Chunks 0 to 2 are the same in all children, of others each has its own. */
-static pid_t child(char *p, uint64_t own)
-{
-	int ready[2];
-	pid_t pid;
-	char c;
+struct content {
+	char *address;
+	uint64_t own;
+};
 
-	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (uint64_t i = 0; i < BYTES / 4096; i++)
-			*(uint64_t *)(void *)(p + i * 4096) =
-				1 + i + (i / CHUNK_PAGES > 2 ? own << 32 : 0);
-		if (write(ready[1], "r", 1) == 1)
-			pause();
-		_exit(0);
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &c, 1), 1);
-	close(ready[0]);
-	return pid;
+/* Chunks 0 to 2 are the same in all children, of others each has its own. */
+static bool fill_chunks(void *arg)
+{
+	const struct content *content = arg;
+
+	for (uint64_t i = 0; i < BYTES / 4096; i++)
+		*(uint64_t *)(void *)(content->address + i * 4096) =
+			1 + i + (i / CHUNK_PAGES > 2 ? content->own << 32 : 0);
+	return true;
 }
 
 static struct guest *guest_new(uint64_t id, char *p)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
+	struct content content = {p, id};
 
 	assert_non_null(guest);
 	guest->all = &guests;
 	guest->id = id;
-	guest->pid = child(p, id);
+	guest->pid = child_new(fill_chunks, &content);
 	guest->known = guest->ours = guest->merge_asked = true;
 	guest->memory_bytes = BYTES;
 	guest->chunks = calloc(1, sizeof(*guest->chunks));
@@ -77,8 +67,7 @@ static struct guest *guest_new(uint64_t id, char *p)
 
 static void guest_end(struct guest *guest)
 {
-	kill(guest->pid, SIGKILL);
-	waitpid(guest->pid, NULL, 0);
+	child_end(guest->pid);
 	chunk_forget(guest);
 	free(guest);
 }
