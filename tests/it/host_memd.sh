@@ -239,7 +239,13 @@ rm -rf "$T/tree/proc/4711"
 fresh_host
 
 # ---- what was recorded is decided the same again: with restarts, a crash and a reload in it ----
-replayed() { "$MEMCTL" --json replay "$T/state/trace" | tee "$T/replay" | jq -e '.check.ticks > 30 and .check.same == .check.ticks' >/dev/null; }
+# How many ticks there are by now is the machine's speed: there have to be some of every start.
+replayed() {
+	"$MEMCTL" --json replay "$T/state/trace" >"$T/replay" &&
+		jq -e '.check | .ticks >= 15 and .same == .ticks' "$T/replay" >/dev/null && return
+	echo "# $(jq -c '[.check, .notes]' "$T/replay")"
+	return 1
+}
 check replay 'other decisions than the recorded ones' replayed
 check replay-starts 'starts of memd are not told apart' jq -e '.starts >= 3 and (.notes | length) == 0' "$T/replay"
 rm -rf "$T/state"
