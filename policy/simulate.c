@@ -6,10 +6,11 @@
 #include "policy/parts.h"
 #include "policy/simulate.h"
 
-#define SWAP_IN_PER_S (40 * MIB)
-#define SWAP_IN_ABOVE (64 * MIB) /* available memory below which nothing comes back */
-#define GRAB_EVERY_US (60 * SEC) /* SIM_HOSTILE */
-#define BOOT_OVERHEAD (20 * MIB) /* of a guest's memory that its MemTotal does not show */
+#define SWAP_IN_PER_S  (40 * MIB)
+#define SWAP_IN_ABOVE  (64 * MIB) /* available memory below which nothing comes back */
+#define GRAB_EVERY_US  (60 * SEC) /* SIM_HOSTILE */
+#define STATS_APART_US (300 * MSEC)
+#define BOOT_OVERHEAD  (20 * MIB) /* of a guest's memory that its MemTotal does not show */
 
 int sim_open(struct sim *sim, const struct law *law, const struct pol_config *config,
 	     size_t max_guests)
@@ -220,14 +221,28 @@ static void move_balloons(struct sim *sim)
 
 /* ---- what a law sees ---- */
 
+/* Each guest at its own moment between two ticks. */
 static void send_numbers(const struct sim *sim, struct sim_guest *g)
 {
-	if (sim->now_us < g->stat_at_us + sim->stats_every_us)
+	uint64_t late = (uint64_t)(g - sim->guests) * STATS_APART_US;
+
+	if ((sim->now_us - sim->start_us + late) % sim->stats_every_us >= sim->step_us)
 		return;
 	g->stat_at_us = sim->now_us;
+	g->stat_total = sub_sat(g->actual, BOOT_OVERHEAD);
 	g->stat_free = sim_guest_free(g);
 	g->stat_available = sim_guest_available(g);
 	g->stat_cache = g->cache;
+}
+
+/* memd dates numbers by when it first sees them: hypervisors tell whole seconds of their own. */
+static uint64_t age_of(const struct sim *sim, struct sim_guest *g)
+{
+	if (!g->stat_at_us)
+		return POL_ABSENT;
+	if (g->stat_at_us > g->stat_seen_us)
+		g->stat_seen_us = sim->now_us;
+	return sim->now_us - g->stat_seen_us;
 }
 
 /* Numbers of guests that do not mean well. */
@@ -262,7 +277,7 @@ static void distort(const struct sim *sim, const struct sim_guest *g, struct pol
 static void show(struct sim *sim)
 {
 	for (size_t i = 0; i < sim->n_guests; i++) {
-		const struct sim_guest *g = &sim->guests[i];
+		struct sim_guest *g = &sim->guests[i];
 
 		sim->in[i] = (struct pol_guest){
 			.id = i + 1,
@@ -279,14 +294,14 @@ static void show(struct sim *sim)
 			.resident_bytes = resident(g),
 			.swapped_bytes = g->swapped,
 			.cpu_us = sim->now_us / 100,
-			.stat_total_bytes = sub_sat(g->actual, BOOT_OVERHEAD),
+			.stat_total_bytes = g->stat_total,
 			.stat_free_bytes = g->stat_free,
 			.stat_available_bytes = g->stat_available,
 			.stat_cache_bytes = g->stat_cache,
 			.stat_major_faults = g->stat_faults,
 			.stat_oom_kills = g->stat_ooms,
 			.stat_alloc_stalls = g->stat_stalls,
-			.stat_age_us = sim->now_us - g->stat_at_us,
+			.stat_age_us = age_of(sim, g),
 		};
 		distort(sim, g, &sim->in[i]);
 	}

@@ -70,7 +70,8 @@ struct sim_guest {
 	uint64_t swapped;	       /* of these, in the host's swap */
 
 	/* what it says */
-	uint64_t stat_at_us, stat_free, stat_available, stat_cache;
+	uint64_t stat_at_us, stat_seen_us; /* measured; and first seen, which is their date */
+	uint64_t stat_total, stat_free, stat_available, stat_cache;
 	uint64_t stat_ooms, stat_stalls, stat_faults;
 
 	/* what it went through */
@@ -84,7 +85,7 @@ struct sim {
 	uint64_t memory, own; /* own: used by itself */
 	uint64_t swap;
 	uint64_t balloons_per_s; /* all inflating ones together */
-	uint64_t stats_every_us;
+	uint64_t stats_every_us; /* not all guests at once */
 	uint64_t bear_us; /* how long a guest stands getting nothing before it kills; 0: not at all
 			   */
 	uint64_t step_us; /* of the model; a divisor of a second */
