@@ -55,9 +55,9 @@ static void moved_by_itself(const struct pol_config *config, const struct now_ho
 		 * inflate to it again, so it must be told. */
 		if (guest->in->deflate_on_oom && guest->actual < guest->memory) {
 			guest->distress = true;
-			past->hold_us = add_sat(tick->now_us, config->trouble_hold_us);
+			guest_hold(tick, past, config->trouble_hold_us);
 		} else {
-			past->hold_us = max_u64(past->hold_us, tick->now_us + 30 * SEC);
+			guest_hold(tick, past, 30 * SEC);
 		}
 		guest->released = true;
 		guest->release = guest->actual;

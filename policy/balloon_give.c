@@ -9,10 +9,11 @@
 #include "policy/parts.h"
 
 #define GIVE_LEAD_US	(4 * SEC)  /* until the next grant can have arrived */
-#define HOLD_AFTER_US	(10 * SEC) /* nothing is taken from who was just given */
+#define GIFT_HOLD_US	(60 * SEC) /* nothing is taken from who was just given and uses it, */
+#define REGRET_HOLD_US	(10 * SEC) /* nor, twice so long at first, from who needed it back */
 #define HOLD_MOST_US	(600 * SEC)
 #define REGRET_US	(30 * SEC) /* needed back within this: should not have been taken */
-#define CALM_US		(15 * SEC)
+#define CALM_US		(30 * SEC)
 #define PLENTY_HOLD_US	(15 * SEC)
 #define PLENTY_AHEAD_US (60 * SEC) /* at the present rate of fall it must last so long */
 #define PLENTY_TICKS	32	   /* a phase of giving back is spread over so many ticks */
@@ -43,6 +44,7 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 {
 	uint64_t target = guest->past->target, step = pol->config.step_bytes;
 	uint64_t have, least, comfort, growth, grows;
+	bool pressed = pol->tick.state >= POL_STATE_HARD;
 
 	guest->want = 0;
 	if (!guest->usable || target >= guest->memory)
@@ -55,22 +57,24 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 		return;
 	growth = guest->past->growth >= GROWTH_LEAST ? guest->past->growth : 0;
 	grows = mul_div(growth, GIVE_LEAD_US, SEC);
-	have = sub_sat(add_sat(guest->available, target), guest->actual_late);
+	have = sub_sat(add_sat(guest->available, target),
+		       add_sat(guest->actual_late, guest->past->unseen));
 	/* A quarter below the reserve that taking stops at, so that the two do not chase each
-	 * other. */
-	least = guest->reserve * 3 / 4;
+	 * other; and a hard pressed host may have taken half of it. */
+	least = pressed ? guest->reserve / 2 : guest->reserve * 3 / 4;
 	if (have >= least && have >= add_sat(guest->reserve / 2, grows)) {
 		/* Not in need yet, but what is being taken from it had better stay. */
 		if (growth >= 4 * GROWTH_LEAST && target + ARRIVED_BYTES < guest->actual)
 			set_want(guest, guest->actual - target, POL_WHY_GUEST_NEEDS);
 		return;
 	}
-	comfort = add_sat(2 * guest->reserve, grows);
+	/* What a short host gives beyond the reserve is missing where it is needed. */
+	comfort = guest->reserve + max_u64(pol->host.is_short ? 0 : guest->reserve, grows);
 	if (guest->urgent)
 		comfort = add_sat(comfort, step);
 	/* `have` hides how far below nothing it is. */
-	set_want(guest, sub_sat(comfort + guest->actual_late, add_sat(guest->available, target)),
-		 POL_WHY_GUEST_NEEDS);
+	comfort = add_sat(comfort, add_sat(guest->actual_late, guest->past->unseen));
+	set_want(guest, sub_sat(comfort, add_sat(guest->available, target)), POL_WHY_GUEST_NEEDS);
 }
 
 /* Grants decided in this tick, and those on their way. */
@@ -177,6 +181,16 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 	return min_u64(claims, sub_sat(tick->marks.goal, left));
 }
 
+/* Given back and not yet in use: it may be claimed at any time. */
+static uint64_t unused_gift(const struct now_guest *guest)
+{
+	uint64_t given = add_sat(guest->past->plenty_given, guest->past->comfort_given);
+
+	if (!guest->held_known)
+		return given;
+	return min_u64(given, sub_sat(guest->past->target, guest->held));
+}
+
 void give_comfort_decide(struct pol *pol)
 {
 	const struct now_host *tick = &pol->tick;
@@ -184,6 +198,9 @@ void give_comfort_decide(struct pol *pol)
 
 	if (pol->host.is_short || tick->now_us - pol->host.calm_since_us < CALM_US)
 		return;
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].usable)
+			budget = sub_sat(budget, unused_gift(&pol->now[i]));
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 		uint64_t target = guest->past->target, lacks;
@@ -197,18 +214,9 @@ void give_comfort_decide(struct pol *pol)
 			continue;
 		guest->grant = lacks;
 		guest->grant_reason = POL_WHY_GUEST_NEEDS;
+		guest->comfort = true;
 		budget -= lacks;
 	}
-}
-
-/* Given back and not yet in use: it may be claimed at any time. */
-static uint64_t unused_gift(const struct now_guest *guest)
-{
-	uint64_t given = guest->past->plenty_given;
-
-	if (!guest->held_known)
-		return given;
-	return min_u64(given, sub_sat(guest->past->target, guest->held));
 }
 
 static bool follow_plenty(struct pol *pol)
@@ -290,14 +298,15 @@ static void leave_alone(const struct pol *pol, struct guest_past *past)
 
 	if (past->taken_us)
 		past->regret_us = regret ? min_u64(2 * past->regret_us, HOLD_MOST_US) : 0;
-	past->regret_us = max_u64(past->regret_us, HOLD_AFTER_US);
+	past->regret_us = max_u64(past->regret_us, REGRET_HOLD_US);
 	/* Its own clock: a hold after trouble is long, and what it used then it may have freed. */
 	if (regret) {
 		past->sore = past->target;
 		past->sore_us = now_us + past->regret_us;
+		guest_hold(&pol->tick, past, past->regret_us);
 	}
 	past->taken_us = 0; /* one regret for each time */
-	past->hold_us = max_u64(past->hold_us, now_us + past->regret_us);
+	guest_hold(&pol->tick, past, GIFT_HOLD_US);
 }
 
 static void add_grant(struct pol *pol, struct now_guest *guest)
@@ -309,10 +318,14 @@ static void add_grant(struct pol *pol, struct now_guest *guest)
 	action->from = past->target;
 	action->to = min_u64(past->target + guest->grant, guest->memory);
 	action->cost_us = mul_div(guest->grant, SEC, past->speed);
-	if (guest->grant_reason == POL_WHY_HOST_PLENTY)
+	if (guest->grant_reason == POL_WHY_HOST_PLENTY) {
 		past->plenty_given = add_sat(past->plenty_given, guest->grant);
-	else
+	} else if (guest->comfort) {
+		past->comfort_given = add_sat(past->comfort_given, guest->grant);
+		guest_hold(&pol->tick, past, GIFT_HOLD_US);
+	} else {
 		leave_alone(pol, past);
+	}
 	balloon_ask(&pol->tick, guest, action->to);
 }
 

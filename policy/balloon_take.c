@@ -24,15 +24,17 @@ static uint64_t sore_of(const struct now_guest *guest)
 }
 
 /*
- * A hold is absolute while the host is well. Once it is in need, a hold leaves the guest twice its
- * reserve, not all it has: claiming trouble for ever must not pay, and one guest's past trouble
- * must not become another's. When another has trouble now, the reserve is all it leaves.
+ * A hold is absolute while the host is well. Once it is in need, or the guest has freed what it was
+ * held back for, a hold leaves it twice its reserve, not all it has: claiming trouble for ever must
+ * not pay, and one guest's past trouble must not become another's. When another has trouble now,
+ * the reserve is all it leaves.
  */
 static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest)
 {
 	bool young = pol->tick.now_us < guest->past->young_us;
 
-	if (!guest->past->adopted || pol->tick.state < POL_STATE_SOFT || (young && !pressed(pol)))
+	if (!guest->past->adopted || (young && !pressed(pol)) ||
+	    (pol->tick.state < POL_STATE_SOFT && !guest->freed))
 		return guest->actual;
 	if (pol->tick.starving)
 		return min_u64(guest->floor + guest->reserve / 2, guest->memory);
@@ -46,10 +48,13 @@ static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, 
 		return guest->actual;
 	if (guest->held_back && !guest->liar)
 		return gently ? guest->actual : held_bottom(pol, guest);
-	/* Its own growth will want it in a moment. */
-	if (guest->past->growth >= GROWTH_LEAST && !pressed(pol))
+	/* Its own growth will want it in a moment: as it says, or as the host sees already. */
+	if ((guest->past->growth >= GROWTH_LEAST || guest->past->unseen >= 4 * GROWTH_LEAST) &&
+	    !pressed(pol))
 		return guest->actual;
-	return gently ? guest_comfort(guest) : guest->floor;
+	if (gently)
+		return guest_comfort(guest);
+	return guest->freed ? held_bottom(pol, guest) : guest->floor;
 }
 
 static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
@@ -136,7 +141,7 @@ static void add_take(struct pol *pol, struct now_guest *guest, enum pol_reason r
 	if (cache)
 		plan_reject(action, POL_RUNG_BALLOON_FREE,
 			    take->free_rejected ? take->free_rejected : POL_WHY_NOT_HELD);
-	guest->past->plenty_given = 0;
+	guest->past->plenty_given = guest->past->comfort_given = 0;
 	guest->past->taken_us = pol->tick.now_us;
 	balloon_ask(&pol->tick, guest, to);
 }

@@ -20,6 +20,8 @@
 /* A guest seen for the first time, or restarted, is still starting what it is there for. */
 #define YOUNG_US   (10 * SEC)
 #define TROUBLE_US (10 * SEC)
+/* Between the guest's measuring and the hypervisor's having the numbers, at most. */
+#define ON_ITS_WAY_US (250 * MSEC)
 /* Contradictions for this long are not a matter of timing. */
 #define LIAR_US (10 * SEC)
 
@@ -47,18 +49,42 @@ static uint64_t actual_at(const struct guest_past *past, uint64_t when_us, uint6
 }
 
 /*
- * The guest's size when it measured, so that a moving balloon is not taken for memory in use. Ages
- * are whole seconds for some (QEMU's last-update), so the moment is known to a second: while the
- * balloon inflates the larger size counts for the floor, the smaller for what the guest needs.
+ * The guest's size when it measured, so that a moving balloon is not taken for memory in use, nor
+ * what it took for memory still free. When that was is known only roughly. Hypervisors tell whole
+ * seconds of their own clock, and memd dates numbers by when it first sees them: it was since the
+ * last look, unless they are said to be older, or up to a second later, when two of them bear the
+ * same second. Of the sizes it had meanwhile the largest counts for the floor; for all else the one
+ * at which it uses what it used before, or grows as it grew.
  */
-static void place_sample(const struct now_host *tick, struct now_guest *guest)
+static void place_sample(const struct now_host *tick, struct now_guest *guest, uint64_t available)
 {
+	struct guest_past *past = guest->past;
+	uint64_t grown = mul_div(past->growth, sub_sat(tick->now_us, past->sample_us), SEC);
+	uint64_t most, least;
 	uint64_t sent_us = sub_sat(tick->now_us, guest->in->stat_age_us);
+	uint64_t to_us = min_u64(add_sat(sent_us, SEC), tick->now_us), from_us = to_us, size;
 
-	guest->actual_then = actual_at(guest->past, sent_us, guest->actual);
-	guest->actual_late =
-		actual_at(guest->past, min_u64(add_sat(sent_us, SEC), tick->now_us), guest->actual);
-	guest->actual_late = min_u64(guest->actual_late, guest->actual_then);
+	/* The ring's last entry is of this look. */
+	if (past->ring_n > 1)
+		from_us = past->ring_us[(past->ring_at + ACTUAL_RING - 2) % ACTUAL_RING];
+	from_us = clamp_u64(sub_sat(from_us, ON_ITS_WAY_US), sub_sat(sent_us, SEC + ON_ITS_WAY_US),
+			    sent_us);
+	size = actual_at(past, from_us, guest->actual);
+	most = least = size;
+	size = actual_at(past, to_us, guest->actual);
+	most = max_u64(most, size);
+	least = min_u64(least, size);
+	for (unsigned int i = 0; i < past->ring_n; i++) {
+		if (past->ring_us[i] < from_us || past->ring_us[i] > to_us)
+			continue;
+		most = max_u64(most, past->ring_actual[i]);
+		least = min_u64(least, past->ring_actual[i]);
+	}
+	past->size_most = most;
+	past->size_likely = least;
+	if (past->sampled)
+		past->size_likely =
+			clamp_u64(past->used + grown + min_u64(available, most), least, most);
 }
 
 static void remember_actual(struct guest_past *past, uint64_t now_us, uint64_t actual)
@@ -93,41 +119,6 @@ static void keep_counters(struct guest_past *past, const struct pol_guest *in)
 	past->stalls = in->stat_alloc_stalls;
 }
 
-/* Trust, and with it `free` and `available`. */
-static enum pol_trust judge(const struct pol_config *config, const struct now_host *tick,
-			    struct now_guest *guest)
-{
-	const struct pol_guest *in = guest->in;
-	uint64_t total = in->stat_total_bytes, free = in->stat_free_bytes;
-	uint64_t available = in->stat_available_bytes, size = 0;
-
-	if (!pol_has(in->stat_age_us))
-		return POL_TRUST_ABSENT;
-	if (in->stat_age_us > config->stats_max_age_us)
-		return POL_TRUST_STALE;
-	/* Linux before 4.6 and some drivers do not tell what is available: free is less. */
-	if (!pol_has(available))
-		available = free;
-	if (!pol_has(total) || !pol_has(available))
-		return POL_TRUST_ABSENT;
-	if (!pol_has(free))
-		free = 0;
-	place_sample(tick, guest);
-	/* The largest it was of late: a lie must be one whatever the age's error. */
-	for (unsigned int i = 0; i < guest->past->ring_n; i++)
-		size = max_u64(size, guest->past->ring_actual[i]);
-	size += SLACK_BYTES;
-	if (!total || total > guest->memory || available > total || free > total ||
-	    (pol_has(in->stat_cache_bytes) && in->stat_cache_bytes > total) || available > size ||
-	    free > size)
-		return POL_TRUST_LIES;
-	if (counters_went_back(guest->past, in))
-		return POL_TRUST_BACK;
-	guest->free = min_u64(free, guest->actual_then);
-	guest->available = min_u64(available, guest->actual_then);
-	return POL_TRUST_OK;
-}
-
 /*
  * A later sample than the last one used? Ages are coarse (QEMU tells whole seconds), so a change of
  * values counts too.
@@ -155,6 +146,46 @@ static bool is_new_sample(struct guest_past *past, const struct pol_guest *in, u
 	return changed;
 }
 
+/* Trust, and with it `free` and `available`. */
+static enum pol_trust judge(const struct pol_config *config, const struct now_host *tick,
+			    struct now_guest *guest)
+{
+	const struct pol_guest *in = guest->in;
+	uint64_t total = in->stat_total_bytes, free = in->stat_free_bytes;
+	uint64_t available = in->stat_available_bytes, size = 0;
+
+	if (!pol_has(in->stat_age_us))
+		return POL_TRUST_ABSENT;
+	if (in->stat_age_us > config->stats_max_age_us)
+		return POL_TRUST_STALE;
+	/* Linux before 4.6 and some drivers do not tell what is available: free is less. */
+	if (!pol_has(available))
+		available = free;
+	if (!pol_has(total) || !pol_has(available))
+		return POL_TRUST_ABSENT;
+	if (!pol_has(free))
+		free = 0;
+	/* One sample, one size: what is decided on it stays right until there is a newer one. */
+	guest->fresh = is_new_sample(guest->past, in, tick->now_us);
+	if (guest->fresh)
+		place_sample(tick, guest, available);
+	guest->actual_then = guest->past->size_most;
+	guest->actual_late = guest->past->size_likely;
+	/* The largest it was of late: a lie must be one whatever the age's error. */
+	for (unsigned int i = 0; i < guest->past->ring_n; i++)
+		size = max_u64(size, guest->past->ring_actual[i]);
+	size += SLACK_BYTES;
+	if (!total || total > guest->memory || available > total || free > total ||
+	    (pol_has(in->stat_cache_bytes) && in->stat_cache_bytes > total) || available > size ||
+	    free > size)
+		return POL_TRUST_LIES;
+	if (counters_went_back(guest->past, in))
+		return POL_TRUST_BACK;
+	guest->free = min_u64(free, guest->actual_then);
+	guest->available = min_u64(available, guest->actual_then);
+	return POL_TRUST_OK;
+}
+
 /*
  * The most of the latest sample and of a fast average: rises at once, falls over some seconds. The
  * slow average on top of that (ESX takes the most of all) tells what was in use of late: it is not
@@ -169,7 +200,8 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	uint64_t used = sub_sat(guest->actual_late, guest->available);
 
 	if (!past->sampled) {
-		past->ws_fast = past->ws_slow = past->ws = past->ws_late = past->used = most;
+		past->ws_fast = past->ws_slow = past->ws = past->ws_late = most;
+		past->used = used;
 		past->used_then = guest->actual_late;
 		past->growth = 0;
 		return;
@@ -179,14 +211,15 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws = max_u64(most, past->ws_fast);
 	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
 	if (fresh) {
-		/* The least it can have grown. An inflating balloon blurs what is available (cache
-		 * that goes was only partly counted as such): that is not growth. */
+		/* An inflating balloon blurs what is available (cache that goes was only partly
+		 * counted as such): that is not growth. */
 		uint64_t shrank = sub_sat(past->used_then, guest->actual_late);
 		uint64_t rate = mul_div(sub_sat(used, past->used + shrank / 4), SEC,
 					max_u64(since_us, 500 * MSEC));
 
+		guest->grew = sub_sat(used, past->used);
 		past->growth = max_u64(rate, past->growth / 2);
-		past->used = most;
+		past->used = used;
 		past->used_then = guest->actual_late;
 	} else if (since_us > 4 * SEC) {
 		past->growth = 0;
@@ -225,15 +258,14 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 			  struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
-	bool fresh = is_new_sample(past, guest->in, tick->now_us), held = false;
+	bool fresh = guest->fresh, held = false;
 	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0;
 
 	follow_working_set(tick, guest, fresh, since_us);
 	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held))
 		guest->distress = true;
 	if (held)
-		past->hold_us =
-			max_u64(past->hold_us, add_sat(tick->now_us, config->trouble_hold_us));
+		guest_hold(tick, past, config->trouble_hold_us);
 	if (fresh) {
 		keep_counters(past, guest->in);
 		past->sample_us = tick->now_us;
@@ -280,9 +312,18 @@ uint64_t guest_comfort(const struct now_guest *guest)
 	return clamp_u64(guest->past->ws_late + 2 * guest->reserve, guest->floor, guest->memory);
 }
 
+void guest_hold(const struct now_host *tick, struct guest_past *past, uint64_t for_us)
+{
+	if (tick->now_us >= past->hold_us)
+		past->hold_used = 0;
+	past->hold_used = max_u64(past->hold_used, past->used);
+	past->hold_us = max_u64(past->hold_us, add_sat(tick->now_us, for_us));
+}
+
 void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
+	bool held;
 
 	if (tick->now_us >= past->sore_us)
 		past->sore = 0;
@@ -292,7 +333,10 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 		guest->trust == POL_TRUST_OK &&
 		add_sat(guest->available, past->target) < guest->actual_late + guest->reserve / 4;
 	guest->starves = (guest->distress || guest->urgent) && guest->trust == POL_TRUST_OK &&
-			 guest->held_known && guest->held + guest->reserve >= guest->actual;
-	guest->held_back = !past->adopted || guest->distress || tick->now_us < past->hold_us ||
+			 guest->held_known && guest->held + guest->reserve / 4 >= guest->actual;
+	held = tick->now_us < past->hold_us;
+	guest->freed = held && tick->now_us >= past->trouble_us &&
+		       past->ws + guest->reserve / 4 < past->hold_used;
+	guest->held_back = !past->adopted || guest->distress || (held && !guest->freed) ||
 			   tick->now_us < past->young_us;
 }

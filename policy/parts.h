@@ -135,8 +135,10 @@ struct now_guest {
 
 	/* its own numbers, when trusted; measured when `actual` was actual_then */
 	enum pol_trust trust;
+	bool fresh; /* not seen before */
 	uint64_t free, available, actual_then;
-	uint64_t actual_late; /* or, if the balloon inflated just then, as little as this */
+	uint64_t grew;	      /* more in use than in the sample before */
+	uint64_t actual_late; /* at most; if the balloon moved just then, more likely this */
 	uint64_t reserve, floor;
 
 	/* signals of this tick */
@@ -145,6 +147,7 @@ struct now_guest {
 	bool starves;	/* either, and the host sees that it uses what it has */
 	bool liar;	/* its numbers have contradicted each other for a while */
 	bool held_back; /* nothing is to be taken: recent trouble, gift or start */
+	bool freed;	/* so, but it has freed since what it was held back for */
 
 	/* shares */
 	uint64_t entitled;
@@ -152,6 +155,7 @@ struct now_guest {
 	/* decisions, bytes of the guest's memory */
 	uint64_t want, claim, grant; /* wished, covered by its share, given */
 	enum pol_reason grant_reason;
+	bool comfort;	  /* granted to put it at ease, it could do without */
 	bool resplit;	  /* its memory device is stuck: the balloon has to do the rest */
 	uint64_t release; /* target to set because the balloon is stuck or moved by itself */
 	bool released;
@@ -187,13 +191,15 @@ struct guest_past {
 	uint64_t speed;		       /* bytes/s, learned */
 	uint64_t held;		       /* last tick, 0: not known */
 	uint64_t intake;	       /* bytes/s of host memory that it takes up */
+	uint64_t unseen;	       /* taken up since it measured last, as far as known */
 	uint64_t mark_us, mark_actual; /* where the speed is measured from; 0: not moving */
 	bool stuck;
 	uint64_t retry_us, backoff_us;
 	uint64_t life; /* digest of its numbers when found stuck: nothing is retried on a corpse */
 	bool device_stuck;
 	uint64_t device_retry_us, device_backoff_us;
-	uint64_t plenty_given; /* given back because the host had plenty */
+	uint64_t plenty_given;	/* given back because the host had plenty, */
+	uint64_t comfort_given; /* or to put it at ease; since it was last taken from */
 
 	/* its own numbers */
 	bool sampled;
@@ -202,7 +208,8 @@ struct guest_past {
 	uint64_t sent_us;	/* and when the guest sent it */
 	uint64_t stat[5];	/* total, free, available, cache, and a digest of the counters */
 	uint64_t swap_in, swap_out, faults, ooms, stalls;
-	uint64_t used, used_then; /* latest sample, and the guest's size then */
+	uint64_t size_most, size_likely; /* when it measured the latest sample */
+	uint64_t used, used_then;	 /* latest sample, and the guest's size then */
 	uint64_t ws_fast, ws_slow;
 	uint64_t ws;	  /* the working set, for the floor */
 	uint64_t ws_late; /* in use of late: not idle */
@@ -214,7 +221,8 @@ struct guest_past {
 	uint64_t sore;	     /* the size at which it needed back what was taken, and */
 	uint64_t sore_us;    /* how long that counts */
 	uint64_t regret_us;  /* how long to leave it alone when it needs that back soon */
-	uint64_t hold_us;    /* nothing is taken before */
+	uint64_t hold_us;    /* nothing is taken before, */
+	uint64_t hold_used;  /* while it uses about as much as it did then */
 	uint64_t trouble_us; /* shown as in trouble until */
 
 	bool ksm_seen;
@@ -360,6 +368,9 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes);
 /* Reads one guest's numbers: trust, working set, reserve, floor, distress. */
 void guest_sense(const struct pol_config *config, const struct now_host *tick,
 		 struct now_guest *guest);
+
+/* Nothing is taken from the guest for a time. */
+void guest_hold(const struct now_host *tick, struct guest_past *past, uint64_t for_us);
 
 /* After balloon_follow(): trouble, urgency, and whether anything may be taken. */
 void guest_conclude(const struct now_host *tick, struct now_guest *guest);

@@ -158,19 +158,28 @@ static void match_guests(struct pol *pol, const struct pol_host *host)
 	pol->n_past = pol->n_now = n;
 }
 
-/* Host memory the guest takes up, what its balloon returned meanwhile not set off. */
+/*
+ * Host memory the guest takes up, what its balloon returned meanwhile not set off. The host sees
+ * at once what the guest's next numbers will tell: what the latest do not tell yet is at most what
+ * it took up since the look before them.
+ */
 static void follow_intake(const struct now_host *tick, struct now_guest *guest, uint64_t freed)
 {
 	struct guest_past *past = guest->past;
-	uint64_t rate = 0;
+	uint64_t rate = 0, rise = 0;
 
-	if (tick->dt_us >= 100 * MSEC) {
-		if (past->held)
-			rate = mul_div(sub_sat(add_sat(guest->held, freed), past->held), SEC,
-				       tick->dt_us);
+	if (past->held) {
+		rate = mul_div(sub_sat(add_sat(guest->held, freed), past->held), SEC, tick->dt_us);
+		rise = sub_sat(guest->held, past->held);
+	}
+	if (tick->dt_us >= 100 * MSEC)
 		past->intake = ewma(past->intake, rate, tick->dt_us,
 				    rate > past->intake ? 3 * SEC / 2 : 4 * SEC);
-	}
+	past->unseen = add_sat(past->unseen, rise);
+	if (guest->fresh)
+		past->unseen = min_u64(sub_sat(past->unseen, guest->grew), rise);
+	if (guest->trust != POL_TRUST_OK || !guest->held_known)
+		past->unseen = 0;
 	past->held = guest->held_known ? guest->held : 0;
 }
 
@@ -188,7 +197,7 @@ static uint64_t sense_guests(struct pol *pol)
 			/* Left alone; its balloon's clock stands still meanwhile. */
 			past->progress_us = pol->tick.now_us;
 			past->actual = guest->actual;
-			past->held = past->intake = 0;
+			past->held = past->intake = past->unseen = 0;
 			continue;
 		}
 		if (!past->met)

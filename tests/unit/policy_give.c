@@ -465,7 +465,10 @@ static void test_squeezed_guests_are_put_at_ease_when_the_host_is_well(void **st
 	s.obey = true;
 	squeeze(&s, 1, 880 * MIB, 280 * MIB);
 	s.host.available_bytes = 1250 * MIB;
-	scene_run(&s, 40);
+	/* Not at once: what is given soon after a shortage is missing in the next. */
+	scene_run(&s, 25);
+	assert_int_equal(s.guests[0].actual_bytes, 880 * MIB);
+	scene_run(&s, 60);
 	assert_in_range(s.guests[0].actual_bytes, 600 * MIB + 2 * RESERVE,
 			600 * MIB + 2 * RESERVE + 16 * MIB);
 	scene_close(&s);
