@@ -112,6 +112,33 @@ static void grant_from(struct pol *pol, bool urgent, uint64_t guard)
 	}
 }
 
+/*
+ * The host has nothing left, and a guest would be killed for lack of what is its share: then the
+ * host's kernel had better swap. It finds what is cold, and a guest's kernel that kills does not
+ * ask. Only as far as the guest uses what it has, which the host sees.
+ */
+static void grant_from_swap(struct pol *pol, uint64_t guard)
+{
+	uint64_t have = add_sat(pol->tick.available, pol->tick.swap_room);
+
+	if (pol->tick.state < POL_STATE_HARD)
+		return;
+	have = sub_sat(have, add_sat(guard, granted(pol)));
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t bytes;
+
+		if (!guest->usable || !guest->starves)
+			continue;
+		bytes = min_u64(sub_sat(guest->claim, guest->grant), have);
+		if (bytes < balloon_least(guest))
+			continue;
+		guest->grant += bytes;
+		guest->from_swap = true;
+		have -= bytes;
+	}
+}
+
 /* Shares that nobody claims: guests that hold less than they may and want no more. */
 static uint64_t unclaimed(const struct pol *pol)
 {
@@ -173,6 +200,7 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 	}
 	claims = add_sat(claims, lend(pol));
 	grant_from(pol, true, tick->marks.low / 4);
+	grant_from_swap(pol, tick->marks.low / 4);
 	grant_from(pol, false, tick->marks.hard);
 
 	left = sub_sat(tick->predicted, claims);
@@ -312,8 +340,8 @@ static void leave_alone(const struct pol *pol, struct guest_past *past)
 static void add_grant(struct pol *pol, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
-	struct pol_action *action =
-		plan_add(pol, guest, POL_BALLOON, guest->grant_reason, POL_RUNG_NONE);
+	struct pol_action *action = plan_add(pol, guest, POL_BALLOON, guest->grant_reason,
+					     guest->from_swap ? POL_RUNG_SWAP : POL_RUNG_NONE);
 
 	action->from = past->target;
 	action->to = min_u64(past->target + guest->grant, guest->memory);

@@ -110,6 +110,7 @@ struct marks {
 struct now_host {
 	uint64_t now_us, dt_us; /* dt 0: first tick, or no time passed */
 	uint64_t memory, available;
+	uint64_t swap_room; /* what guests may be given for which the host has to swap */
 	struct marks marks;
 	enum pol_state state;
 	uint64_t lead_us;   /* how long the balloons need to matter: looked so far ahead */
@@ -155,6 +156,7 @@ struct now_guest {
 	/* decisions, bytes of the guest's memory */
 	uint64_t want, claim, grant; /* wished, covered by its share, given */
 	enum pol_reason grant_reason;
+	bool from_swap;	  /* part of the grant is memory that the host has to swap for */
 	bool comfort;	  /* granted to put it at ease, it could do without */
 	bool resplit;	  /* its memory device is stuck: the balloon has to do the rest */
 	uint64_t release; /* target to set because the balloon is stuck or moved by itself */

@@ -110,6 +110,8 @@ static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t no
 	}
 	pol->host.now_us = tick->now_us;
 	tick->available = min_u64(available, tick->memory);
+	if (pol_has(host->swap_free_bytes))
+		tick->swap_room = min_u64(host->swap_free_bytes / 4, pol->config.step_bytes);
 	host_state_marks(&pol->config, tick->memory, &tick->marks);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Whom memory is given to, how much, in what order, and who pays for it. */
+#include "tests/unit/policy_rules.h"
 #include "tests/unit/policy_scene.h"
 
 #define RESERVE (256 * MIB)
@@ -349,6 +350,40 @@ static void test_what_others_leave_of_their_shares_is_lent(void **state)
 	scene_close(&s);
 }
 
+/* Everything is in use, and a guest would kill for lack of its share: the host swaps for it. Not on
+ * its word alone, and never more than a step beyond what is there. */
+static void test_host_swaps_before_a_guest_kills(void **state)
+{
+	for (int k = 0; k < 3; k++) {
+		bool swap = k != 1, uses = k != 2;
+		const struct pol_action *a;
+		struct scene s;
+
+		scene_open(&s, 4);
+		for (uint64_t id = 1; id <= 4; id++)
+			squeeze(&s, id, 1200 * MIB, 260 * MIB);
+		s.host.available_bytes = 30 * MIB;
+		s.host.swap_bytes = 4 * GIB;
+		s.host.swap_free_bytes = swap ? 3 * GIB : 0;
+		scene_run(&s, 20);
+		squeeze(&s, 1, 1200 * MIB, 5 * MIB);
+		scene_find(&s, 1)->stat_alloc_stalls += 500;
+		scene_find(&s, 1)->resident_bytes = (uses ? 1200 : 900) * MIB;
+		scene_step(&s);
+		a = scene_action(&s, 1);
+		if (swap && uses) {
+			assert_non_null(a);
+			assert_int_equal(a->reason, POL_WHY_TROUBLE);
+			assert_int_equal(a->rung, POL_RUNG_SWAP);
+			assert_in_range(a->to - a->from, 30 * MIB, 30 * MIB + s.config.step_bytes);
+			assert_true(rules_shares(s.plan));
+		} else {
+			assert_true(!a || a->to - a->from <= 30 * MIB);
+		}
+		scene_close(&s);
+	}
+}
+
 /*
  * In state low, with a guest that has next to nothing, others make do with half of their reserve,
  * and one whose trouble is past with all of it. Without that guest nobody goes below the reserve.
@@ -504,6 +539,7 @@ int main(void)
 		cmocka_unit_test(test_what_was_needed_back_is_not_taken_again_soon),
 		cmocka_unit_test(test_what_was_needed_back_and_freed_is_taken),
 		cmocka_unit_test(test_what_others_leave_of_their_shares_is_lent),
+		cmocka_unit_test(test_host_swaps_before_a_guest_kills),
 		cmocka_unit_test(test_reserves_are_halved_for_a_starving_guest),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_nothing_is_given_back_while_memory_falls),

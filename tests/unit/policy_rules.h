@@ -130,7 +130,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 				      const struct pol_plan *plan, size_t max_guests)
 {
 	size_t n = host->n_guests < max_guests ? host->n_guests : max_guests;
-	uint64_t given = 0;
+	uint64_t given = 0, swap = 0;
 	bool gave = false, stopped = false;
 
 	if (plan->n_views != n)
@@ -160,6 +160,12 @@ static inline const char *rules_check(const struct pol_config *config, const str
 			}
 			if (a->reason != POL_WHY_RELEASE && a->to > a->from)
 				given = add_sat(given, a->to - a->from);
+			if (a->rung == POL_RUNG_SWAP) {
+				swap = pol_has(host->swap_free_bytes) ? host->swap_free_bytes : 0;
+				swap = min_u64(swap / 4, config->step_bytes);
+				if (plan->state < POL_STATE_HARD || a->to <= a->from)
+					broken = "a host made to swap without need";
+			}
 			for (size_t k = 0; k < i; k++)
 				if (plan->actions[k].kind == POL_BALLOON &&
 				    plan->actions[k].guest == a->guest)
@@ -198,7 +204,9 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	if (host->ksm.run == 1 && host->ksm.present && config->ksm_manage && !stopped &&
 	    (host->ksm.unsorted || rules_can_cross(host, n, 0)))
 		return "KSM runs on beside two trust domains";
-	if (given > (pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes))
+	if (given >
+	    add_sat(pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes,
+		    swap))
 		return "more given than is free";
 	for (size_t i = 0; i < n; i++) {
 		const struct pol_view *v = &plan->views[i];
