@@ -62,21 +62,25 @@ static void moments(const struct estimate_weights *weights, double f, double m, 
 	*ret_square = square + fmax(0, rest);
 }
 
-/* The largest bias a page, and the largest variance a page with it. */
-static double worst(struct estimate_weights *weights, double f, double pages)
+/*
+ * The largest bias a page, and the largest variance a page with it; not on to the end once the sum
+ * of both is no better than `best`.
+ */
+static double worst(struct estimate_weights *weights, double f, double pages, double best)
 {
-	double variance = 0;
+	double variance = 0, sum = 0;
 
 	weights->bias = 0;
-	for (double m = 1; m * f <= 2 * ESTIMATE_SEEN_MAX;
+	for (double m = 1; m * f <= 2 * ESTIMATE_SEEN_MAX && sum < best;
 	     m = m < SMALL_M ? m + 1 : ceil(m * 1.2)) {
 		double mean, square;
 
 		moments(weights, f, m, &mean, &square);
 		weights->bias = fmax(weights->bias, fabs(mean - 1) / m);
 		variance = fmax(variance, (square - mean * mean) / m);
+		sum = weights->bias + 2 * sqrt(variance * ESTIMATE_CLUSTER_PAGES / fmax(pages, 1));
 	}
-	return weights->bias + 2 * sqrt(variance * ESTIMATE_CLUSTER_PAGES / fmax(pages, 1));
+	return sum;
 }
 
 void estimate_weights_make(double fraction, uint64_t clusters, struct estimate_weights *ret_weights)
@@ -95,7 +99,7 @@ void estimate_weights_make(double fraction, uint64_t clusters, struct estimate_w
 			double sum;
 
 			smoothed(t, trials, Q_FIRST + Q_STEP * i, &one);
-			sum = worst(&one, fraction, pages);
+			sum = worst(&one, fraction, pages, best);
 			if (sum < best) {
 				best = sum;
 				*ret_weights = one;
