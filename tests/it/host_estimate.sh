@@ -170,9 +170,13 @@ check estimate_truth "$inside of $runs" [ $inside -ge $((runs * 19 / 20)) ]
 low=$(field little 'd["total"]["would_save_low_bytes"]') high=$(field little 'd["total"]["would_save_high_bytes"]')
 check estimate_little_read "$low to $high, $saved" between "$low" "$saved" "$high"
 
-# What is merged is the same estimate, and told as saved now.
+# What is merged is the same estimate, and told as saved now. It stays merged, and ksmd is no help.
+set_ksm run 0
+saved=$(truth)
 estimate after --cpu 100 --marked --settle 1 --samples 100000000 "${pids[@]}"
 now=$(field after 'd["total"]["saved_now_bytes"]') again=$(field after 'd["total"]["would_save_bytes"]')
 check estimate_saved_now "$now, really $saved" near "$now" "$saved" 10
+still=$(truth)
+check estimate_leaves_merged "$still bytes, before it $saved" [ "$still" -ge $((saved - (1 << 20))) ]
 check estimate_same_when_merged "$again, before $(field whole 'd["total"]["would_save_bytes"]')" near "$again" "$(field whole 'd["total"]["would_save_bytes"]')" 2
 finish

@@ -196,6 +196,66 @@ static void unreadable_page(void **state)
 	assert_int_equal(buf[2 * 4096], 129 % 255 + 1);
 }
 
+static bool hold_still(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static uint64_t shared_bytes(pid_t pid)
+{
+	AUTO_FD int root = kfile_open_root("/");
+	char path[64], text[4096];
+	uint64_t bytes;
+
+	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
+	assert_true(kfile_read(root, path, text, sizeof(text)) > 0);
+	assert_int_equal(kfile_field_u64(text, "Shared_Dirty", &bytes), 0);
+	return bytes;
+}
+
+/* What a process shares, here with its parent, it shares still when it has been read: to pin such
+ * pages would give it copies of its own. */
+static void shared_stays_shared(void **state)
+{
+	AUTO_CHILD struct child child = {.memory = mmap(NULL, (size_t)PAGES * 4096,
+							PROT_READ | PROT_WRITE,
+							MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
+	AUTO_FD int rootfd = kfile_open_root("/");
+	AUTO_LIVE struct estimate_live *live = live_start(rootfd);
+	AUTO_FREE uint64_t *pages = calloc(2 * PAGES, sizeof(*pages));
+	AUTO_FREE uint8_t *buf = malloc((size_t)ESTIMATE_BATCH_PAGES * 4096);
+	struct estimate_memory memory;
+	struct estimate_source source;
+	uint64_t shared;
+	size_t n;
+
+	assert_true(child.memory != MAP_FAILED);
+	assert_non_null(pages);
+	assert_non_null(buf);
+	assert_true(fill_runs(&child));
+	child.pid = child_new(hold_still, NULL);
+	shared = shared_bytes(child.pid);
+	assert_true(shared >= (PAGES / 2 - 64) * 4096ULL);
+	assert_int_equal(estimate_live_add(live, child.pid, false, &memory), 0);
+	estimate_live_source(live, false, &source);
+	n = pages_present(&source, &child, pages);
+	assert_true(n >= PAGES / 2 - 64);
+	for (size_t i = 0; i < n; i += ESTIMATE_BATCH_PAGES) {
+		size_t batch = n - i < ESTIMATE_BATCH_PAGES ? n - i : ESTIMATE_BATCH_PAGES;
+		bool there[ESTIMATE_BATCH_PAGES] = {0};
+
+		assert_int_equal(source.read(source.ctx, 0, pages + i, batch, buf, there), 0);
+		for (size_t k = 0; k < batch; k++) {
+			assert_true(there[k]);
+			assert_memory_equal(buf + k * 4096,
+					    (const void *)(uintptr_t)(pages[i + k] * 4096), 4096);
+		}
+	}
+	/* but for what the parent, this test, has written to meanwhile: pages and buf */
+	assert_true(shared_bytes(child.pid) + 2 * MIB >= shared);
+}
+
 static void process_that_ends(void **state)
 {
 	AUTO_CHILD struct child child = child_start(false);
@@ -339,7 +399,7 @@ int main(void)
 		cmocka_unit_test(present_and_read), cmocka_unit_test(marked_only),
 		cmocka_unit_test(unreadable_page),  cmocka_unit_test(process_that_ends),
 		cmocka_unit_test(not_allowed),	    cmocka_unit_test(old_kernel),
-		cmocka_unit_test(two_children),
+		cmocka_unit_test(two_children),	    cmocka_unit_test(shared_stays_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
