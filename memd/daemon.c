@@ -21,9 +21,7 @@
 #include "memd/merge.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
-#define GRACE_US 200000ULL
-/* Pressure wakes the loop, but not more often than this. */
-#define PSI_GAP_US	  250000ULL
+#define GRACE_US	  200000ULL
 #define SURVEY_EVERY_US	  (60 * USEC_PER_SEC)
 #define SURVEY_MOVED_US	  (5 * USEC_PER_SEC) /* when its size has changed since */
 #define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
@@ -109,13 +107,8 @@ static bool is_settled(struct daemon *daemon, uint64_t now_us)
 		return true;
 	daemon->settled = now_us - daemon->start_us >
 			  daemon->config->guest_timeout_us + daemon->config->tick_us;
-	if (!daemon->settled && daemon->ticks > 0) {
-		daemon->settled = true;
-		for (size_t i = 0; i < daemon->guests.n; i++)
-			if (daemon->guests.v[i]->phase == GUEST_GREETING ||
-			    daemon->guests.v[i]->phase == GUEST_SETUP)
-				daemon->settled = false;
-	}
+	if (!daemon->settled && daemon->ticks > 0)
+		daemon->settled = guests_have_said(&daemon->guests);
 	return daemon->settled;
 }
 
@@ -139,6 +132,8 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 		log_info("host memory is %s: %s available, wanted free and missing %s",
 			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),
 			 SIZE_TEXT(plan->need_bytes));
+	if (pol_has(plan->again_us))
+		daemon_wake(daemon, plan->again_us);
 	keep_views(daemon, plan);
 	daemon->act.ksm_bytes = daemon->savings.ksm_bytes + daemon->savings.ksm_other_bytes;
 	daemon->act.tick = daemon->ticks;
@@ -261,7 +256,7 @@ static void finish_tick(struct daemon *daemon)
 	tell_systemd(daemon);
 }
 
-static void begin_tick(struct daemon *daemon)
+void daemon_begin_tick(struct daemon *daemon)
 {
 	uint64_t now_us = clock_now_us(), grace = daemon->config->tick_us / 2;
 
@@ -271,6 +266,7 @@ static void begin_tick(struct daemon *daemon)
 	daemon->tick_start_us = now_us;
 	sd_event_source_set_time(daemon->grace, now_us + (grace < GRACE_US ? grace : GRACE_US));
 	sd_event_source_set_enabled(daemon->grace, SD_EVENT_ONESHOT);
+	daemon_wake_watch(daemon);
 	guests_scan(&daemon->guests, now_us);
 	guests_poll(&daemon->guests, now_us);
 }
@@ -281,7 +277,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 	uint64_t now_us = clock_now_us();
 
 	(void)usec;
-	begin_tick(daemon);
+	daemon_begin_tick(daemon);
 	/* On a fixed grid, but after a stall (or a suspend) there is nothing to catch up on. */
 	daemon->next_tick_us += daemon->config->tick_us;
 	if (daemon->next_tick_us <= now_us)
@@ -295,20 +291,6 @@ static int on_grace(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source;
 	(void)usec;
 	finish_tick(userdata);
-	return 0;
-}
-
-static int on_psi(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct daemon *daemon = userdata;
-
-	(void)fd;
-	if (revents & EPOLLERR) { /* the trigger was taken away: ticks alone then */
-		sd_event_source_set_enabled(source, SD_EVENT_OFF);
-		return 0;
-	}
-	if (!daemon->in_tick && clock_now_us() - daemon->tick_start_us >= PSI_GAP_US)
-		begin_tick(daemon);
 	return 0;
 }
 
@@ -339,6 +321,8 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 
 	if (strcmp(what, "found") == 0 && daemon->act.dir[0])
 		merge_recall(guest, daemon->act.dir);
+	if (strcmp(what, "found") == 0 && (daemon->settled || guests_have_said(&daemon->guests)))
+		daemon_wake(daemon, 0);
 	if (strcmp(what, "found") == 0)
 		log_info("guest %s found: %s %s, pid %d, %s%s", guest->name,
 			 guest->ours ? "vmm" : "QEMU", guest->version, (int)guest->pid,
@@ -461,8 +445,8 @@ static int add_sources(struct daemon *daemon)
 				    daemon);
 	if (r >= 0)
 		r = daemon_merge_sources(daemon);
-	if (r >= 0 && daemon->psi_fd >= 0)
-		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
+	if (r >= 0)
+		r = daemon_wake_sources(daemon);
 	return r;
 }
 

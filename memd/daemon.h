@@ -14,6 +14,7 @@
 #include "common/wire.h"
 #include "memd/account.h"
 #include "memd/act.h"
+#include "memd/arrival.h"
 #include "memd/chunk_work.h"
 #include "memd/config.h"
 #include "memd/guest.h"
@@ -66,8 +67,10 @@ struct daemon {
 	bool sensed;			 /* at least once */
 	bool settled;			 /* the guests of the start have said what they are */
 
-	sd_event_source *timer, *grace, *psi;
+	sd_event_source *timer, *grace, *psi, *wake;
 	int psi_fd;
+	struct arrival *arrival; /* NULL: new guests wait for the next tick */
+	uint64_t wake_us;	 /* when `wake` is set for; 0: it is not */
 	bool in_tick;
 	uint64_t next_tick_us, tick_start_us;
 	uint64_t ticks, tick_last_us, tick_max_us;
@@ -106,6 +109,15 @@ json_object *daemon_reset(struct daemon *daemon);
 /* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
 void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);
 int daemon_merge_sources(struct daemon *daemon);
+
+/* Begin a tick now; what is left of the last one is done without the answers that it waits for. */
+void daemon_begin_tick(struct daemon *daemon);
+
+/* Early ticks: one delay_us from now, unless one is due before; not many a second. */
+void daemon_wake(struct daemon *daemon, uint64_t delay_us);
+/* Watch for guests' sockets; and what pressure and arrivals tell the loop. */
+void daemon_wake_watch(struct daemon *daemon);
+int daemon_wake_sources(struct daemon *daemon);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);

@@ -283,6 +283,14 @@ struct guest *guests_find(const struct guests *guests, uint64_t id)
 	return NULL;
 }
 
+bool guests_have_said(const struct guests *guests)
+{
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->phase == GUEST_GREETING || guests->v[i]->phase == GUEST_SETUP)
+			return false;
+	return true;
+}
+
 bool guest_is_answering(const struct guest *guest)
 {
 	return guest->phase == GUEST_READY && !guest->late;

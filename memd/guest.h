@@ -188,6 +188,9 @@ size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_
 
 struct guest *guests_find(const struct guests *guests, uint64_t id);
 
+/* Is none of them still being asked what it is? */
+bool guests_have_said(const struct guests *guests);
+
 /* Does the monitor answer within the deadline? */
 bool guest_is_answering(const struct guest *guest);
 

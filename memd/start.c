@@ -191,6 +191,9 @@ static int open_parts(struct daemon *daemon)
 	if (r < 0)
 		return r;
 	daemon->act.guests = &daemon->guests;
+	r = arrival_open(&daemon->arrival);
+	if (r < 0)
+		log_info("new guests wait for the next tick: no inotify: %s", strerror(-r));
 	r = survey_open(host_rootfd(daemon->host), &daemon->survey);
 	if (r < 0)
 		return r;
@@ -337,6 +340,7 @@ void daemon_close(struct daemon *daemon)
 	record_close(daemon->record);
 	guests_fini(&daemon->guests);
 	survey_close(daemon->survey);
+	arrival_close(daemon->arrival);
 	isolation_close(daemon->isolation);
 	chunk_work_close(daemon->chunk_work);
 	pol_free(daemon->pol);
@@ -346,6 +350,7 @@ void daemon_close(struct daemon *daemon)
 	sd_event_source_unref(daemon->timer);
 	sd_event_source_unref(daemon->grace);
 	sd_event_source_unref(daemon->psi);
+	sd_event_source_unref(daemon->wake);
 	sd_event_unref(daemon->event);
 	host_close(daemon->host);
 	cleanup_fd(&daemon->psi_fd);

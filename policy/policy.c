@@ -296,6 +296,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	if (r < 0)
 		return r;
 	pol->plan.n_actions = 0;
+	pol->plan.again_us = POL_ABSENT;
 	begin_tick(pol, host, now_us);
 	match_guests(pol, host);
 	host_state_sense(pol, sense_guests(pol));

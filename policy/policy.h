@@ -312,6 +312,7 @@ struct pol_plan {
 	uint64_t high_bytes, soft_bytes, hard_bytes, low_bytes;
 	uint64_t fall_bytes_per_s;
 	struct pol_merge_view merge;
+	uint64_t again_us; /* look again in so long, if no tick is due before; else POL_ABSENT */
 };
 
 /* ---- the policy ---- */

@@ -283,6 +283,22 @@ check files-soft 'the soft limit counts' wait_for 20 holds status '.guests.answe
 stop_memd
 stop_fakes
 
+# ---- guests do not wait for the tick ----
+configure tick=10s
+fresh_host
+start_fakes web1:good:256
+start_memd
+check early-start 'the guests of the start wait for the second tick' wait_for 4 holds status '.tick.count >= 2'
+fake add new:good:256 >/dev/null
+check early-guest 'a new guest waits for the tick' wait_for 4 guest_holds new .answering
+count=$(ask_memd status .tick.count)
+sleep 3
+check early-then-not "ticks $count to $(ask_memd status .tick.count) in 3 s of nothing new" \
+	[ $(($(ask_memd status .tick.count) - count)) -le 2 ]
+check early-stop 'SIGTERM does not end it with 0' stop_memd
+stop_fakes
+configure
+
 # ---- a hundred guests ----
 many=()
 for i in $(seq 100); do many+=("g$i:good:128"); done
