@@ -21,10 +21,12 @@
 #define SCANS_LEARNING 2
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
+#define MEASURE_US     (SEC / 2)
+#define WATCH_US       (SEC / 4)
 
 enum mode { MODE_CAMPAIGN, MODE_PRESSURE, MODE_PATROL, MODE_COUNT };
 
-/* pages_first is without a measurement: modest, a first tick measures the rest. */
+/* pages_first is for kernels that do not tell what a page costs: modest. */
 static const struct {
 	uint64_t sleep_ms, pages_first;
 	enum pol_reason reason;
@@ -71,6 +73,12 @@ static void look_for_new(struct pol *pol, uint64_t held)
 	ksm_begin(pol, news, held);
 }
 
+/* What a page costs, and not only how long ksmd ran and slept. */
+static bool can_measure(const struct pol_ksm *in)
+{
+	return pol_has(in->cpu_us) && pol_has(in->pages_scanned);
+}
+
 static uint64_t pages_for(const struct pol *pol, enum mode mode)
 {
 	const struct ksm_past *past = &pol->ksm;
@@ -80,6 +88,8 @@ static uint64_t pages_for(const struct pol *pol, enum mode mode)
 	/* A patrol's page costs more: what it skips is not counted. */
 	if (!ns && mode == MODE_PATROL)
 		ns = 2 * past->ns_per_page[0];
+	else if (!ns && can_measure(&past->last))
+		ns = ksm_page_ns(pol);
 	if (!ns)
 		return modes[mode].pages_first;
 	work_ns = mul_div(modes[mode].sleep_ms * MSEC * 1000, duty, PPM - duty);
@@ -156,7 +166,7 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	/* A rate that still holds what was asked for is trimmed now and then, not every tick. */
 	if (same && in->sleep_ms == sleep_ms && past->sleep_ms == sleep_ms &&
 	    in->pages_to_scan == past->pages && pol->tick.now_us - past->rate_us < RATE_GAP_US &&
-	    pages < 4 * past->pages)
+	    pages < 4 * past->pages && past->pages < 4 * pages)
 		return;
 	same = same && past->sleep_ms == sleep_ms && is_near(past->pages, pages);
 	if (!may_ask(same, pol->tick.now_us, &past->rate_us, &past->rate_wait_us))
@@ -164,7 +174,9 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	past->asked_rate = true;
 	past->pages = pages;
 	past->sleep_ms = sleep_ms;
-	past->cost_known = false; /* measure anew */
+	/* measure anew */
+	past->cost = past->now;
+	past->cost_known = true;
 	action = plan_add(pol, NULL, POL_KSM_RATE, reason_of(past, mode), POL_RUNG_KSM);
 	action->from = in->pages_to_scan;
 	action->to = pages;
@@ -172,6 +184,21 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	action->to3 = past->smart = smart;
 	action->gain_bytes = gain_bytes;
 	action->cost_us = cost_us;
+}
+
+/*
+ * The rate of a first campaign is a guess, and the scan that may be a campaign's last can end at
+ * any time in a tick: ksmd would go on at full speed until the next.
+ */
+static void look_again(struct pol *pol, const struct pol_ksm *in, uint64_t held)
+{
+	const struct ksm_past *past = &pol->ksm;
+
+	if (!past->ns_per_page[0] && can_measure(in) &&
+	    pol->tick.now_us - past->rate_us < MEASURE_US)
+		pol->plan.again_us = MEASURE_US;
+	else if (ksm_may_end(pol, held, 2 * SEC))
+		pol->plan.again_us = WATCH_US;
 }
 
 void ksm_decide(struct pol *pol, const struct pol_host *host)
@@ -208,4 +235,6 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	/* The rate first: never start at whatever rate was left there. */
 	set_rate(pol, in, mode, gain, cost);
 	set_run(pol, in, 1, reason_of(past, mode), gain, cost);
+	if (mode != MODE_PATROL)
+		look_again(pol, in, held);
 }

@@ -25,7 +25,7 @@
 #define SCANS_LEAST	3
 #define SETTLING_PART	16    /* of pages that did not hold still, what may by the next scan */
 #define SCANS_CAMPAIGN	3     /* what one usually takes */
-#define NS_FIRST	5000  /* a page, until measured */
+#define NS_FIRST	3000  /* a page, until measured */
 #define NS_MOST		10000 /* a page where it is weighed: a slower core is worth less memory */
 #define COST_CAMPAIGN	(20 * MSEC) /* CPU time in a window that is enough to measure by */
 #define COST_PATROL	(60 * MSEC)
@@ -54,6 +54,7 @@ static struct ksm_mark mark_of(const struct pol_ksm *in, uint64_t now_us)
 		.visited = add_sat(count(in->pages_scanned), count(in->pages_skipped)),
 		.scans = count(in->full_scans),
 		.benefit = add_sat(count(in->pages_sharing), count(in->zero_pages)),
+		.zero = count(in->zero_pages),
 		.cow = count(in->cow_breaks),
 	};
 }
@@ -158,14 +159,14 @@ static void follow_cost(struct ksm_past *past, const struct pol_ksm *in)
 	past->cost = *now;
 }
 
-static uint64_t ns_of(const struct ksm_past *past)
+uint64_t ksm_page_ns(const struct pol *pol)
 {
-	return past->ns_per_page[0] ? past->ns_per_page[0] : NS_FIRST;
+	return pol->ksm.ns_per_page[0] ? pol->ksm.ns_per_page[0] : NS_FIRST;
 }
 
 uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held)
 {
-	return mul_div(held / PAGE, ns_of(&pol->ksm), 1000);
+	return mul_div(held / PAGE, ksm_page_ns(pol), 1000);
 }
 
 /* The same where it is set against memory. */
@@ -214,12 +215,17 @@ static void learn(struct ksm_past *past)
 	*trust = max_u64(*trust, TRUST_LEAST_PPM);
 }
 
-/* Did the last full scan pay, and will the next? What has held still for two scans is merged, so
- * the next one can only bring what did not. */
+/*
+ * Did the last full scan pay, and will the next? What has held still for two scans is merged, so
+ * the next one can only bring what did not. The kernel counts zero pages among those until it comes
+ * by again (their rmap_items go no earlier), and that is none of them.
+ */
 static bool is_paying(const struct pol *pol, const struct pol_ksm *in, uint64_t held)
 {
 	const struct ksm_past *past = &pol->ksm;
-	uint64_t next = mul_div(count(in->pages_volatile) / SETTLING_PART, PAGE, 1);
+	uint64_t restless =
+		sub_sat(count(in->pages_volatile), sub_sat(past->now.zero, past->scan.zero));
+	uint64_t next = mul_div(restless / SETTLING_PART, PAGE, 1);
 	uint64_t gained = mul_div(past->gain_pages, PAGE, 1);
 	uint64_t cost_us = fair_cost_us(pol, held), spent_us = min_u64(past->gain_us, cost_us);
 
@@ -227,6 +233,16 @@ static bool is_paying(const struct pol *pol, const struct pol_ksm *in, uint64_t 
 		return gained >= MIB;
 	return mul_div(gained, SEC, spent_us) >= price(pol) &&
 	       mul_div(next, SEC, cost_us) >= price(pol);
+}
+
+bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us)
+{
+	const struct ksm_past *past = &pol->ksm;
+	uint64_t seen = past->now.visited - past->scan.visited;
+	uint64_t span = past->now.now_us - past->scan.now_us;
+
+	return past->scans_since + 1 >= SCANS_LEAST && seen &&
+	       mul_div(sub_sat(held / PAGE, seen), span, seen) <= within_us;
 }
 
 static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t held)

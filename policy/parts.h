@@ -260,7 +260,8 @@ struct host_past {
 
 /* KSM's counters at one moment; what the kernel does not tell is 0 in each. */
 struct ksm_mark {
-	uint64_t now_us, cpu_us, scanned, visited, scans, benefit, cow; /* benefit: saved pages */
+	uint64_t now_us, cpu_us, scanned, visited, scans, cow;
+	uint64_t benefit, zero; /* saved pages, and how many of them were zero */
 };
 
 /* Why KSM is on its campaign. */
@@ -472,6 +473,12 @@ uint64_t ksm_threshold(const struct pol *pol, uint64_t held);
 
 /* CPU time of one full scan. */
 uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held);
+
+/* CPU time that a page of a campaign takes, as far as is known, ns. */
+uint64_t ksm_page_ns(const struct pol *pol);
+
+/* Is a full scan within_us of its end, by its pace, that may be the campaign's last? */
+bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us);
 
 /* The share of a core that ksmd may take now, ppm. */
 uint64_t ksm_duty(const struct pol *pol, bool patrol);

@@ -60,7 +60,8 @@ static unsigned int count_kind(const struct scene *s)
 	return n;
 }
 
-static void test_new_guest_starts_it_modestly(void **state)
+/* With nothing measured yet: what was saved up is there to be spent, at a page's usual cost. */
+static void test_new_guest_starts_it_at_once(void **state)
 {
 	struct scene s;
 
@@ -69,12 +70,77 @@ static void test_new_guest_starts_it_modestly(void **state)
 	assert_int_equal(s.plan->n_actions, 2);
 	/* The rate before the start. */
 	assert_int_equal(s.plan->actions[0].kind, POL_KSM_RATE);
-	assert_true(s.plan->actions[0].to * 1000 / s.plan->actions[0].to2 <= 50000);
+	assert_int_equal(s.plan->actions[0].to2, 10);
+	assert_in_range(s.plan->actions[0].to, 20000, 30000);
 	assert_int_equal(s.plan->actions[1].kind, POL_KSM_RUN);
 	assert_int_equal(s.plan->actions[1].to, 1);
 	assert_int_equal(s.plan->actions[1].reason, POL_WHY_KSM_GAIN);
 	assert_int_equal(s.plan->actions[1].rung, POL_RUNG_KSM);
 	assert_int_equal(s.plan->actions[1].guest, 0);
+	/* It is a guess, so it looks again soon. */
+	assert_in_range(s.plan->again_us, 1, SEC - 1);
+	/* Once: a ksmd that does nothing will not be measured. */
+	scene_step(&s);
+	assert_false(pol_has(s.plan->again_us));
+	scene_close(&s);
+}
+
+/* Where the cost of a page will not be known that exactly it starts modestly. */
+static void test_first_rate_is_modest_where_pages_are_not_counted(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct scene s;
+
+		scene_open_ksm(&s, 1);
+		if (i)
+			s.host.ksm.pages_scanned = POL_ABSENT;
+		else
+			s.host.ksm.cpu_us = POL_ABSENT;
+		scene_step(&s);
+		assert_int_equal(scene_kind(&s, POL_KSM_RATE)->to, 500);
+		assert_false(pol_has(s.plan->again_us));
+		scene_close(&s);
+	}
+}
+
+/* A first rate that is far too high for the machine is put right by the first measurement, and one
+ * tick of it is what it costs. */
+static void test_first_rate_is_corrected_at_once(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 200, .pages = 1ull << 40};
+
+	scene_open_ksm(&s, 1);
+	run(&s, &d, 12);
+	assert_in_range(s.pol->ksm.ns_per_page[0], 199000, 201000);
+	assert_in_range(s.host.ksm.pages_to_scan, 16, 9 * 10000 / 200);
+	scene_close(&s);
+}
+
+/* It looks more often when the scan is about to end that may be the last, and at no other time. */
+static void test_last_scan_is_watched(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 600000};
+	unsigned int watched = 0;
+
+	scene_open_ksm(&s, 1);
+	s.guests[0].resident_bytes = d.pages * PAGE;
+	for (int t = 0; t < 60; t++) {
+		uint64_t left = d.left; /* what the policy sees of the scan */
+
+		run(&s, &d, 1);
+		if (t < 3) /* the rate is being measured */
+			continue;
+		if (pol_has(s.plan->again_us)) {
+			watched++;
+			assert_in_range(s.plan->again_us, 1, SEC / 2);
+			assert_int_equal(s.pol->ksm.scans_since, 2);
+			assert_true(left > d.pages / 3);
+		}
+	}
+	assert_true(s.pol->ksm.exhausted);
+	assert_in_range(watched, 1, 3);
 	scene_close(&s);
 }
 
@@ -265,6 +331,33 @@ static void test_no_scan_for_what_has_held_still(void **state)
 	assert_false(s.pol->ksm.exhausted);
 	assert_int_equal(s.smart_scan, 0);
 	scene_close(&s);
+}
+
+/* The kernel counts the zero pages that a scan has merged as volatile until the next one. */
+static void test_zero_pages_are_no_reason_for_a_scan(void **state)
+{
+	for (int zero = 0; zero < 2; zero++) {
+		struct scene s;
+		struct ksmd d = {.us_per_page = 5, .pages = 400000};
+
+		scene_open_ksm(&s, 1);
+		s.guests[0].resident_bytes = d.pages * PAGE;
+		s.host.ksm.zero_pages = 0;
+		for (uint64_t scans = 0; scans < 3; scans = s.host.ksm.full_scans) {
+			run(&s, &d, 1);
+			if (scans < 2)
+				continue;
+			s.host.ksm.pages_volatile += d.used_us / d.us_per_page / 2;
+			if (zero)
+				s.host.ksm.zero_pages = s.host.ksm.pages_volatile;
+			else
+				s.host.ksm.pages_sharing = s.host.ksm.pages_volatile;
+		}
+		assert_true(s.host.ksm.pages_volatile > 100000);
+		run(&s, &d, 2);
+		assert_int_equal(s.pol->ksm.exhausted, zero);
+		scene_close(&s);
+	}
 }
 
 /* What is not worth its CPU in good times is when the host is short. */
@@ -623,7 +716,10 @@ static void test_an_old_kernel_is_driven_as_well(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_new_guest_starts_it_modestly),
+		cmocka_unit_test(test_new_guest_starts_it_at_once),
+		cmocka_unit_test(test_first_rate_is_modest_where_pages_are_not_counted),
+		cmocka_unit_test(test_first_rate_is_corrected_at_once),
+		cmocka_unit_test(test_last_scan_is_watched),
 		cmocka_unit_test(test_equal_values_are_not_written_again),
 		cmocka_unit_test(test_nothing_mergeable_stops_it),
 		cmocka_unit_test(test_nothing_mergeable_leaves_a_stopped_one_alone),
@@ -634,6 +730,7 @@ int main(void)
 		cmocka_unit_test(test_no_gain_ends_in_a_patrol),
 		cmocka_unit_test(test_gain_keeps_it_going),
 		cmocka_unit_test(test_no_scan_for_what_has_held_still),
+		cmocka_unit_test(test_zero_pages_are_no_reason_for_a_scan),
 		cmocka_unit_test(test_price_falls_when_the_host_is_short),
 		cmocka_unit_test(test_new_guest_or_growth_starts_a_campaign_again),
 		cmocka_unit_test(test_it_can_be_absent_or_switched_off),
