@@ -154,7 +154,7 @@ class Settings:
     def __init__(self):
         self.was = {name: read(name) for name in KNOBS if os.path.exists(KSM + name)}
         atexit.register(self.restore)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: sys.exit(1))
 
     def restore(self):
@@ -228,12 +228,18 @@ class Program(Fixed):
         self.log = open(log, "w")
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=env,
                                         start_new_session=True)
+        atexit.register(self.end)  # before the settings are restored, or it would set them again
 
-    def stop(self):
+    def end(self):
+        if self.log.closed:
+            return
         # ksmtuned forks its loop: the whole group of it.
         os.killpg(self.process.pid, signal.SIGTERM)
         self.process.wait()
         self.log.close()
+
+    def stop(self):
+        self.end()
         super().stop()
 
 
@@ -296,7 +302,7 @@ def sample(guests, ksmd, series, start, cpu, until, scans=None):
     while True:
         now = time.monotonic() - start
         series.append((now, guests.saved(), ksmd.seconds() - cpu))
-        step = 0.5 if now < 60 else 2
+        step = 0.2 if now < 20 else 0.5 if now < 60 else 2
         if now + step > until or (scans and now > 10 and int(read("full_scans")) - first_scan >= scans):
             return
         time.sleep(step)
