@@ -197,6 +197,8 @@ static void look_again(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 	if (!past->ns_per_page[0] && can_measure(in) &&
 	    pol->tick.now_us - past->rate_us < MEASURE_US)
 		pol->plan.again_us = MEASURE_US;
+	else if (ksm_rush_left_us(pol))
+		pol->plan.again_us = ksm_rush_left_us(pol);
 	else if (ksm_may_end(pol, held, 2 * SEC))
 		pol->plan.again_us = WATCH_US;
 }

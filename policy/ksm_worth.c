@@ -35,7 +35,7 @@
 #define SAMPLE_PART	2      /* of the pages, seen by the patrol before it is believed */
 #define TRUST_FIRST_PPM 500000 /* in what signs promise, until campaigns have shown */
 #define TRUST_LEAST_PPM 20000
-#define GROWING_US	(3 * SEC / 2)
+#define GROWING_US	(3 * SEC / 4)
 /* Of guests' memory not yet scanned, what merging may bring: the middle one of ESX's measurements
  * (nine Linux guests, 18.7 %; Waldspurger 2002). */
 #define GAIN_FIRST_PPM 187000
@@ -110,6 +110,11 @@ static void spend(struct pol *pol, uint64_t span_us, uint64_t cpu_us)
 		past->left_us = -most;
 }
 
+uint64_t ksm_rush_left_us(const struct pol *pol)
+{
+	return pol->ksm.growing ? sub_sat(pol->ksm.begin_us + GROWING_US, pol->tick.now_us) : 0;
+}
+
 uint64_t ksm_duty(const struct pol *pol, bool patrol)
 {
 	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left;
@@ -117,7 +122,7 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol)
 	if (patrol)
 		return min_u64(PATROL_PPM, share);
 	/* What changes under ksmd is scanned for nothing: it waits for the rush to end. */
-	if (pol->ksm.growing && pol->tick.now_us - pol->ksm.begin_us < GROWING_US)
+	if (ksm_rush_left_us(pol))
 		return share / 2;
 	/* As what was saved up runs out the rate falls to where it only spends what it gets. */
 	left = pol->ksm.left_us > 0 ? min_u64((uint64_t)pol->ksm.left_us, full) : 0;

@@ -480,6 +480,9 @@ uint64_t ksm_page_ns(const struct pol *pol);
 /* Is a full scan within_us of its end, by its pace, that may be the campaign's last? */
 bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us);
 
+/* How long guests' memory must not grow any more before it is scanned at full rate; 0: it may. */
+uint64_t ksm_rush_left_us(const struct pol *pol);
+
 /* The share of a core that ksmd may take now, ppm. */
 uint64_t ksm_duty(const struct pol *pol, bool patrol);
 

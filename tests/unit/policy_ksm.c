@@ -575,6 +575,29 @@ static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
 	scene_close(&s);
 }
 
+/* While guests fill their memory ksmd takes half of its share; once they have stopped, all that was
+ * saved up, at once. */
+static void test_rush_is_waited_for(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+
+	patrol_open(&s, &d);
+	s.guests[1].resident_bytes += 128 * MIB;
+	run(&s, &d, 1);
+	assert_false(s.pol->ksm.exhausted);
+	for (int t = 0; t < 3; t++) {
+		s.guests[1].resident_bytes += 128 * MIB;
+		run(&s, &d, 1);
+		assert_true(pol_has(s.plan->again_us) && s.plan->again_us < SEC);
+	}
+	assert_in_range(d.used_us, SEC / 20, SEC / 4);
+	s.now_us -= SEC - s.plan->again_us; /* it is looked at so soon */
+	run(&s, &d, 2);
+	assert_in_range(d.used_us, SEC / 2, SEC);
+	scene_close(&s);
+}
+
 /* Growth that merging is likely to pay for starts a campaign, a trifle does not. */
 static void test_growth_counts_by_what_it_promises(void **state)
 {
@@ -741,6 +764,7 @@ int main(void)
 		cmocka_unit_test(test_a_total_that_comes_and_goes_decides_nothing),
 		cmocka_unit_test(test_allowance_is_saved_up_and_spent),
 		cmocka_unit_test(test_patrol_of_cheap_pages_goes_on_quickly),
+		cmocka_unit_test(test_rush_is_waited_for),
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
 		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
 		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),
