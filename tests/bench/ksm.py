@@ -170,6 +170,21 @@ def set_all(values):
             print(f"ksm: {name} cannot be set to {values[name]}: {error.strerror}", file=sys.stderr)
 
 
+def mergeable_processes():
+    """Names of processes with mergeable memory (Linux 6.14 and later say so)."""
+    names = []
+    for path in glob.glob("/proc/[0-9]*/ksm_stat"):
+        try:
+            with open(path) as f:
+                text = f.read()
+            if "ksm_mergeable: yes" in text or "ksm_merge_any: yes" in text:
+                with open(os.path.dirname(path) + "/comm") as f:
+                    names.append(f.read().strip())
+        except OSError:
+            continue
+    return names
+
+
 def ksmd_pid():
     for path in glob.glob("/proc/[0-9]*/stat"):
         try:
@@ -315,6 +330,10 @@ def run_case(name, args, ksmd):
         length = FULL_MOST_S if scans else SECONDS
         wave_at = length if scans else WAVE if name in WAVED else length
         os.mkdir(directory + "/state")
+        others = mergeable_processes()
+        if others:
+            print(f"  {name}: beside {len(others)} processes whose memory is scanned and merged too "
+                  f"({', '.join(sorted(set(others)))}): its figures are theirs as well", flush=True)
         guests = Guests(args, directory)
         first, second = Series(), Series()
         driver = None
