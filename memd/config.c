@@ -90,6 +90,8 @@ static const struct config_key keys[] = {
 	 NULL},
 	{"policy", "idle-tax", CONFIG_PERCENT, POL(idle_tax_ppm), 0, ALL, NULL, NULL},
 	{"policy", "ksm-cpu", CONFIG_PERCENT, POL(ksm_cpu_ppm), 0, ALL, NULL, NULL},
+	{"policy", "ksm-trial", CONFIG_DURATION, POL(ksm_trial_us), 10 * USEC_PER_SEC, 24 * HOUR,
+	 NULL, NULL},
 	{"policy", "ksm", CONFIG_SWITCH, POL(ksm_manage), 0, 0, NULL, NULL},
 	{"policy", "balloon", CONFIG_SWITCH, POL(balloon_manage), 0, 0, NULL, NULL},
 };

@@ -128,7 +128,7 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, stats_max_age_us),  FIELD(pol_config, trouble_hold_us),
 	FIELD(pol_config, stuck_after_us),    FIELD(pol_config, idle_tax_ppm),
 	FIELD(pol_config, ksm_cpu_ppm),	      FIELD(pol_config, ksm_manage),
-	FIELD(pol_config, balloon_manage),
+	FIELD(pol_config, balloon_manage),    FIELD(pol_config, ksm_trial_us),
 };
 
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)

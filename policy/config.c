@@ -32,6 +32,7 @@ void pol_config_default(struct pol_config *config)
 		.stuck_after_us = 5 * SEC,
 		.idle_tax_ppm = 750000,
 		.ksm_cpu_ppm = 250000,
+		.ksm_trial_us = 300 * SEC,
 		.ksm_manage = true,
 		.balloon_manage = true,
 	};
@@ -70,6 +71,8 @@ int pol_config_check(const struct pol_config *config, const char **ret_why)
 		why = "idle_tax must be at most 99 %";
 	else if (!c->ksm_cpu_ppm || c->ksm_cpu_ppm > PPM)
 		why = "ksm_cpu must be above 0 and at most 100 %";
+	else if (!c->ksm_trial_us)
+		why = "ksm_trial must be above 0";
 	if (!why)
 		return 0;
 	*ret_why = why;

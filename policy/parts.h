@@ -242,6 +242,7 @@ struct guest_past {
 	bool cost_again;		/* the time for that is over */
 	uint64_t cost_us, cost_wait_us; /* off since, and before another try */
 	uint64_t cost_held;		/* held then */
+	uint64_t mean_saved;		/* by merging, over the last half of a trial */
 	enum pol_reason merge_off;	/* see pol_view */
 	bool merge_refused;
 };
@@ -326,10 +327,11 @@ struct merge_past {
 	uint64_t cow_us, cow_breaks;
 	uint64_t cow_peak; /* bytes/s, fading */
 	bool cliff;
-	uint64_t rate_us, rate_cpu, rate_breaks; /* where the rates below are measured from */
-	uint64_t cpu_ppm[RATE_WINDOWS];		 /* of ksmd, in the last windows */
-	unsigned int n_cpu;
-	uint64_t breaks_per_s; /* of all guests */
+	uint64_t rate_us, rate_cpu, rate_breaks;       /* at the last tick */
+	uint64_t window_us, window_cpu, window_breaks; /* so far in the present window */
+	uint64_t cpu_ppm[RATE_WINDOWS];		       /* of ksmd, in the last windows */
+	uint64_t breaks_per_s[RATE_WINDOWS];	       /* of all guests, likewise */
+	unsigned int n_rates;
 
 	bool forbid; /* this tick: KSM must not run */
 	struct pol_merge_view view;

@@ -150,6 +150,7 @@ struct pol_config {
 	uint64_t stuck_after_us; /* no progress for this long: the balloon counts as stuck */
 	uint32_t idle_tax_ppm;	 /* Waldspurger's tau */
 	uint32_t ksm_cpu_ppm;	 /* most of one core that ksmd may take; twice when short */
+	uint64_t ksm_trial_us;	 /* a guest's merging is judged when tried for so long */
 	bool ksm_manage, balloon_manage;
 };
 

@@ -118,13 +118,31 @@ static void test_cpu_time_counts(void **state)
 		open_scene(&s, 1);
 		s.guests[0].ksm_bytes = s.guests[0].merging_bytes = 300 * MIB;
 		for (int t = 0; t < 1000; t++) {
-			if (busy == 2 || (busy == 1 && t % 250 < 150))
+			if (busy == 2 || (busy == 1 && t % 300 < 150))
 				s.host.ksm.cpu_us += 500000;
 			run(&s, 1);
 		}
 		assert_int_equal(s.guests[0].merge_on, busy < 2);
 		scene_close(&s);
 	}
+}
+
+/* A first scan of much memory may take longer than a trial: that is no guest's fault. */
+static void test_new_memory_is_paid_once(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 1);
+	s.guests[0].ksm_bytes = s.guests[0].merging_bytes = 300 * MIB;
+	s.host.ksm.pages_volatile = 10000000;
+	for (int t = 0; t < 1000; t++) {
+		s.host.ksm.cpu_us += 500000;
+		s.host.ksm.full_scans = (uint64_t)t / 100;
+		s.host.ksm.pages_sharing += 10000; /* it goes on bringing something */
+		scene_step(&s);
+		assert_null(scene_kind(&s, POL_MERGE));
+	}
+	scene_close(&s);
 }
 
 /* As do copies on write: 10,000 a second take a twentieth of a core, 180 s an hour. */
@@ -142,6 +160,83 @@ static void test_copies_count(void **state)
 		assert_int_equal(s.guests[0].merge_on, !busy);
 		scene_close(&s);
 	}
+}
+
+/*
+ * Copies are counted for all guests together. One whose pages are always rewritten makes another's
+ * look too dear as well: only the poorer is given up, and without it the other pays.
+ */
+static void test_one_is_not_given_up_for_another(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 2);
+	s.guests[1].ksm_bytes = s.guests[1].merging_bytes = 50 * MIB;
+	for (int t = 0; t < 3000; t++) {
+		s.host.ksm.cow_breaks += s.guests[1].merge_on ? 40000 : 0;
+		run(&s, 1);
+		assert_true(s.guests[0].merge_on);
+	}
+	assert_false(s.guests[1].merge_on);
+	scene_close(&s);
+}
+
+/* A moment in which nothing is saved, such as a guest's own reboot, is no reason. */
+static void test_a_moment_is_no_reason(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 1);
+	for (int t = 0; t < 2000; t++) {
+		s.guests[0].ksm_bytes = t % 400 < 50 ? 0 : 600 * MIB;
+		run(&s, 1);
+		assert_true(s.guests[0].merge_on);
+	}
+	scene_close(&s);
+}
+
+/* Unmerging brings back pages that were zero, which is not the guest's growing. */
+static void test_unmerging_is_no_growth(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 2);
+	s.guests[1].ksm_bytes = 20 * MIB;
+	s.guests[1].merging_bytes = 500 * MIB;
+	s.guests[1].resident_bytes = 500 * MIB;
+	run(&s, 290);
+	for (int t = 0; t < 30; t++)
+		scene_step(&s);
+	s.guests[1].merge_on = false;
+	s.guests[1].merging_bytes = 250 * MIB;
+	s.guests[1].resident_bytes = 900 * MIB;
+	run(&s, 2);
+	s.guests[1].merging_bytes = 0;
+	for (int t = 0; t < 1000; t++) {
+		run(&s, 1);
+		assert_false(s.guests[1].merge_on);
+	}
+	scene_close(&s);
+}
+
+static void test_trial_is_a_setting(void **state)
+{
+	struct scene s;
+
+	open_scene(&s, 1);
+	s.config.ksm_trial_us = 60 * SEC;
+	pol_configure(s.pol, &s.config);
+	s.guests[0].ksm_bytes = s.guests[0].merging_bytes = 0;
+	run(&s, 55);
+	assert_true(s.guests[0].merge_on);
+	run(&s, 10);
+	assert_false(s.guests[0].merge_on);
+	run(&s, 700);
+	assert_false(s.guests[0].merge_on);
+	for (int t = 0; t < 30 && !s.guests[0].merge_on; t++)
+		run(&s, 1);
+	assert_true(s.guests[0].merge_on);
+	scene_close(&s);
 }
 
 static void test_unmerging_has_to_fit(void **state)
@@ -251,7 +346,12 @@ int main(void)
 		cmocka_unit_test(test_judged_only_after_full_scans),
 		cmocka_unit_test(test_growth_is_worth_another_try),
 		cmocka_unit_test(test_cpu_time_counts),
+		cmocka_unit_test(test_new_memory_is_paid_once),
 		cmocka_unit_test(test_copies_count),
+		cmocka_unit_test(test_one_is_not_given_up_for_another),
+		cmocka_unit_test(test_a_moment_is_no_reason),
+		cmocka_unit_test(test_unmerging_is_no_growth),
+		cmocka_unit_test(test_trial_is_a_setting),
 		cmocka_unit_test(test_unmerging_has_to_fit),
 		cmocka_unit_test(test_reserve_follows_the_breaks),
 		cmocka_unit_test(test_nothing_more_is_merged_at_the_cliff),

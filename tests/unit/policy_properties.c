@@ -68,6 +68,7 @@ static void random_config(struct pol_config *config)
 		config->stuck_after_us = 1 + below(30 * SEC);
 		config->idle_tax_ppm = (uint32_t)below(990001);
 		config->ksm_cpu_ppm = 1 + (uint32_t)below(PPM);
+		config->ksm_trial_us = once_in(4) ? UINT64_MAX : 1 + below(1000 * SEC);
 		config->ksm_manage = !once_in(4);
 		config->balloon_manage = !once_in(8);
 	}

@@ -227,6 +227,7 @@ static void test_check_names_what_is_wrong(void **state)
 	BAD(idle_tax_ppm, 1000000, "idle_tax");
 	BAD(ksm_cpu_ppm, 0, "ksm_cpu");
 	BAD(ksm_cpu_ppm, 1000001, "ksm_cpu");
+	BAD(ksm_trial_us, 0, "ksm_trial");
 #undef BAD
 }
 
