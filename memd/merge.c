@@ -271,6 +271,31 @@ void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us
 
 /* ---- telling ---- */
 
+bool merge_off_text(const struct guest *guest, char *buf, size_t n)
+{
+	if (!guest->has_view || guest->view.merge_off == POL_WHY_NONE)
+		return false;
+	snprintf(buf, n, "its merging is %s off: %s",
+		 guest->merge_asked ? "to be switched" : "switched",
+		 pol_reason_text(guest->view.merge_refused ? POL_WHY_NOT_FIT
+							   : guest->view.merge_off));
+	return true;
+}
+
+bool merge_marks_text(const struct guest *guest, char *buf, size_t n)
+{
+	if (!guest->known || guest->ours || guest->merge_asked || guest->merge_open ||
+	    !guest->survey.full || guest->survey_start_us <= guest->merge_set_us ||
+	    guest->survey.marked_bytes == 0)
+		return false;
+	snprintf(buf, n,
+		 "its merging is off, but KSM may still merge %s of it: firmware and video memory "
+		 "that QEMU marks; with -machine mem-merge=off, and merge=on for its memory "
+		 "backends, it does not",
+		 SIZE_TEXT(guest->survey.marked_bytes));
+	return true;
+}
+
 static void add_name(json_object *list, const struct guests *guests, uint64_t id)
 {
 	const struct guest *guest = guests_find(guests, id);

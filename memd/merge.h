@@ -41,6 +41,12 @@ void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int e
  */
 void merge_leave(struct act *act);
 
+/* Why the guest's merging is off, or to be; false: it is not. */
+bool merge_off_text(const struct guest *guest, char *buf, size_t n);
+
+/* What stays mergeable of it though it is off; false: nothing, or that is not known yet. */
+bool merge_marks_text(const struct guest *guest, char *buf, size_t n);
+
 /* The "merging" object of query-status; crossed_us: when the last look came, 0: none yet. */
 json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view,
 			const struct isolation_result *crossed, uint64_t crossed_us);

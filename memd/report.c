@@ -299,6 +299,7 @@ static void add_note(json_object *notes, const char *text)
 static json_object *notes_of(const struct guest *guest)
 {
 	json_object *notes = json_object_new_array();
+	char text[GUEST_NOTE_MAX];
 	const char *why = NULL;
 
 	add_note(notes, guest->note);
@@ -307,8 +308,6 @@ static json_object *notes_of(const struct guest *guest)
 		return notes;
 	}
 	if (!guest_is_managed(guest, &why)) {
-		char text[GUEST_NOTE_MAX];
-
 		snprintf(text, sizeof(text), "its balloon is left alone: %s", why);
 		add_note(notes, text);
 	} else if (!guest->deflate_on_oom) {
@@ -328,8 +327,6 @@ static json_object *notes_of(const struct guest *guest)
 	if (guest->has_view && guest->view.stuck)
 		add_note(notes, "its balloon does not follow");
 	if (guest->mem_max_bytes) {
-		char text[GUEST_NOTE_MAX];
-
 		snprintf(text, sizeof(text), "its memory device has %s of %s, %s asked for%s",
 			 SIZE_TEXT(guest->mem_size_bytes), SIZE_TEXT(guest->mem_max_bytes),
 			 SIZE_TEXT(guest->mem_requested_bytes),
@@ -338,15 +335,10 @@ static json_object *notes_of(const struct guest *guest)
 				 : "");
 		add_note(notes, text);
 	}
-	if (guest->has_view && guest->view.merge_off != POL_WHY_NONE) {
-		char text[GUEST_NOTE_MAX];
-
-		snprintf(text, sizeof(text), "its merging is %s off: %s",
-			 guest->merge_asked ? "to be switched" : "switched",
-			 pol_reason_text(guest->view.merge_refused ? POL_WHY_NOT_FIT
-								   : guest->view.merge_off));
+	if (merge_off_text(guest, text, sizeof(text)))
 		add_note(notes, text);
-	}
+	if (merge_marks_text(guest, text, sizeof(text)))
+		add_note(notes, text);
 	if (!guest->running)
 		add_note(notes, "it is paused");
 	return notes;

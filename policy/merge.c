@@ -16,109 +16,13 @@
 #define TURN_US	   (600 * SEC)
 #define TURN_BYTES (64 * MIB)
 /* What a guest saves counts as measured when KSM has been at it for this long. */
-#define MEASURE_US (60 * SEC)
-/* Before that: the poorest of ESX's measurements (Waldspurger 2002). */
-#define GAIN_FIRST_PPM 70000
+#define MEASURE_US     (60 * SEC)
 #define MORE_BYTES     (16 * MIB)
 #define ASK_AGAIN_US   (10 * SEC)
 #define ASK_AGAIN_MOST (600 * SEC)
 /* How long a change of merge_across_nodes is waited for before turns are taken instead. */
 #define NODES_WAIT_US (10 * SEC)
 #define ASTRAY_US     (180 * SEC)
-
-static bool may_merge(const struct pol_guest *in)
-{
-	return in->merge_on || in->marked_bytes != 0;
-}
-
-static bool has_part(const struct pol_guest *in)
-{
-	return in->merge_switch || may_merge(in);
-}
-
-/* ---- domains ---- */
-
-static uint64_t gain_of(const struct now_guest *guest)
-{
-	if (guest->past->merge_known)
-		return guest->past->merge_gain;
-	return ppm_of(guest->held, GAIN_FIRST_PPM);
-}
-
-static struct merge_domain *find_domain(struct pol *pol, uint32_t domain)
-{
-	struct merge_past *past = &pol->merge;
-
-	for (size_t i = 0; i < past->n_domains; i++)
-		if (past->domains[i].domain == domain)
-			return &past->domains[i];
-	return NULL;
-}
-
-static void list_domains(struct pol *pol)
-{
-	struct merge_past *past = &pol->merge;
-
-	past->n_domains = 0;
-	for (size_t i = 0; i < pol->n_now; i++) {
-		const struct now_guest *guest = &pol->now[i];
-		struct merge_domain *d;
-
-		if (!has_part(guest->in))
-			continue;
-		d = find_domain(pol, guest->in->domain);
-		if (!d) {
-			d = &past->domains[past->n_domains++];
-			*d = (struct merge_domain){.domain = guest->in->domain};
-		}
-		d->bound |= guest->in->bound_mask;
-		d->nodes |= guest->in->bound_mask | guest->in->seen_mask;
-		d->gain = add_sat(d->gain, gain_of(guest));
-		d->mergeable |= may_merge(guest->in);
-		d->stuck |= may_merge(guest->in) && !guest->in->merge_switch;
-		if (may_merge(guest->in))
-			d->unmerge = add_sat(d->unmerge, bytes_in(guest->in->merging_bytes));
-	}
-}
-
-/* Is every domain bound to nodes that no other is bound to? */
-static bool are_bound_apart(const struct merge_past *past)
-{
-	uint64_t taken = 0;
-
-	for (size_t i = 0; i < past->n_domains; i++) {
-		if (past->domains[i].bound & taken)
-			return false;
-		taken |= past->domains[i].bound;
-	}
-	return true;
-}
-
-/* Does every domain (or: of those that are mergeable now) lie on nodes where no other does? */
-static bool lie_apart(const struct merge_past *past, bool mergeable_only)
-{
-	uint64_t taken = 0;
-
-	for (size_t i = 0; i < past->n_domains; i++) {
-		const struct merge_domain *d = &past->domains[i];
-
-		if (mergeable_only && !d->mergeable)
-			continue;
-		if (d->nodes & taken)
-			return false;
-		taken |= d->nodes;
-	}
-	return true;
-}
-
-static size_t count_mergeable(const struct merge_past *past)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < past->n_domains; i++)
-		n += past->domains[i].mergeable;
-	return n;
-}
 
 /* May KSM run on what is mergeable now? */
 static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
@@ -127,7 +31,8 @@ static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
 
 	if (in->unsorted)
 		return false;
-	return count_mergeable(past) < 2 || (in->across_nodes == 0 && lie_apart(past, true));
+	return merge_domains_mergeable(past) < 2 ||
+	       (in->across_nodes == 0 && merge_domains_lie_apart(past, true));
 }
 
 /* ---- what was merged so far ---- */
@@ -205,7 +110,7 @@ static void order(struct pol *pol, struct now_guest *guest, bool on, enum pol_re
 	action = plan_add(pol, guest, POL_MERGE, why, POL_RUNG_KSM);
 	action->from = guest->in->merge_on;
 	action->to = on;
-	action->gain_bytes = on ? gain_of(guest) : 0;
+	action->gain_bytes = on ? merge_gain(guest) : 0;
 }
 
 /* Off, if what it unmerges fits into *left. */
@@ -243,7 +148,7 @@ static bool is_astray(struct pol *pol, const struct pol_ksm *in)
 {
 	struct merge_past *past = &pol->merge;
 
-	if (in->across_nodes != 0 || lie_apart(past, false)) {
+	if (in->across_nodes != 0 || merge_domains_lie_apart(past, false)) {
 		past->astray_us = 0;
 		return false;
 	}
@@ -326,7 +231,7 @@ static void choose_domain(struct pol *pol)
 	const struct merge_domain *active = NULL, *next = NULL;
 
 	if (past->has_active)
-		active = find_domain(pol, past->active);
+		active = merge_domain_find(pol, past->active);
 	if (!active) {
 		begin_turn(pol);
 		return;
@@ -353,29 +258,17 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (!has_part(guest->in) || guest->in->domain == past->active)
+		if (!merge_has_part(guest->in) || guest->in->domain == past->active)
 			continue;
-		others |= may_merge(guest->in);
+		others |= merge_may(guest->in);
 		switch_off(pol, guest, POL_WHY_DOMAIN_OTHER, &left);
 	}
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (has_part(guest->in) && guest->in->domain == past->active && !others)
+		if (merge_has_part(guest->in) && guest->in->domain == past->active && !others)
 			switch_on(pol, guest, POL_WHY_DOMAIN_TURN, &left);
 	}
-}
-
-/* Does the guest lie on nodes where nothing of another domain's does? */
-static bool lies_alone(const struct pol *pol, const struct pol_guest *in)
-{
-	const struct merge_past *past = &pol->merge;
-
-	for (size_t i = 0; i < past->n_domains; i++)
-		if (past->domains[i].domain != in->domain &&
-		    past->domains[i].nodes & (in->bound_mask | in->seen_mask))
-			return false;
-	return true;
 }
 
 /* No turns: every guest, as far as it pays. */
@@ -386,9 +279,9 @@ static void all_on(struct pol *pol, enum pol_reason why)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (pol->merge.n_domains < 2 || lies_alone(pol, guest->in))
+		if (pol->merge.n_domains < 2 || merge_lies_alone(pol, guest->in))
 			switch_on(pol, guest, why, &left);
-		else if (!may_merge(guest->in))
+		else if (!merge_may(guest->in))
 			guest->past->merge_off = POL_WHY_DOMAIN_OTHER;
 	}
 }
@@ -405,14 +298,14 @@ static void name_culprit(struct pol *pol, struct pol_merge_view *view)
 		const struct now_guest *guest = &pol->now[i];
 		const struct pol_guest *in = guest->in;
 
-		if (!may_merge(in) || (past->has_active && in->domain == past->active))
+		if (!merge_may(in) || (past->has_active && in->domain == past->active))
 			continue;
 		if (guest->past->merge_refused) {
 			view->why = POL_WHY_NOT_FIT;
 			view->guest = in->id;
 			return;
 		}
-		if (!in->merge_switch || !in->answering) {
+		if (merge_is_stuck(guest) || !in->answering) {
 			view->why = POL_WHY_DOMAIN_STUCK;
 			view->guest = in->id;
 		} else if (!view->guest) {
@@ -456,14 +349,15 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	measure(pol, in);
 	look_for_more(pol);
 	merge_cost(pol, in);
-	list_domains(pol);
+	merge_look_for_marks(pol);
+	merge_domains_list(pol);
 	safe = is_safe(pol, in);
 	past->forbid = !safe || past->cliff;
 	if (past->forbid)
 		stop = stop_ksm(pol, in);
 	if (past->n_domains < 2) {
 		past->has_active = false;
-	} else if (are_bound_apart(past) && !is_astray(pol, in) && split_nodes(pol, in)) {
+	} else if (merge_domains_bound_apart(past) && !is_astray(pol, in) && split_nodes(pol, in)) {
 		view->mode = POL_MERGE_NODES;
 		past->has_active = false;
 	} else {

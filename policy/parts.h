@@ -243,6 +243,7 @@ struct guest_past {
 	uint64_t cost_us, cost_wait_us; /* off since, and before another try */
 	uint64_t cost_held;		/* held then */
 	uint64_t mean_saved;		/* by merging, over the last half of a trial */
+	bool marks_stay;		/* off, and some of it is mergeable all the same */
 	enum pol_reason merge_off;	/* see pol_view */
 	bool merge_refused;
 };
@@ -500,6 +501,41 @@ void ksm_decide(struct pol *pol, const struct pol_host *host);
  * KSM must not run at all, and then stops it; comes before ksm_decide(), which honours that.
  */
 void merge_decide(struct pol *pol, const struct pol_host *host);
+
+/* ---- merge_domain.c ---- */
+
+/* May the kernel merge some of it now, as far as is known? */
+bool merge_may(const struct pol_guest *in);
+
+/* Has it, or can it have, a part in merging? */
+bool merge_has_part(const struct pol_guest *in);
+
+/* Remembers of guests that are off whether something of them stays mergeable. */
+void merge_look_for_marks(struct pol *pol);
+
+/* Mergeable, and nothing memd can do makes all of it otherwise. */
+bool merge_is_stuck(const struct now_guest *guest);
+
+/* Bytes that merging it saves, or can be expected to. */
+uint64_t merge_gain(const struct now_guest *guest);
+
+/* Fills pol->merge.domains. */
+void merge_domains_list(struct pol *pol);
+
+/* One of them; NULL: no guest of it has a part. */
+struct merge_domain *merge_domain_find(struct pol *pol, uint32_t domain);
+
+/* Is every domain bound to nodes that no other is bound to? */
+bool merge_domains_bound_apart(const struct merge_past *past);
+
+/* Does every domain (or: of those that are mergeable now) lie on nodes where no other does? */
+bool merge_domains_lie_apart(const struct merge_past *past, bool mergeable_only);
+
+/* How many are mergeable now. */
+size_t merge_domains_mergeable(const struct merge_past *past);
+
+/* Does the guest lie on nodes where nothing of another domain's does? */
+bool merge_lies_alone(const struct pol *pol, const struct pol_guest *in);
 
 /* ---- merge_cost.c ---- */
 
