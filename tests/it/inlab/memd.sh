@@ -1,18 +1,23 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # memd in the lab: started on a configuration of its own, asked by memctl. Sourced after lib.sh.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2120
 run=$dir/run
 mkdir -p $run/guests
 export MEMD_SOCKET=$run/memd.sock
-cat >$dir/memd.conf <<-END
-	[memd]
-	socket=$run/memd.sock
-	runtime-dir=$run
-	state-dir=$dir/state
-	trace=$dir/state/trace
-	guests=$run/guests/*.qmp
-END
+# memd_conf [LINE...]: its configuration; the lines go on in [memd].
+memd_conf() {
+	cat >$dir/memd.conf <<-END
+		[memd]
+		socket=$run/memd.sock
+		runtime-dir=$run
+		state-dir=$dir/state
+		trace=$dir/state/trace
+		guests=$run/guests/*.qmp
+	END
+	[ $# -eq 0 ] || printf '%s\n' "$@" >>$dir/memd.conf
+}
+memd_conf
 # What of KSM an admin may have set.
 ksm_files='run pages_to_scan sleep_millisecs advisor_mode smart_scan merge_across_nodes'
 ksm_state() {
