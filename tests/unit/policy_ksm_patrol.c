@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+/* KSM's patrol: what it costs, and what it sees that is worth a campaign. */
+#include "tests/unit/ksm_scene.h"
+
+static void patrol_open(struct scene *s, struct ksmd *d)
+{
+	*d = (struct ksmd){.us_per_page = 5, .pages = 2 * GIB / PAGE};
+	scene_open_ksm(s, 2);
+	s->guests[0].resident_bytes = s->guests[1].resident_bytes = GIB;
+	ksm_scene_run(s, d, 5);
+	s->host.ksm.pages_sharing = GIB / PAGE;
+	ksm_scene_run(s, d, 200);
+	assert_true(s->pol->ksm.exhausted);
+}
+
+/* On patrol a page may cost next to nothing, less than CPU time is counted in: the patrol is then
+ * as quick as it is cheap, not as what was measured on campaign allows. */
+static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	uint64_t before, cpu_us;
+
+	patrol_open(&s, &d);
+	d.us_per_page = 1;
+	cpu_us = s.host.ksm.cpu_us;
+	for (int t = 0; t < 200; t++) {
+		ksm_scene_run(&s, &d, 1);
+		s.host.ksm.cpu_us = cpu_us; /* never a whole tick */
+	}
+	before = s.host.ksm.pages_scanned;
+	ksm_scene_run(&s, &d, 50);
+	assert_in_range(s.host.ksm.pages_scanned - before, 50 * 2000, 50 * 20000);
+	scene_close(&s);
+}
+
+/* While guests fill their memory ksmd takes half of its share; once they have stopped, all that was
+ * saved up, at once. */
+static void test_rush_is_waited_for(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+
+	patrol_open(&s, &d);
+	s.guests[1].resident_bytes += 128 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	assert_false(s.pol->ksm.exhausted);
+	for (int t = 0; t < 3; t++) {
+		s.guests[1].resident_bytes += 128 * MIB;
+		ksm_scene_run(&s, &d, 1);
+		assert_true(pol_has(s.plan->again_us) && s.plan->again_us < SEC);
+	}
+	assert_in_range(d.used_us, SEC / 20, SEC / 4);
+	s.now_us -= SEC - s.plan->again_us; /* it is looked at so soon */
+	ksm_scene_run(&s, &d, 2);
+	assert_in_range(d.used_us, SEC / 2, SEC);
+	scene_close(&s);
+}
+
+/* Growth that merging is likely to pay for starts a campaign, a trifle does not. */
+static void test_growth_counts_by_what_it_promises(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+
+	patrol_open(&s, &d);
+	s.guests[1].resident_bytes += 8 * MIB;
+	ksm_scene_run(&s, &d, 20);
+	assert_true(s.pol->ksm.exhausted);
+	s.guests[1].resident_bytes += 96 * MIB;
+	ksm_scene_run(&s, &d, 2);
+	assert_false(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+/* On a host of 900 GiB a guest of 2 GiB does not make ksmd look at everything; once enough of them
+ * have come it does. */
+static void test_a_small_guest_is_not_worth_a_large_hosts_scan(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 1000000};
+
+	scene_open_ksm(&s, 16);
+	s.host.memory_bytes = 1024 * GIB;
+	s.host.free_bytes = s.host.available_bytes = 500 * GIB;
+	for (int i = 0; i < 9; i++)
+		s.guests[i].memory_bytes = s.guests[i].actual_bytes = s.guests[i].resident_bytes =
+			100 * GIB;
+	s.host.n_guests = 9;
+	ksm_scene_run(&s, &d, 5);
+	s.host.ksm.pages_sharing = 300 * GIB / PAGE;
+	ksm_scene_run(&s, &d, 300);
+	assert_true(s.pol->ksm.exhausted);
+	for (int i = 9; i < 16; i++) {
+		s.host.n_guests++;
+		ksm_scene_run(&s, &d, 2);
+	}
+	assert_true(s.pol->ksm.exhausted);
+	s.guests[15].memory_bytes = s.guests[15].actual_bytes = s.guests[15].resident_bytes =
+		64 * GIB;
+	ksm_scene_run(&s, &d, 2);
+	assert_false(s.pol->ksm.exhausted);
+	scene_close(&s);
+}
+
+/* What a scan is worth does not hang on how slow the machine is, as an emulated one is. */
+static void test_a_slow_core_scans_for_the_same_growth(void **state)
+{
+	for (uint64_t us = 10; us <= 200; us += 190) {
+		struct scene s;
+		struct ksmd d = {.us_per_page = us, .pages = GIB / PAGE};
+
+		scene_open_ksm(&s, 2);
+		s.guests[0].resident_bytes = s.guests[1].resident_bytes = GIB / 2;
+		ksm_scene_run(&s, &d, 5);
+		s.host.ksm.pages_sharing = GIB / 2 / PAGE;
+		for (int t = 0; t < 5000 && !s.pol->ksm.exhausted; t++)
+			ksm_scene_run(&s, &d, 1);
+		assert_true(s.pol->ksm.exhausted);
+		s.guests[1].resident_bytes += 128 * MIB;
+		ksm_scene_run(&s, &d, 2);
+		assert_false(s.pol->ksm.exhausted);
+		scene_close(&s);
+	}
+}
+
+/* Writes that take merged pages apart: a few are the patrol's business, many a campaign's; and when
+ * campaigns bring none of them back they are taken for what they are, hot pages. */
+static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	unsigned int campaigns = 0;
+	uint64_t lost = 0, scans;
+	bool was = true;
+
+	patrol_open(&s, &d);
+	s.host.ksm.cow_breaks += 1000;
+	ksm_scene_run(&s, &d, 20);
+	assert_true(s.pol->ksm.exhausted);
+	s.host.ksm.cow_breaks += 30000;
+	ksm_scene_run(&s, &d, 2);
+	assert_false(s.pol->ksm.exhausted);
+	assert_int_equal(s.pol->ksm.news, KSM_NEWS_LOST);
+	ksm_scene_run(&s, &d, 60);
+	assert_true(s.pol->ksm.exhausted);
+
+	/* 50 pages a second that never come back: each campaign finds them gone for good */
+	for (int t = 0; t < 7200; t++) {
+		s.host.ksm.cow_breaks += 50;
+		lost += 50;
+		scans = s.host.ksm.full_scans;
+		ksm_scene_run(&s, &d, 1);
+		if (s.host.ksm.full_scans != scans) { /* the scan has noticed */
+			s.host.ksm.pages_sharing -= min_u64(s.host.ksm.pages_sharing, lost);
+			lost = 0;
+		}
+		campaigns += was && !s.pol->ksm.exhausted;
+		was = s.pol->ksm.exhausted;
+	}
+	assert_in_range(campaigns, 1, 12);
+	scene_close(&s);
+}
+
+/* The patrol merges much in the part that it sees: the rest is likely to have as much. */
+static void test_patrol_that_finds_much_calls_a_campaign(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	int t;
+
+	patrol_open(&s, &d);
+	for (t = 0; t < 1000 && s.pol->ksm.exhausted; t++) {
+		s.host.ksm.pages_sharing += d.used_us / d.us_per_page / 10; /* one in ten */
+		ksm_scene_run(&s, &d, 1);
+	}
+	assert_in_range(t, 200, 900);
+	assert_int_equal(s.pol->ksm.news, KSM_NEWS_FOUND);
+	scene_close(&s);
+}
+
+/* On campaign and on patrol, 6.1 is driven as well: no pages_scanned, no zero pages. */
+static void test_an_old_kernel_is_driven_as_well(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 2 * GIB / PAGE};
+
+	scene_open_ksm(&s, 2);
+	s.host.ksm.pages_scanned = s.host.ksm.pages_skipped = POL_ABSENT;
+	ksm_scene_run(&s, &d, 3);
+	assert_in_range(ksm_scene_mean_us(&s, &d, 5), SEC / 2, SEC);
+	ksm_scene_run(&s, &d, 200);
+	assert_true(s.pol->ksm.exhausted);
+	assert_in_range(ksm_scene_mean_us(&s, &d, 100), SEC / 1000, SEC * 5 / 1000);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_patrol_of_cheap_pages_goes_on_quickly),
+		cmocka_unit_test(test_rush_is_waited_for),
+		cmocka_unit_test(test_growth_counts_by_what_it_promises),
+		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
+		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),
+		cmocka_unit_test(test_lost_pages_start_a_campaign_while_they_come_back),
+		cmocka_unit_test(test_patrol_that_finds_much_calls_a_campaign),
+		cmocka_unit_test(test_an_old_kernel_is_driven_as_well),
+	};
+
+	return cmocka_run_group_tests_name("policy_ksm_patrol", tests, NULL, NULL);
+}
