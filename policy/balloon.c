@@ -105,6 +105,16 @@ static void measure_speed(const struct now_host *tick, struct guest_past *past, 
 	past->mark_actual = actual;
 }
 
+/* It arrived within a tick or two: it is so fast at least. */
+static void measure_arrival(const struct now_host *tick, struct guest_past *past, uint64_t actual)
+{
+	uint64_t moved = distance(actual, past->asked_actual), rate;
+
+	rate = mul_div(moved, SEC, max_u64(tick->now_us - past->asked_us, 100 * MSEC));
+	if (rate > past->speed)
+		past->speed = (past->speed + rate) / 2;
+}
+
 static void follow_order(const struct pol_config *config, const struct now_host *tick,
 			 struct now_guest *guest)
 {
@@ -112,6 +122,7 @@ static void follow_order(const struct pol_config *config, const struct now_host 
 	uint64_t gap = distance(guest->actual, past->target);
 
 	if (gap <= ARRIVED_BYTES) {
+		measure_arrival(tick, past, guest->actual);
 		settle(past, past->target);
 		past->stuck = false;
 		past->backoff_us = 0;
@@ -221,6 +232,8 @@ void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t 
 		!past->arrived && (target < guest->actual) == (past->target < guest->actual);
 
 	past->asked = true;
+	past->asked_us = tick->now_us;
+	past->asked_actual = guest->actual;
 	past->target_before = past->target;
 	past->target = target;
 	past->gap = distance(guest->actual, target);

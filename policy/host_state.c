@@ -8,6 +8,9 @@
  */
 #include "policy/parts.h"
 
+#define WARY_US	      (60 * SEC) /* a fast fall is remembered for about so long, */
+#define WARY_AHEAD_US (5 * SEC)	 /* and one that lasts so long is prepared for */
+
 void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 		      struct marks *ret_marks)
 {
@@ -71,6 +74,7 @@ static void follow_fall(struct host_past *past, const struct now_host *tick, uin
 	if (rate > past->fall)
 		tau = 3 * SEC / 2;
 	past->fall = ewma(past->fall, rate, tick->dt_us, tau);
+	past->fall_most = max_u64(past->fall, ewma(past->fall_most, 0, tick->dt_us, WARY_US));
 }
 
 /* Balloons that free much in little time let the host wait longer. */
@@ -107,6 +111,29 @@ static uint64_t fall_ahead(const struct pol *pol)
 	return min_u64(ahead, mul_div(fall, lead_us, SEC));
 }
 
+/*
+ * Where memory fell of late faster than balloons give it, the next fall has to be met from what is
+ * there: more is kept, up to what is collected in good times. Raises the goal; says whether.
+ */
+static bool wary(struct pol *pol)
+{
+	struct marks *m = &pol->tick.marks;
+	uint64_t speed = 0, goal;
+	bool any = false;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		any |= pol->now[i].usable;
+		if (pol->now[i].usable && !pol->now[i].past->stuck)
+			speed = add_sat(speed, pol->now[i].past->speed);
+	}
+	goal = m->soft + mul_div(sub_sat(pol->host.fall_most, speed), WARY_AHEAD_US, SEC);
+	goal = min_u64(goal, m->ease);
+	if (!any || goal <= m->goal)
+		return false;
+	m->goal = goal;
+	return true;
+}
+
 void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 {
 	struct now_host *tick = &pol->tick;
@@ -128,6 +155,8 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 		past->is_short = true;
 	else if (tick->predicted >= m->high + m->hysteresis)
 		past->is_short = false;
+	if (wary(pol) && tick->predicted + m->hysteresis < m->goal)
+		past->is_short = true;
 	if (past->is_short || !past->seen)
 		past->calm_since_us = tick->now_us;
 	tick->need = past->is_short ? sub_sat(m->goal, tick->predicted) : 0;

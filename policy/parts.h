@@ -186,7 +186,8 @@ struct guest_past {
 	uint64_t target, target_before; /* asked now, and before that */
 	uint64_t actual;		/* last tick */
 	uint64_t echo;			/* the target the snapshot showed last */
-	bool asked;			/* ever */
+	bool asked;			/* ever; when last, and its size then: */
+	uint64_t asked_us, asked_actual;
 	bool arrived;
 	uint64_t gap;		       /* least distance to the target yet */
 	uint64_t progress_us;	       /* when it last shrank */
@@ -254,6 +255,7 @@ struct host_past {
 	enum pol_state state;
 	bool is_short;		/* fell below `high`, and is not clear above it again */
 	uint64_t fall;		/* bytes/s */
+	uint64_t fall_most;	/* of late */
 	uint64_t calm_since_us; /* not short since */
 	bool plenty;
 	uint64_t plenty_since_us;

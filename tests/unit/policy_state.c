@@ -150,6 +150,38 @@ static void test_fast_fall_is_foreseen(void **state)
 	scene_close(&s);
 }
 
+/* Falls that its balloons cannot follow: for a minute more is kept than the goal, then no more. */
+static void test_falls_faster_than_balloons_are_remembered(void **state)
+{
+	for (int fast = 0; fast < 2; fast++) {
+		struct marks m = marks_of(8 * GIB);
+		uint64_t wanted;
+		struct scene s;
+
+		scene_open(&s, 1);
+		s.obey = fast;
+		/* The speed of its balloon is learned: 256 MiB a tick, or what is supposed. */
+		s.host.available_bytes = fast ? 600 * MIB : 2200 * MIB;
+		scene_run(&s, 30);
+		s.host.available_bytes = 2200 * MIB;
+		scene_run(&s, 20);
+		for (int t = 0; t < 5; t++) {
+			s.host.available_bytes -= 260 * MIB;
+			scene_step(&s);
+		}
+		assert_true(s.host.available_bytes > m.goal);
+		scene_run(&s, 15);
+		wanted = s.plan->need_bytes;
+		if (fast)
+			assert_int_equal(wanted, 0);
+		else
+			assert_in_range(wanted, 64 * MIB, m.ease - s.host.available_bytes);
+		scene_run(&s, 120);
+		assert_int_equal(s.plan->need_bytes, 0);
+		scene_close(&s);
+	}
+}
+
 static void test_distant_or_small_falls_are_ignored(void **state)
 {
 	struct scene s;
@@ -257,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_state_does_not_flap),
 		cmocka_unit_test(test_need_is_what_is_missing_to_the_goal),
 		cmocka_unit_test(test_fast_fall_is_foreseen),
+		cmocka_unit_test(test_falls_faster_than_balloons_are_remembered),
 		cmocka_unit_test(test_distant_or_small_falls_are_ignored),
 		cmocka_unit_test(test_fall_counts_no_more_than_the_guest_has_room),
 		cmocka_unit_test(test_defaults_pass_the_check),

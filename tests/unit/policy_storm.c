@@ -20,6 +20,7 @@
 #define PROMISED (1792 * MIB)
 #define GROWN	 (PROMISED - 100 * MIB)
 #define N_GUESTS 7
+#define DEMAND_S 5
 
 struct balloons {
 	uint64_t each_mib, all_mib; /* per second */
@@ -72,6 +73,7 @@ static void run(struct sim *s, unsigned int ticks)
 {
 	while (ticks--) {
 		assert_int_equal(sim_tick(s), 0);
+		assert_null(rules_check(&s->config, &s->host, s->plan, s->max_guests));
 		if (verbose)
 			print_plan(s);
 	}
@@ -191,51 +193,111 @@ static void test_guests_grow_in_turn(void **state)
 			}
 }
 
+struct storm {
+	uint64_t at[N_GUESTS], back[N_GUESTS]; /* when each demands, and frees, s from the start */
+	uint64_t rate_mib;
+};
+
 /*
- * The storm: all idle, then one after another demands all it was promised within 5 s, 300 MiB/s and
- * more. That is more than the reserve in one tick, so guests wait a moment, as Linux does; none is
- * killed, and all have it in twice the time that it takes with memory to spare. Balloons of
- * 100 MiB/s cannot refill a host in the time between two demands: it is low for longer then.
+ * What no policy can better: balloons that work all the time, each byte of theirs a byte for the
+ * host, which begins with `available` and keeps no more than is collected. The least that is left.
+ */
+static uint64_t best_least_mib(const struct storm *storm, const struct balloons *b,
+			       uint64_t available_mib)
+{
+	uint64_t have = available_mib, least = have;
+
+	for (uint64_t t = storm->at[0]; t < storm->back[N_GUESTS - 1]; t++) {
+		bool demanded = false;
+
+		for (size_t i = 0; i < N_GUESTS; i++)
+			demanded |= t >= storm->at[i] && t < storm->at[i] + DEMAND_S;
+		have = min_u64(have + b->all_mib, available_mib);
+		have = sub_sat(have, demanded ? storm->rate_mib : 0);
+		least = min_u64(least, have);
+	}
+	return least;
+}
+
+/* All idle, then one after another demands all it was promised within DEMAND_S. Each demand comes
+ * when the one before has it, or a little later. */
+static void plan_storm(struct storm *storm, uint64_t seed, uint64_t used_mib)
+{
+	uint64_t at = DEMAND_S;
+
+	*storm = (struct storm){.rate_mib = (GROWN / MIB - used_mib) / DEMAND_S};
+	for (size_t i = 0; i < N_GUESTS; i++) {
+		storm->at[i] = at;
+		at += 12 + (seed * 7 + i * 5) % 20;
+		storm->back[i] = at;
+	}
+}
+
+struct storm_result {
+	unsigned int runs, within_reach;
+	uint64_t slowest_us, stalled_us, low, low_reach;
+};
+
+static void run_storm(uint64_t seed, const struct balloons *b, struct storm_result *result)
+{
+	uint64_t used = 250 + 50 * (seed % 4);
+	struct storm storm;
+	struct marks marks;
+	struct sim w;
+	bool reach;
+
+	plan_storm(&storm, seed, used);
+	open_world(&w, b, used, seed / 4 % 2 ? 400 : 0);
+	w.bear_us = 2 * SEC;
+	run(&w, 60);
+	forget(&w);
+	host_state_marks(&w.config, w.memory, &marks);
+	reach = best_least_mib(&storm, b, sim_host_available(&w) / MIB) * MIB >= marks.low;
+	for (size_t i = 0; i < N_GUESTS; i++)
+		grow(&w, (i * 3 + seed) % N_GUESTS, storm.rate_mib, storm.at[i], storm.back[i]);
+	run(&w, (unsigned int)storm.back[N_GUESTS - 1] + 10);
+	for (size_t i = 0; i < N_GUESTS; i++) {
+		assert_int_equal(w.guests[i].ooms, 0);
+		assert_true(w.guests[i].grown);
+		assert_true(took_us(&w.guests[i]) <= 2 * DEMAND_S * SEC);
+		result->slowest_us = max_u64(result->slowest_us, took_us(&w.guests[i]));
+	}
+	if (reach)
+		result->low_reach = max_u64(result->low_reach, w.regret.low_run_most);
+	result->low = max_u64(result->low, w.regret.low_run_most);
+	result->within_reach += reach;
+	result->runs++;
+	result->stalled_us += w.regret.stall_us;
+	sim_close(&w);
+}
+
+/*
+ * The storm, 300 MiB/s and more: more than the reserve in one tick, so guests wait a moment, as
+ * Linux does. None is killed, and all have what they demand in twice the time that it takes with
+ * memory to spare. The host is low for two ticks in a row at most, unless its balloons cannot
+ * refill it between two demands whoever commands them.
  */
 static void test_storm(void **state)
 {
-	uint64_t slowest = 0, stalled = 0, low = 0, kills = 0;
+	struct storm_result all = {0};
 
-	for (uint64_t seed = 1; seed <= 20; seed++) {
-		const struct balloons *b = &speeds[1 + seed % (N_SPEEDS - 1)];
-		uint64_t used = 250 + 50 * (seed % 4), alone_us = 5 * SEC;
-		uint64_t rate = (GROWN / MIB - used) / 5, at = 5;
-		struct sim w;
+	for (size_t k = 0; k < N_SPEEDS; k++) {
+		struct storm_result r = {0};
 
-		open_world(&w, b, used, seed / 4 % 2 ? 400 : 0);
-		w.bear_us = 2 * SEC;
-		run(&w, 60);
-		forget(&w);
-		/* Each demand comes when the one before has it, or a little later. */
-		for (size_t i = 0; i < N_GUESTS; i++) {
-			uint64_t next = at + 12 + (seed * 7 + i * 5) % 20;
-
-			grow(&w, (i * 3 + seed) % N_GUESTS, rate, at, next);
-			at = next;
-		}
-		run(&w, (unsigned int)at + 10);
-		for (size_t i = 0; i < N_GUESTS; i++) {
-			assert_int_equal(w.guests[i].ooms, 0);
-			assert_true(w.guests[i].grown);
-			assert_true(took_us(&w.guests[i]) <= 2 * alone_us);
-			slowest = max_u64(slowest, took_us(&w.guests[i]));
-			kills += w.guests[i].ooms;
-		}
-		assert_true(w.regret.low_run_most <= (b->all_mib > 500 || w.reporting ? 2 : 8));
-		low = max_u64(low, w.regret.low_run_most);
-		stalled += w.regret.stall_us;
-		sim_close(&w);
+		for (uint64_t seed = 1; seed <= 20; seed++)
+			run_storm(seed, &speeds[k], &r);
+		print_message(
+			"             storm: balloons %4u/%4u: %u demands of %u s, slowest met in "
+			"%u ms, stalls %u ms in all, low %u ticks in a row, %u where it can be "
+			"helped (%u of %u)\n",
+			(unsigned int)speeds[k].each_mib, (unsigned int)speeds[k].all_mib,
+			r.runs * N_GUESTS, DEMAND_S, (unsigned int)(r.slowest_us / MSEC),
+			(unsigned int)(r.stalled_us / MSEC), (unsigned int)r.low,
+			(unsigned int)r.low_reach, r.within_reach, r.runs);
+		assert_true(r.low_reach <= 2);
+		all.within_reach += r.within_reach;
 	}
-	print_message(
-		"             storm: 140 demands of 5 s, slowest met in %u ms, stalls %u ms in "
-		"all, low %u ticks in a row, kills %u\n",
-		(unsigned int)(slowest / 1000), (unsigned int)(stalled / 1000), (unsigned int)low,
-		(unsigned int)kills);
+	assert_true(all.within_reach >= 60);
 }
 
 /* Whatever happened, the loop comes to rest: a few late orders, then none. */
