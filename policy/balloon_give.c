@@ -273,10 +273,16 @@ static bool follow_plenty(struct pol *pol)
 	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US;
 }
 
-static uint64_t missing_of(const struct now_guest *guest)
+/* What the host needed a moment ago it may need again. */
+static bool lately_taken(const struct pol *pol, const struct guest_past *past)
+{
+	return past->taken_us && pol->tick.now_us - past->taken_us < REGRET_US;
+}
+
+static uint64_t missing_of(const struct pol *pol, const struct now_guest *guest)
 {
 	if (!guest->usable || guest->want || guest->grant || guest->released || guest->take.bytes ||
-	    !guest->past->adopted || guest->past->stuck)
+	    !guest->past->adopted || guest->past->stuck || lately_taken(pol, guest->past))
 		return 0;
 	return sub_sat(guest->memory, max_u64(guest->past->target, guest->actual));
 }
@@ -289,7 +295,7 @@ void give_back_decide(struct pol *pol)
 	if (!follow_plenty(pol))
 		return;
 	for (size_t i = 0; i < pol->n_now; i++) {
-		missing = add_sat(missing, missing_of(&pol->now[i]));
+		missing = add_sat(missing, missing_of(pol, &pol->now[i]));
 		if (pol->now[i].usable)
 			unused = add_sat(unused, unused_gift(&pol->now[i]));
 	}
@@ -301,7 +307,7 @@ void give_back_decide(struct pol *pol)
 			 add_sat(add_sat(pol->tick.marks.plenty, unused), granted(pol)));
 	for (size_t i = 0; i < pol->n_now && budget; i++) {
 		struct now_guest *guest = &pol->now[i];
-		uint64_t lacks = missing_of(guest), least = balloon_least(guest);
+		uint64_t lacks = missing_of(pol, guest), least = balloon_least(guest);
 		uint64_t bytes = round_up(mul_div(past->plenty_step, lacks, missing), ROUND_BYTES);
 
 		bytes = max_u64(bytes, least);
