@@ -54,7 +54,7 @@ static void moved_by_itself(const struct pol_config *config, const struct now_ho
 		/* The device still holds our old target: the next configuration change would
 		 * inflate to it again, so it must be told. */
 		if (guest->in->deflate_on_oom && guest->actual < guest->memory) {
-			guest->distress = true;
+			guest->distress = guest->grave = true;
 			guest_hold(tick, past, config->trouble_hold_us);
 		} else {
 			guest_hold(tick, past, 30 * SEC);

@@ -50,7 +50,9 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 	if (!guest->usable || target >= guest->memory)
 		return;
 	if (guest->distress) {
-		set_want(guest, max_u64(4 * step, sub_sat(guest->floor, target)), POL_WHY_TROUBLE);
+		set_want(guest,
+			 max_u64(guest->grave ? 4 * step : step, sub_sat(guest->floor, target)),
+			 POL_WHY_TROUBLE);
 		return;
 	}
 	if (guest->trust != POL_TRUST_OK)

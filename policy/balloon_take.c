@@ -88,6 +88,10 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	if (take->gain_free < take->least || take->gain_free < take->free_most / 8) {
 		take->gain_free = 0;
 		take->free_rejected = POL_WHY_NOT_HELD;
+		/* No cache within reach either, and others are about to bring something: balloons
+		 * share the host's processors, a lot moved for nothing would hold those up. */
+		if (pressed(pol) && pol->tick.coming && take->gain < take->most / 16)
+			take->most = take->gain = 0;
 	}
 }
 

@@ -234,10 +234,11 @@ static uint64_t rise(uint64_t before, uint64_t after)
 /*
  * Signs since the last sample that the guest has too little. Where plenty is available the same
  * signs have another cause (a limit inside the guest, data coming back from swap, a start): then
- * more memory would not help, but none is taken either. Sets *ret_held for that.
+ * more memory would not help, but none is taken either. Sets *ret_held for that, and *ret_grave
+ * when somebody waited or was killed for memory.
  */
 static bool suffers(const struct now_guest *guest, const struct pol_guest *in, uint64_t since_us,
-		    bool *ret_held)
+		    bool *ret_held, bool *ret_grave)
 {
 	const struct guest_past *past = guest->past;
 	uint64_t span = max_u64(since_us, 500 * MSEC);
@@ -251,6 +252,7 @@ static bool suffers(const struct now_guest *guest, const struct pol_guest *in, u
 		    (faults >= 100 && available < reserve);
 
 	*ret_held = ooms || sign;
+	*ret_grave = ooms || stalls;
 	return ooms || (sign && available < 4 * reserve);
 }
 
@@ -262,7 +264,7 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0;
 
 	follow_working_set(tick, guest, fresh, since_us);
-	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held))
+	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held, &guest->grave))
 		guest->distress = true;
 	if (held)
 		guest_hold(tick, past, config->trouble_hold_us);

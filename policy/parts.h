@@ -143,7 +143,8 @@ struct now_guest {
 	uint64_t reserve, floor;
 
 	/* signals of this tick */
-	bool distress;	/* new sign that it suffers: give at once */
+	bool distress;	/* new sign that it suffers: give at once, */
+	bool grave;	/* and a lot */
 	bool urgent;	/* nearly out of memory */
 	bool starves;	/* either, and the host sees that it uses what it has */
 	bool liar;	/* its numbers have contradicted each other for a while */

@@ -267,6 +267,19 @@ static void fill_views(struct pol *pol)
 	pol->plan.n_views = pol->n_now;
 }
 
+/* What others are asked to give of their reserves: what the starving lack, not what the host would
+ * like to have. */
+static uint64_t starving_need(const struct pol *pol)
+{
+	uint64_t sum =
+		sub_sat(pol->tick.marks.low + pol->tick.marks.hysteresis, pol->tick.available);
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].starves)
+			sum = add_sat(sum, pol->now[i].want);
+	return sum;
+}
+
 static void decide_balloons(struct pol *pol)
 {
 	struct now_host *tick = &pol->tick;
@@ -280,6 +293,8 @@ static void decide_balloons(struct pol *pol)
 	lower_floors(pol);
 	extra = give_decide(pol, &other);
 	need = sub_sat(add_sat(tick->need, extra), tick->coming);
+	if (tick->starving)
+		need = min_u64(need, starving_need(pol));
 	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0,
 		    sub_sat(tick->ease, tick->coming));
 	give_comfort_decide(pol);

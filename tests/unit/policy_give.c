@@ -49,6 +49,23 @@ static void test_trouble_gives_four_steps_at_once(void **state)
 	scene_close(&s);
 }
 
+/* Missing its page cache is no cause for all that. */
+static void test_refaults_give_one_step(void **state)
+{
+	struct scene s;
+	const struct pol_action *a;
+
+	open_squeezed(&s, 1, 2 * GIB);
+	squeeze(&s, 1, GIB, 250 * MIB);
+	s.guests[0].stat_major_faults += 5000;
+	scene_step(&s);
+	a = scene_action(&s, 1);
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_TROUBLE);
+	assert_int_equal(a->to, a->from + s.config.step_bytes);
+	scene_close(&s);
+}
+
 /* Whatever the state, as long as the host has any. */
 static void test_trouble_is_served_in_every_state(void **state)
 {
@@ -424,6 +441,32 @@ static void test_reserves_are_halved_for_a_starving_guest(void **state)
 	}
 }
 
+/* Of their reserves others give what the starving guest lacks and what takes the host out of `low`,
+ * not all that the host would like to have. */
+static void test_reserves_are_asked_for_what_is_lacking(void **state)
+{
+	struct scene s;
+	uint64_t taken = 0;
+
+	scene_open(&s, 6);
+	s.obey = true;
+	squeeze(&s, 1, 2 * GIB - 64 * MIB, RESERVE);
+	for (uint64_t id = 2; id <= 6; id++)
+		squeeze(&s, id, 1200 * MIB, RESERVE);
+	s.host.available_bytes = 100 * MIB;
+	scene_run(&s, 30);
+	assert_int_equal(s.plan->state, POL_STATE_LOW);
+	squeeze(&s, 1, 2 * GIB - 64 * MIB, 20 * MIB);
+	for (int t = 0; t < 5; t++) {
+		scene_step(&s);
+		taken += scene_taken(&s);
+	}
+	assert_int_equal(s.guests[0].actual_bytes, 2 * GIB);
+	/* They have 640 MiB between them. */
+	assert_in_range(taken, 64 * MIB, 320 * MIB);
+	scene_close(&s);
+}
+
 static void test_plenty_is_given_back_slowly_after_a_time(void **state)
 {
 	struct scene s;
@@ -527,6 +570,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_trouble_gives_four_steps_at_once),
+		cmocka_unit_test(test_refaults_give_one_step),
 		cmocka_unit_test(test_trouble_is_served_in_every_state),
 		cmocka_unit_test(test_nothing_is_taken_for_a_time_after_trouble),
 		cmocka_unit_test(test_hold_leaves_twice_the_reserve_when_the_host_is_in_need),
@@ -541,6 +585,7 @@ int main(void)
 		cmocka_unit_test(test_what_others_leave_of_their_shares_is_lent),
 		cmocka_unit_test(test_host_swaps_before_a_guest_kills),
 		cmocka_unit_test(test_reserves_are_halved_for_a_starving_guest),
+		cmocka_unit_test(test_reserves_are_asked_for_what_is_lacking),
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_nothing_is_given_back_while_memory_falls),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
