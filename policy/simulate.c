@@ -192,6 +192,18 @@ static bool has_driver(const struct sim_guest *guest)
 	return guest->flaw != SIM_STUCK && guest->flaw != SIM_NO_DRIVER;
 }
 
+/* What it takes is cold: as much of it is in swap as of all that is cold, and is gone from there.
+ */
+static void inflate(struct sim *sim, struct sim_guest *guest, uint64_t bytes)
+{
+	uint64_t cold = sim_guest_cold(guest), held = sim_guest_held(guest);
+
+	bytes = sim_guest_yield(guest, bytes);
+	held = min_u64(held - sim_guest_held(guest), cold);
+	guest->swapped -= min_u64(guest->swapped, mul_div(guest->swapped, held, cold));
+	resize(sim, guest, guest->actual - bytes);
+}
+
 static void move_balloons(struct sim *sim)
 {
 	uint64_t busy = 0, each;
@@ -207,9 +219,7 @@ static void move_balloons(struct sim *sim)
 			continue;
 		if (g->target < g->actual) {
 			most = mul_div(min_u64(each, g->inflate_per_s), sim->step_us, SEC);
-			resize(sim, g,
-			       g->actual -
-				       sim_guest_yield(g, min_u64(g->actual - g->target, most)));
+			inflate(sim, g, min_u64(g->actual - g->target, most));
 		} else if (g->target > g->actual) {
 			most = mul_div(g->deflate_per_s, sim->step_us, SEC);
 			resize(sim, g, g->actual + min_u64(g->target - g->actual, most));
@@ -233,6 +243,7 @@ static void send_numbers(const struct sim *sim, struct sim_guest *g)
 	g->stat_free = sim_guest_free(g);
 	g->stat_available = sim_guest_available(g);
 	g->stat_cache = g->cache;
+	g->stat = g->now;
 }
 
 /* memd dates numbers by when it first sees them: hypervisors tell whole seconds of their own. */
@@ -298,9 +309,11 @@ static void show(struct sim *sim)
 			.stat_free_bytes = g->stat_free,
 			.stat_available_bytes = g->stat_available,
 			.stat_cache_bytes = g->stat_cache,
-			.stat_major_faults = g->stat_faults,
-			.stat_oom_kills = g->stat_ooms,
-			.stat_alloc_stalls = g->stat_stalls,
+			.stat_swap_in_bytes = g->stat.swap_in,
+			.stat_swap_out_bytes = g->stat.swap_out,
+			.stat_major_faults = g->stat.faults,
+			.stat_oom_kills = g->stat.ooms,
+			.stat_alloc_stalls = g->stat.stalls,
 			.stat_age_us = age_of(sim, g),
 		};
 		distort(sim, g, &sim->in[i]);

@@ -5,7 +5,7 @@
  * that swaps and at last kills. A law decides once a tick. Integers, no I/O; the same seed gives
  * the same history, and what guests want does not depend on what the law gave them.
  *
- * What the model leaves out: processors, KSM, memory devices, huge pages, a guest's own swap.
+ * What the model leaves out: processors, KSM, memory devices, huge pages.
  */
 #ifndef MEMD_POLICY_SIMULATE_H
 #define MEMD_POLICY_SIMULATE_H
@@ -48,10 +48,16 @@ struct sim_step {
 
 #define SIM_STEPS 4
 
+/* Since its boot. */
+struct sim_counters {
+	uint64_t ooms, stalls, faults, swap_in, swap_out; /* kills, allocations, pages, bytes */
+};
+
 struct sim_guest {
 	enum sim_work work;
 	enum sim_flaw flaw;
 	uint64_t memory, min, shares; /* promised; min POL_ABSENT: none */
+	uint64_t own_swap;	      /* its size */
 	bool deflate_on_oom;
 	struct sim_step steps[SIM_STEPS];      /* SIM_SCRIPT */
 	uint64_t inflate_per_s, deflate_per_s; /* its balloon's speed */
@@ -68,11 +74,12 @@ struct sim_guest {
 	bool has_target;
 	uint64_t used, cache, touched; /* touched: free in the guest, held by the host */
 	uint64_t swapped;	       /* of these, in the host's swap */
+	uint64_t own_swapped;	       /* in use too, but in its own swap; not of these */
 
 	/* what it says */
 	uint64_t stat_at_us, stat_seen_us; /* measured; and first seen, which is their date */
 	uint64_t stat_total, stat_free, stat_available, stat_cache;
-	uint64_t stat_ooms, stat_stalls, stat_faults;
+	struct sim_counters now, stat; /* as they are, and as it said last */
 
 	/* what it went through */
 	uint64_t ooms, stalls, short_since_us, least_available;

@@ -163,6 +163,7 @@ static struct sim_guest *add_guest(struct sim *sim, const struct sim_scenario *s
 	if (!guest)
 		return NULL;
 	guest->min = guest->memory / 4;
+	guest->own_swap = guest->memory / 4;
 	guest->inflate_per_s = scenario->inflate_mib_per_s * MIB;
 	return guest;
 }

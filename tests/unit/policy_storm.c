@@ -179,7 +179,7 @@ static void test_guests_grow_in_turn(void **state)
 				struct sim w;
 
 				open_world(&w, &speeds[b], used[u], 400);
-				w.bear_us = grows[k] > 150 ? 500 * MSEC : 0;
+				w.bear_us = 2 * grows[k] * MIB > PROMISED / 8 ? 500 * MSEC : 0;
 				run(&w, 60);
 				forget(&w);
 				for (size_t i = 0; i < N_GUESTS; i++)
