@@ -89,7 +89,8 @@ void mem_device_plan(struct pol *pol)
 		if (!action)
 			continue;
 		action->to2 = device_part(guest, action->to);
-		if (action->to2 < guest->in->mem_requested_bytes && !past->device_stuck)
+		if (action->to2 < guest->in->mem_requested_bytes && !past->device_stuck &&
+		    action->rung != POL_RUNG_SWAP)
 			action->rung = POL_RUNG_MEM_DEVICE;
 		else if (past->device_stuck && action->to < action->from)
 			plan_reject(action, POL_RUNG_MEM_DEVICE, POL_WHY_DEVICE_STUCK);
