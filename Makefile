@@ -129,7 +129,17 @@ $(O)/tests/vmm-forbidden: $(O)/obj/vmm/main.o $(O)/obj/tests/it/vmm_forbidden.o 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=vm_start -o $@ $^ $(VMM_LIBS)
 
-tests: $(UNIT_BIN) $(REPLAY_BIN) $(O)/tests/vmm-forbidden $(O)/tests/bench/ksm-load
+# memd that counts what it allocates in a tick, and a thousand guests for it; see the files.
+$(O)/tests/memd-allocations: $(O)/obj/memd/main.o $(O)/obj/tests/it/memd_allocations.o $(O)/libmemd.a $(O)/libpolicy.a $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--wrap=host_sense,--wrap=record_tick -o $@ $^ $(MEMD_LIBS)
+$(O)/tests/crowd: $(O)/obj/tests/it/crowd.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+tests: $(UNIT_BIN) $(REPLAY_BIN) $(addprefix $(O)/tests/,vmm-forbidden memd-allocations crowd) $(O)/tests/bench/ksm-load
 .SECONDARY:
 
 # What runs inside guests: freestanding (tiny) or static (the rest), never sanitized.

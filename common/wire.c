@@ -10,13 +10,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define READ_BYTES     (64U << 10)
-#define DEPTH_MAX      64 /* bits of struct scan.arrays */
+#define ROOM_LEAST     512 /* a thousand idle connections hold a buffer of this size each */
+#define DEPTH_MAX      64  /* bits of struct scan.arrays */
 #define CONTAINERS_MAX 16384
 
 /* Where the scanner stands within the object that begins at wire_conn.in_start. */
@@ -95,7 +97,7 @@ static int make_room(char **buf, size_t *start, size_t *len, size_t *room, size_
 		*len -= *start;
 		*start = 0;
 	}
-	for (size = *room ? *room : 4096; size - *len < want; size *= 2)
+	for (size = *room ? *room : ROOM_LEAST; size - *len < want; size *= 2)
 		;
 	grown = size == *room ? *buf : realloc(*buf, size);
 	if (!grown)
@@ -108,21 +110,23 @@ static int make_room(char **buf, size_t *start, size_t *len, size_t *room, size_
 int wire_conn_read(struct wire_conn *conn)
 {
 	const size_t start = conn->in_start;
+	char buf[READ_BYTES];
 	ssize_t n;
 	int r;
 
 	/* Only a caller that reads without taking messages comes here. */
 	if (conn->in_len - conn->in_start > WIRE_MESSAGE_MAX + READ_BYTES)
 		return -ENOBUFS;
-	r = make_room(&conn->in, &conn->in_start, &conn->in_len, &conn->in_room, READ_BYTES);
-	conn->in_scanned -= start - conn->in_start;
-	if (r < 0)
-		return r;
 	do {
-		n = recv(conn->fd, conn->in + conn->in_len, READ_BYTES, 0);
+		n = recv(conn->fd, buf, sizeof(buf), 0);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	r = make_room(&conn->in, &conn->in_start, &conn->in_len, &conn->in_room, (size_t)n);
+	conn->in_scanned -= start - conn->in_start;
+	if (r < 0)
+		return r;
+	memcpy(conn->in + conn->in_len, buf, (size_t)n);
 	conn->in_len += (size_t)n;
 	return (int)n;
 }
@@ -398,4 +402,25 @@ int wire_conn_send(struct wire_conn *conn, json_object *message)
 	conn->out_len += len + 2;
 	r = wire_conn_flush(conn);
 	return r < 0 ? r : 0;
+}
+
+int wire_conn_queue_command(struct wire_conn *conn, const char *command, const char *args,
+			    uint64_t id)
+{
+	/* The frame below, and 20 digits. */
+	size_t len = strlen(command) + (args ? strlen(args) : 2) + 64;
+	int r;
+
+	if (len > WIRE_MESSAGE_MAX)
+		return -EMSGSIZE;
+	if (len > WIRE_BACKLOG_MAX - wire_conn_backlog_bytes(conn))
+		return -ENOBUFS;
+	r = make_room(&conn->out, &conn->out_start, &conn->out_len, &conn->out_room, len);
+	if (r < 0)
+		return r;
+	conn->out_len +=
+		(size_t)snprintf(conn->out + conn->out_len, len,
+				 "{\"execute\":\"%s\",\"arguments\":%s,\"id\":%" PRIu64 "}\r\n",
+				 command, args ? args : "{}", id);
+	return 0;
 }

@@ -58,6 +58,14 @@ const char *wire_conn_why(const struct wire_conn *conn);
  */
 int wire_conn_send(struct wire_conn *conn, json_object *message);
 
+/*
+ * Queue {"execute": command, "arguments": args, "id": id} without sending: several go out by one
+ * wire_conn_flush(). args is JSON, NULL: none. Nothing is allocated once the connection has had as
+ * much queued before. Errors as of wire_conn_send().
+ */
+int wire_conn_queue_command(struct wire_conn *conn, const char *command, const char *args,
+			    uint64_t id);
+
 /* Send what is queued. 0: all out; 1: some left, wait for EPOLLOUT; -errno: broken. */
 int wire_conn_flush(struct wire_conn *conn);
 bool wire_conn_has_backlog(const struct wire_conn *conn);

@@ -31,8 +31,8 @@ static void ask_runs(struct guest *guest, uint64_t gpa)
 	json_object *args = json_object_new_object();
 
 	json_add_u64(args, "gpa", gpa);
-	guest->chunks->asking = guest_qmp_send(guest, GUEST_REQUEST_QUERY_MERGE,
-					       "__memd-query-merge", args, 0) == 0;
+	guest->chunks->asking = guest_qmp_send_json(guest, GUEST_REQUEST_QUERY_MERGE,
+						    "__memd-query-merge", args, 0) == 0;
 }
 
 /* Is the backend one whose merging is a matter of ours? */

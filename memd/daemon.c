@@ -22,10 +22,9 @@
 
 /* How long a tick waits for answers before it goes on with what it has. */
 #define GRACE_US	  200000ULL
-#define SURVEY_EVERY_US	  (60 * USEC_PER_SEC)
-#define SURVEY_MOVED_US	  (5 * USEC_PER_SEC) /* when its size has changed since */
 #define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
 #define STATUS_EVERY	  10 /* ticks */
+#define CALM_S		  10 /* must last so long, twice */
 
 void daemon_error(struct daemon *daemon, const char *fmt, ...)
 {
@@ -112,6 +111,15 @@ static bool is_settled(struct daemon *daemon, uint64_t now_us)
 	return daemon->settled;
 }
 
+/* Nothing is wanted, and at the present rate of fall nothing will be for a while. */
+static bool is_calm(const struct daemon *daemon, const struct pol_plan *plan)
+{
+	return plan->state == POL_STATE_HIGH && plan->need_bytes == 0 &&
+	       daemon->snapshot.available_bytes / 2 > plan->high_bytes &&
+	       (daemon->snapshot.available_bytes / 2 - plan->high_bytes) / CALM_S >
+		       plan->fall_bytes_per_s;
+}
+
 static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 {
 	const struct pol_plan *plan = NULL;
@@ -128,6 +136,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	if (plan->merge.stopped && !daemon->merge.stopped)
 		log_warn("KSM stands still: %s", pol_reason_text(plan->merge.why));
 	daemon->merge = plan->merge;
+	daemon->guests.calm = is_calm(daemon, plan);
 	if (before != plan->state)
 		log_info("host memory is %s: %s available, wanted free and missing %s",
 			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),
@@ -146,71 +155,6 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 			daemon_error(daemon, "%s: the trace cannot be written: %s",
 				     record_path(daemon->record), strerror(-r));
 	}
-}
-
-/* Is the last look out of date: old, or the guest has grown or shrunk by a tenth since? */
-static bool is_survey_due(const struct guest *guest, uint64_t now_us)
-{
-	uint64_t then = guest->survey.resident_bytes, now = guest->foot.resident_bytes;
-	uint64_t age_us = now_us - guest->survey_us;
-
-	if (!guest->survey_us || age_us >= SURVEY_EVERY_US ||
-	    guest->survey_start_us <= guest->merge_set_us)
-		return true;
-	if (age_us < SURVEY_MOVED_US || !guest->survey.full || !guest->foot_valid || !pol_has(now))
-		return false;
-	return (now > then ? now - then : then - now) > then / 10 + 16 * MIB;
-}
-
-/* The guest whose last look is oldest and due, NULL: none. */
-static struct guest *next_to_survey(struct daemon *daemon, uint64_t now_us)
-{
-	bool domains = config_has_domains(daemon->config);
-	struct guest *oldest = NULL;
-
-	for (size_t i = 0; i < daemon->guests.n; i++) {
-		struct guest *guest = daemon->guests.v[i];
-
-		if ((!guest->known && !(domains && guest->listed)) || guest->pid <= 0 ||
-		    !is_survey_due(guest, now_us))
-			continue;
-		if (!oldest || guest->survey_us < oldest->survey_us)
-			oldest = guest;
-	}
-	return oldest;
-}
-
-static void survey_next(struct daemon *daemon)
-{
-	struct guest *guest = next_to_survey(daemon, clock_now_us());
-
-	if (guest)
-		survey_start(daemon->survey, guest->id, guest->pid);
-}
-
-static int on_survey(sd_event_source *source, int fd, uint32_t revents, void *userdata)
-{
-	struct daemon *daemon = userdata;
-	struct survey_result result;
-	struct guest *guest;
-
-	(void)source;
-	(void)fd;
-	(void)revents;
-	if (survey_take(daemon->survey, &result) < 0)
-		return 0;
-	guest = guests_find(&daemon->guests, result.guest);
-	if (guest) {
-		guest->survey_us = clock_now_us();
-		guest->survey_start_us = result.start_us;
-		if (result.error == 0)
-			guest->survey = result.footprint;
-		else
-			log_debug("guest %s: pid %d cannot be looked into: %s", guest->name,
-				  (int)guest->pid, strerror(-result.error));
-	}
-	survey_next(daemon);
-	return 0;
 }
 
 static void tell_systemd(struct daemon *daemon)
@@ -247,7 +191,7 @@ static void finish_tick(struct daemon *daemon)
 		daemon_look_around(daemon, now_us);
 	if (sense(daemon, now_us) && is_settled(daemon, now_us))
 		decide_and_act(daemon, now_us);
-	survey_next(daemon);
+	daemon_survey_next(daemon);
 	daemon_merge_tick(daemon, now_us);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
@@ -441,8 +385,7 @@ static int add_sources(struct daemon *daemon)
 	if (r >= 0)
 		r = sd_event_add_signal(event, NULL, SIGHUP, on_hangup, daemon);
 	if (r >= 0)
-		r = sd_event_add_io(event, NULL, survey_fd(daemon->survey), EPOLLIN, on_survey,
-				    daemon);
+		r = daemon_survey_sources(daemon);
 	if (r >= 0)
 		r = daemon_merge_sources(daemon);
 	if (r >= 0)

@@ -106,6 +106,11 @@ void daemon_error(struct daemon *daemon, const char *fmt, ...)
 /* Undo everything and change nothing more until the next start; the query's answer. */
 json_object *daemon_reset(struct daemon *daemon);
 
+/* Looks at guests' processes beside the tick: begin the next one, if one is due and none is under
+ * way. */
+void daemon_survey_next(struct daemon *daemon);
+int daemon_survey_sources(struct daemon *daemon);
+
 /* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
 void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);
 int daemon_merge_sources(struct daemon *daemon);

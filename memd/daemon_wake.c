@@ -22,6 +22,7 @@ static int on_psi(sd_event_source *source, int fd, uint32_t revents, void *userd
 		sd_event_source_set_enabled(source, SD_EVENT_OFF);
 		return 0;
 	}
+	daemon->guests.calm = false;
 	if (!daemon->in_tick && clock_now_us() - daemon->tick_start_us >= EARLY_GAP_US)
 		daemon_begin_tick(daemon);
 	return 0;

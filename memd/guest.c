@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The registry: from socket files to guests to the policy's snapshot. Pointers to guests stay
- * valid until the next guests_scan(); everything else here may only change what they hold.
+ * The registry: from guests to the policy's snapshot; guest_scan.c finds them. Pointers to guests
+ * stay valid until the next guests_scan(); everything here may only change what they hold.
  */
 #include <errno.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,8 @@
 #include "memd/chunk.h"
 #include "memd/guest.h"
 #include "memd/guest_qmp.h"
+#include "memd/guest_turn.h"
+#include "memd/guest_watch.h"
 
 /* A guest that refused to switch its merging is not asked again before. */
 #define MERGE_REFUSED_US (60 * USEC_PER_SEC)
@@ -22,6 +23,8 @@
 int guests_init(struct guests *guests, sd_event *event, const struct config *config,
 		const struct guests_hooks *hooks, bool dry_run, int rootfd)
 {
+	int r;
+
 	*guests = (struct guests){
 		.event = event,
 		.config = config,
@@ -33,10 +36,15 @@ int guests_init(struct guests *guests, sd_event *event, const struct config *con
 		/* All at once: a tick under memory pressure must not grow this. */
 		.v = calloc(GUESTS_MAX, sizeof(struct guest *)),
 	};
-	return guests->v ? 0 : -ENOMEM;
+	if (!guests->v)
+		return -ENOMEM;
+	r = guest_watch_open(guests);
+	if (r < 0)
+		guests_fini(guests);
+	return r;
 }
 
-static void guest_free(struct guest *guest)
+void guest_free(struct guest *guest)
 {
 	guest_qmp_drop(guest, NULL);
 	chunk_forget(guest);
@@ -48,8 +56,9 @@ void guests_fini(struct guests *guests)
 	guests->hooks = (struct guests_hooks){0};
 	for (size_t i = 0; i < guests->n; i++)
 		guest_free(guests->v[i]);
+	guest_watch_close(guests);
 	free(guests->v);
-	*guests = (struct guests){0};
+	*guests = (struct guests){.epoll_fd = -1};
 }
 
 void guest_name_clean(const char *name, char *buf, size_t n)
@@ -147,93 +156,6 @@ void guest_begin_life(struct guest *guest)
 	all->v[all->n - 1] = guest;
 }
 
-static void add_guest(struct guests *guests, const char *path)
-{
-	struct guest *guest;
-
-	if (strlen(path) >= GUEST_PATH_MAX) {
-		if (!guests->full_told)
-			log_warn("%s: longer than the %d characters a socket path can have; left "
-				 "alone",
-				 path, GUEST_PATH_MAX - 1);
-		guests->full_told = true;
-		return;
-	}
-	if (guests->n == guests->capacity) {
-		if (!guests->full_told)
-			log_warn("%s: more than %d guests; those beyond are left alone", path,
-				 GUESTS_MAX);
-		guests->full_told = true;
-		return;
-	}
-	guest = calloc(1, sizeof(*guest));
-	if (!guest) {
-		log_err("%s: no memory to take on this guest", path);
-		return;
-	}
-	guest->all = guests;
-	guest->id = guests->next_id++;
-	guest->seen = true;
-	guest->limit = (struct log_limit){.window_us = 60 * USEC_PER_SEC, .burst = 4};
-	guest->resets = guest->limit;
-	snprintf(guest->path, sizeof(guest->path), "%s", path);
-	guest_forget(guest);
-	guests->v[guests->n++] = guest;
-}
-
-static void scan_pattern(struct guests *guests, const char *pattern)
-{
-	glob_t found = {0};
-
-	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0) {
-		globfree(&found);
-		return;
-	}
-	for (size_t i = 0; i < found.gl_pathc; i++) {
-		size_t j;
-
-		for (j = 0; j < guests->n; j++)
-			if (strcmp(guests->v[j]->path, found.gl_pathv[i]) == 0)
-				break;
-		if (j < guests->n)
-			guests->v[j]->seen = true;
-		else
-			add_guest(guests, found.gl_pathv[i]);
-	}
-	globfree(&found);
-}
-
-void guests_scan(struct guests *guests, uint64_t now_us)
-{
-	char globs[CONFIG_TEXT_MAX], *save = NULL;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < guests->n; i++)
-		guests->v[i]->seen = false;
-	snprintf(globs, sizeof(globs), "%s", guests->config->guest_globs);
-	for (char *p = strtok_r(globs, " \t", &save); p; p = strtok_r(NULL, " \t", &save))
-		scan_pattern(guests, p);
-	/* A guest whose socket file was removed stays while its connection does. */
-	for (size_t i = 0; i < guests->n; i++) {
-		struct guest *guest = guests->v[i];
-
-		if (guest->seen || guest->conn) {
-			guests->v[kept++] = guest;
-			continue;
-		}
-		if (guest->listed && guests->hooks.changed)
-			guests->hooks.changed(guests->hooks.ctx, guest, "gone");
-		guest_free(guest);
-	}
-	guests->n = kept;
-	for (size_t i = 0; i < guests->n; i++) {
-		struct guest *guest = guests->v[i];
-
-		if (guest->phase == GUEST_WAITING && guest->retry_us <= now_us && guest->seen)
-			guest_qmp_connect(guest, now_us);
-	}
-}
-
 void guests_poll(struct guests *guests, uint64_t now_us)
 {
 	/* guest_begin_life() moves a guest to the end: those wait until the others were seen. */
@@ -250,16 +172,21 @@ void guests_poll(struct guests *guests, uint64_t now_us)
 		if (guests->hooks.changed)
 			guests->hooks.changed(guests->hooks.ctx, guest, "reset");
 	}
+	guest_turns(guests, now_us);
 	/* One more than are asked, so that an answer in here does not end the poll too early. */
 	guests->polling = 1;
 	for (size_t i = 0; i < guests->n; i++) {
 		struct guest *guest = guests->v[i];
 
 		guest->polls_left = 0;
-		if (guest->phase == GUEST_READY)
-			guest_qmp_poll(guest, now_us);
-		if (guest->polls_left > 0)
-			guests->polling++;
+		if (guest->phase != GUEST_READY || guest->rests)
+			continue;
+		/* The same for one that is lost as it is asked. */
+		guest->polls_left = 1;
+		guests->polling++;
+		guest_qmp_poll(guest, now_us);
+		if (guest->polls_left > 0 && --guest->polls_left == 0)
+			guests->polling--;
 	}
 	if (--guests->polling == 0 && guests->hooks.polled)
 		guests->hooks.polled(guests->hooks.ctx);
@@ -270,6 +197,8 @@ void guests_look(struct guests *guests)
 	for (size_t i = 0; i < guests->n; i++) {
 		struct guest *guest = guests->v[i];
 
+		if (!guest->looked_at && guest->foot_valid)
+			continue;
 		guest->foot_valid = guest->known && guest->pid > 0 &&
 				    footprint_quick(guests->rootfd, guest->pid, &guest->foot) == 0;
 	}
@@ -277,10 +206,17 @@ void guests_look(struct guests *guests)
 
 struct guest *guests_find(const struct guests *guests, uint64_t id)
 {
-	for (size_t i = 0; i < guests->n; i++)
-		if (guests->v[i]->id == id)
-			return guests->v[i];
-	return NULL;
+	size_t low = 0, high = guests->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (guests->v[middle]->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < guests->n && guests->v[low]->id == id ? guests->v[low] : NULL;
 }
 
 bool guests_have_said(const struct guests *guests)

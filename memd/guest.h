@@ -21,6 +21,9 @@
 
 /* Guests beyond this are told of in the log and left alone. */
 #define GUESTS_MAX 1024
+/* On a calm host no more than about so many are asked in one tick: more cannot be afforded, and a
+ * number that is some seconds old is as good there. */
+#define GUESTS_ASKED_CALM 256
 
 #define GUEST_PATH_MAX	   108 /* sun_path */
 #define GUEST_NOTE_MAX	   200
@@ -58,6 +61,7 @@ struct guest_backend {
 struct guest {
 	struct guests *all;
 	uint64_t id; /* for one life of the guest: a reboot begins a new one */
+	uint64_t path_hash;
 	char path[GUEST_PATH_MAX];
 	char name[POL_NAME_MAX];
 	char note[GUEST_NOTE_MAX]; /* what is wrong with it, "" nothing */
@@ -68,8 +72,8 @@ struct guest {
 	bool seen;   /* by the scan under way */
 	bool late;   /* a request is past its deadline */
 	struct wire_conn *conn;
-	sd_event_source *source;
-	uint32_t source_events;
+	uint32_t watched; /* epoll events, 0: none */
+	bool corked;	  /* commands are queued, and sent by guest_qmp_uncork() */
 	struct guest_request requests[GUEST_REQUEST_MAX];
 	uint64_t next_request, retry_us, ready_us;
 	uint64_t bytes_in, messages_in; /* since the last tick */
@@ -77,6 +81,7 @@ struct guest {
 	bool facts_due;			/* it said that its size has changed */
 	unsigned int polls_left;	/* answers this tick still waits for */
 	uint64_t ticks;			/* polls sent */
+	bool rests, looked_at;		/* this tick: not asked; its footprint is due */
 	struct log_limit limit, resets; /* of complaints; of lines about resets */
 
 	/* who it is */
@@ -162,7 +167,15 @@ struct guests {
 	size_t n, capacity;
 	uint64_t next_id;
 	size_t polling; /* guests with polls_left */
+	uint64_t polls; /* of all guests, so far */
+	/* Set by the daemon: the host has plenty, and nobody has to be asked at once. */
+	bool calm;
 	bool full_told;
+	int epoll_fd; /* of their connections, see guest_watch.h */
+	sd_event_source *source;
+	/* The last look at the globs, see guest_scan.c. */
+	uint64_t scan_hash, scan_us;
+	bool scan_settled;
 };
 
 /* event is borrowed. -ENOMEM. */
@@ -174,12 +187,14 @@ void guests_fini(struct guests *guests);
 void guests_scan(struct guests *guests, uint64_t now_us);
 
 /*
- * Begin a tick: drop who is overdue, reconnect who is due, begin new lives, ask each ready guest.
- * hooks.polled is called when all have answered, at once when there is nobody to ask.
+ * Begin a tick: drop who is overdue, reconnect who is due, begin new lives, ask each ready guest;
+ * of more than GUESTS_ASKED_CALM on a calm host so many, in turn, and those that something happens
+ * with (guest_turn.c). hooks.polled is called when all have answered, at once when there is nobody
+ * to ask.
  */
 void guests_poll(struct guests *guests, uint64_t now_us);
 
-/* Read the cheap footprint of every known guest. */
+/* Read the cheap footprint of every known guest whose turn it is. */
 void guests_look(struct guests *guests);
 
 /* The known guests as the policy wants them, sorted by id. Returns how many; *ret_mergeable_any. */
@@ -211,6 +226,9 @@ void guest_name_clean(const char *name, char *buf, size_t n);
 
 /* Forget what one life of the guest has shown and give it a new id. */
 void guest_begin_life(struct guest *guest);
+
+/* End it and its connection. It is no longer in guests->v. */
+void guest_free(struct guest *guest);
 
 /* Forget everything that was learned (another process answers on its socket). */
 void guest_forget(struct guest *guest);

@@ -31,7 +31,7 @@ static int set_backend(struct guest *guest, const struct guest_backend *backend,
 	json_add_str(args, "path", path);
 	json_add_str(args, "property", "merge");
 	json_add_bool(args, "value", on);
-	return guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "qom-set", args, 0);
+	return guest_qmp_send_json(guest, GUEST_REQUEST_SET_MERGE, "qom-set", args, 0);
 }
 
 /* All chunks at once: those chosen, if the guest may be merged. */
@@ -44,7 +44,7 @@ static int set_chunks(struct guest *guest, bool on)
 	for (size_t i = 0; i < guest->n_backends; i++)
 		guest->backends[i].ours |= guest->backends[i].merge;
 	guest->merge_open++;
-	r = guest_qmp_send(guest, GUEST_REQUEST_SET_MERGE, "__memd-merge", args, 0);
+	r = guest_qmp_send_json(guest, GUEST_REQUEST_SET_MERGE, "__memd-merge", args, 0);
 	if (r == -EBUSY)
 		guest->merge_open--;
 	if (r == 0) {

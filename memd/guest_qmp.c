@@ -19,6 +19,7 @@
 #include "memd/guest_ask.h"
 #include "memd/guest_qmp.h"
 #include "memd/guest_reply.h"
+#include "memd/guest_watch.h"
 
 /* More than this between two ticks is no monitor but a flood. Answers of a tick take 2 KiB. */
 #define FLOOD_BYTES    (4ULL << 20)
@@ -109,7 +110,9 @@ void guest_qmp_drop(struct guest *guest, const char *why)
 {
 	uint64_t delay = USEC_PER_SEC << (guest->failures < 6 ? guest->failures : 6);
 
-	guest->source = sd_event_source_disable_unref(guest->source);
+	if (guest->conn)
+		guest_watch_set(guest, 0);
+	guest->watched = 0;
 	wire_conn_free(TAKE_PTR(guest->conn));
 	fail_targets(guest, why);
 	if (why) {
@@ -125,47 +128,71 @@ void guest_qmp_drop(struct guest *guest, const char *why)
 		poll_done(guest);
 }
 
-static int watch(struct guest *guest, uint32_t events)
+/* Sends what is queued; what the socket does not take, it will when it says so. */
+static int send_out(struct guest *guest)
 {
-	if (guest->source_events == events)
-		return 0;
-	guest->source_events = events;
-	return sd_event_source_set_io_events(guest->source, events);
+	int r = wire_conn_flush(guest->conn);
+
+	if (r < 0) {
+		guest_qmp_drop(guest, "connection broken");
+		return r;
+	}
+	return guest_watch_set(guest, EPOLLIN | (r > 0 ? EPOLLOUT : 0));
 }
 
 int guest_qmp_send(struct guest *guest, enum guest_request_kind kind, const char *command,
-		   json_object *args, uint64_t cookie)
+		   const char *args, uint64_t cookie)
 {
 	struct guest_request *slot = NULL;
-	AUTO_JSON json_object *message = NULL;
 	int r;
 
 	for (size_t i = 0; i < GUEST_REQUEST_MAX && !slot; i++)
 		if (guest->requests[i].kind == GUEST_REQUEST_NONE)
 			slot = &guest->requests[i];
-	if (!guest->conn || !slot) {
-		json_object_put(args);
+	if (!guest->conn || !slot)
 		return guest->conn ? -EBUSY : -ENOTCONN;
+	r = wire_conn_queue_command(guest->conn, command, args, ++guest->next_request);
+	if (r < 0) {
+		guest_qmp_drop(guest, r == -ENOBUFS ? "takes no more of our commands"
+						    : "connection broken");
+		return r;
 	}
-	message = wire_command_new(command, args, ++guest->next_request);
-	if (!message)
-		return -ENOMEM;
+	/* Should it be lost in this, then its sender hears of it by the return code alone: the slot
+	 * is filled after. */
+	r = guest->corked ? 0 : send_out(guest);
+	if (r < 0)
+		return r;
 	*slot = (struct guest_request){
 		.id = guest->next_request,
 		.kind = kind,
 		.sent_us = clock_now_us(),
 		.cookie = cookie,
 	};
-	r = wire_conn_send(guest->conn, message);
-	if (r < 0) {
-		slot->kind = GUEST_REQUEST_NONE; /* its sender hears of it by the return code */
-		guest_qmp_drop(guest, r == -ENOBUFS ? "takes no more of our commands"
-						    : "connection broken");
-		return r;
-	}
 	if (is_poll(kind))
 		guest->polls_left++;
-	return watch(guest, EPOLLIN | (wire_conn_has_backlog(guest->conn) ? EPOLLOUT : 0));
+	return 0;
+}
+
+int guest_qmp_send_json(struct guest *guest, enum guest_request_kind kind, const char *command,
+			json_object *args, uint64_t cookie)
+{
+	AUTO_JSON json_object *taken = args;
+	const char *text = json_object_to_json_string_ext(
+		taken, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+
+	return text ? guest_qmp_send(guest, kind, command, text, cookie) : -ENOMEM;
+}
+
+void guest_qmp_cork(struct guest *guest)
+{
+	guest->corked = true;
+}
+
+void guest_qmp_uncork(struct guest *guest)
+{
+	guest->corked = false;
+	if (guest->conn)
+		send_out(guest);
 }
 
 static bool any_open(const struct guest *guest)
@@ -320,28 +347,18 @@ static void drain(struct guest *guest, uint64_t now_us)
 	}
 }
 
-static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+void guest_qmp_ready(struct guest *guest, uint32_t events)
 {
-	struct guest *guest = userdata;
 	uint64_t now_us = clock_now_us();
 	int r;
 
-	(void)source;
-	(void)fd;
-	if (revents & EPOLLOUT) {
-		r = wire_conn_flush(guest->conn);
-		if (r < 0) {
-			guest_qmp_drop(guest, "connection broken");
-			return 0;
-		}
-		if (r == 0)
-			watch(guest, EPOLLIN);
-	}
-	if (!(revents & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		return 0;
+	if (events & EPOLLOUT && send_out(guest) < 0)
+		return;
+	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		return;
 	r = wire_conn_read(guest->conn);
 	if (r == -EAGAIN)
-		return 0;
+		return;
 	if (r <= 0) {
 		/* A guest that ends while in use is nothing to hold against it. */
 		bool calm = guest->phase == GUEST_READY;
@@ -350,14 +367,13 @@ static int on_io(sd_event_source *source, int fd, uint32_t revents, void *userda
 		if (guest->conn)
 			guest_qmp_drop(guest,
 				       calm ? NULL : "closes the connection before it answers");
-		return 0;
+		return;
 	}
 	guest->bytes_in += (uint64_t)r;
 	if (guest->bytes_in > FLOOD_BYTES)
 		guest_qmp_drop(guest, "floods us");
 	else
 		drain(guest, now_us);
-	return 0;
 }
 
 static void not_there(struct guest *guest)
@@ -414,9 +430,9 @@ void guest_qmp_connect(struct guest *guest, uint64_t now_us)
 	if (!guest->conn)
 		return;
 	TAKE_FD(fd);
-	guest->source_events = EPOLLIN;
-	if (sd_event_add_io(guest->all->event, &guest->source, wire_conn_fd(guest->conn), EPOLLIN,
-			    on_io, guest) < 0) {
+	guest->watched = 0;
+	guest->corked = false;
+	if (guest_watch_set(guest, EPOLLIN) < 0) {
 		guest_qmp_drop(guest, "cannot be watched");
 		return;
 	}

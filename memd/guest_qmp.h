@@ -79,8 +79,20 @@ void guest_merge_done(struct guest *guest, int error, const char *why);
 /* Put the polling interval back to what it was before us (at a clean stop). */
 void guest_qmp_restore_interval(struct guest *guest);
 
-/* Queue one command. Takes over args. 0 or -errno (the connection may be gone then). */
+/* What the connection is ready for, by epoll(7); for guest_watch.c. It may be gone after this. */
+void guest_qmp_ready(struct guest *guest, uint32_t events);
+
+/* Between these commands are queued and go out by one system call. It may be gone after the latter.
+ */
+void guest_qmp_cork(struct guest *guest);
+void guest_qmp_uncork(struct guest *guest);
+
+/* Send one command; args is JSON, NULL: none. 0 or -errno (the connection may be gone then). */
 int guest_qmp_send(struct guest *guest, enum guest_request_kind kind, const char *command,
-		   json_object *args, uint64_t cookie);
+		   const char *args, uint64_t cookie);
+
+/* The same with an object, which is taken over. */
+int guest_qmp_send_json(struct guest *guest, enum guest_request_kind kind, const char *command,
+			json_object *args, uint64_t cookie);
 
 #endif

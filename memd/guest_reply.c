@@ -92,6 +92,15 @@ static void take_size(struct guest *guest, json_object *value)
 	count_memory(guest);
 }
 
+/* Fit for a QOM path in a command as it is. */
+static bool is_plain(const char *name)
+{
+	for (; *name; name++)
+		if ((unsigned char)*name < ' ' || *name == '"' || *name == '\\')
+			return false;
+	return true;
+}
+
 /*
  * QEMU's MemoryDeviceInfo. Of a virtio-mem device all that it may have is the guest's; balloons
  * count DIMMs as theirs, and virtio-mem not (hw/virtio/virtio-balloon.c, get_current_ram_size).
@@ -112,7 +121,7 @@ static void take_memory_devices(struct guest *guest, json_object *value)
 
 		if (!get_bytes(data, "size", &size))
 			continue;
-		if (is_mem && !found && id && get_bytes(data, "max-size", &max) &&
+		if (is_mem && !found && id && is_plain(id) && get_bytes(data, "max-size", &max) &&
 		    get_bytes(data, "requested-size", &requested) &&
 		    get_bytes(data, "block-size", &block) && block && size <= max &&
 		    requested <= max &&
@@ -151,7 +160,8 @@ static void take_devices(struct guest *guest, json_object *value, const char *pa
 		const char *name = json_get_str(child, "name");
 		char path[sizeof(guest->balloon_path)];
 
-		if (!type || !name || strncmp(type, prefix, sizeof(prefix) - 1) != 0)
+		if (!type || !name || !is_plain(name) ||
+		    strncmp(type, prefix, sizeof(prefix) - 1) != 0)
 			continue;
 		if ((size_t)snprintf(path, sizeof(path), "%s/%s", parent, name) >= sizeof(path))
 			continue;
