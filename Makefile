@@ -6,6 +6,7 @@
 #   make demo       a dense host with real guests, start to end (installs what is missing)
 #   make check      every test (installs what is missing); SAN=address,undefined for sanitizers
 #   make bench      measure against peers, PART=vmm|ksm|density|numa
+#   make mutation switch each rule of the policy off: does a test notice?
 #   make lint fuzz install uninstall clean
 #
 # O= build directory, V=1 shows commands, SAN= sanitizers, CC=clang, DESTDIR= prefix=.
@@ -30,13 +31,18 @@ override O := $(O)/san
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 endif
 
+# A build whose rules of the policy can be switched off one by one (policy/fault.h).
+ifneq ($(MUTANTS),)
+override O := $(O)/mutants
+endif
+
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wundef -Wvla \
 	-Wimplicit-fallthrough -Wformat=2 -Wcast-qual -Wwrite-strings -Wpointer-arith \
 	-Wno-unused-parameter -Werror=implicit-function-declaration $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. $(WARN) $(HARDEN) \
-	$(SANFLAGS) $(PKG_CFLAGS) $(CFLAGS)
+	$(SANFLAGS) $(if $(MUTANTS),-DPOL_FAULTS) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
 
 PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp
@@ -57,7 +63,7 @@ UNIT   := $(sort $(wildcard tests/unit/*.c))
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
 
-.PHONY: all programs demo check bench lint fuzz format install uninstall clean setup tests guests
+.PHONY: all programs demo check bench mutation mutants lint fuzz format install uninstall clean setup tests guests
 all: programs
 programs: $(O)/vmm $(O)/memd $(O)/memctl
 
@@ -186,6 +192,13 @@ bench:
 	$(Q)tests/setup build lab
 	$(Q)$(MAKE) --no-print-directory programs guests $(addprefix $(O)/tests/bench/,vmm-idle inflate ksm-load)
 	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
+
+# Each rule of the policy switched off in turn: some test of it has to fail. FAULTS= for some only.
+MUTATION := $(sort $(wildcard tests/unit/policy_*.c))
+mutation:
+	$(Q)tests/setup build
+	$(Q)tests/mutation $(FAULTS)
+mutants: $(MUTATION:tests/unit/%.c=$(O)/tests/unit/%)
 
 lint:
 	$(Q)tests/setup build lint

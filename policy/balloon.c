@@ -59,8 +59,10 @@ static void moved_by_itself(const struct pol_config *config, const struct now_ho
 		} else {
 			guest_hold(tick, past, 30 * SEC);
 		}
-		guest->released = true;
+		guest->released = !FAULT(moved_release);
 		guest->release = guest->actual;
+		if (FAULT(moved_hold))
+			past->hold_us = 0;
 	}
 	settle(past, guest->actual);
 }
@@ -68,13 +70,13 @@ static void moved_by_itself(const struct pol_config *config, const struct now_ho
 static void found_stuck(const struct now_host *tick, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
-	bool delivered = guest->in->target_bytes == past->target;
+	bool delivered = guest->in->target_bytes == past->target && !FAULT(stuck_release);
 
 	past->stuck = true;
 	past->backoff_us = past->backoff_us ? min_u64(2 * past->backoff_us, BACKOFF_MOST_US)
 					    : BACKOFF_FIRST_US;
-	past->retry_us = tick->now_us + past->backoff_us;
-	past->life = life_of(guest->in);
+	past->retry_us = tick->now_us + (FAULT(stuck_backoff) ? 0 : past->backoff_us);
+	past->life = FAULT(stuck_corpse) ? 0 : life_of(guest->in);
 	if (guest->actual > past->target) {
 		/* An order that never left needs no taking back. */
 		if (delivered) {
@@ -133,7 +135,8 @@ static void follow_order(const struct pol_config *config, const struct now_host 
 		past->gap = gap;
 		past->progress_us = tick->now_us;
 		past->stuck = false;
-	} else if (!past->stuck && tick->now_us - past->progress_us >= config->stuck_after_us) {
+	} else if (!past->stuck && !FAULT(stuck) &&
+		   tick->now_us - past->progress_us >= config->stuck_after_us) {
 		if (!mem_device_give_up(tick, guest))
 			found_stuck(tick, guest);
 	}
@@ -183,6 +186,8 @@ static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 	uint64_t backed = guest->held_known ? min_u64(sub_sat(guest->held, in_use), guest->free)
 					    : guest->free;
 
+	if (FAULT(gain_held))
+		backed = guest->free;
 	if (guest->trust != POL_TRUST_OK)
 		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
 	if (depth <= free)
@@ -194,7 +199,7 @@ static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
 {
 	/* Pages of the pool stay in the pool: no byte becomes available to anybody else. */
-	if (guest->in->pool)
+	if (guest->in->pool && !FAULT(pool_gain))
 		return 0;
 	return sub_sat(freed_at(guest, to), freed_at(guest, from));
 }
@@ -238,7 +243,7 @@ void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t 
 	past->target = target;
 	past->gap = distance(guest->actual, target);
 	/* More of the same does not excuse a balloon that has not moved. */
-	if (!same_way) {
+	if (!same_way || FAULT(stuck_excuse)) {
 		past->progress_us = tick->now_us;
 		past->mark_us = 0;
 		past->stuck = false;

@@ -24,6 +24,8 @@ static uint64_t outstanding(const struct pol *pol)
 {
 	uint64_t sum = 0;
 
+	if (FAULT(grant_outstanding))
+		return 0;
 	for (size_t i = 0; i < pol->n_now; i++) {
 		const struct now_guest *guest = &pol->now[i];
 
@@ -36,6 +38,8 @@ static uint64_t outstanding(const struct pol *pol)
 static void set_want(struct now_guest *guest, uint64_t want, enum pol_reason reason)
 {
 	guest->want = min_u64(round_up(want, ROUND_BYTES), guest->memory - guest->past->target);
+	if (FAULT(max))
+		guest->want = round_up(want, ROUND_BYTES);
 	guest->grant_reason = reason;
 }
 
@@ -49,13 +53,13 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 	guest->want = 0;
 	if (!guest->usable || target >= guest->memory)
 		return;
-	if (guest->distress) {
+	if (guest->distress && !FAULT(distress)) {
 		set_want(guest,
 			 max_u64(guest->grave ? 4 * step : step, sub_sat(guest->floor, target)),
 			 POL_WHY_TROUBLE);
 		return;
 	}
-	if (guest->trust != POL_TRUST_OK)
+	if (guest->trust != POL_TRUST_OK && !FAULT(wish_untrusted))
 		return;
 	growth = guest->past->growth >= GROWTH_LEAST ? guest->past->growth : 0;
 	grows = mul_div(growth, GIVE_LEAD_US, SEC);
@@ -64,6 +68,8 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 	/* A quarter below the reserve that taking stops at, so that the two do not chase each
 	 * other; and a hard pressed host may have taken half of it. */
 	least = pressed ? guest->reserve / 2 : guest->reserve * 3 / 4;
+	if (FAULT(wish_reserve))
+		least = 0;
 	if (have >= least && have >= add_sat(guest->reserve / 2, grows)) {
 		/* Not in need yet, but what is being taken from it had better stay. */
 		if (growth >= 4 * GROWTH_LEAST && target + ARRIVED_BYTES < guest->actual)
@@ -94,6 +100,11 @@ static void grant_from(struct pol *pol, bool urgent, uint64_t guard)
 {
 	bool pressed = pol->tick.state >= POL_STATE_HARD;
 	uint64_t have = sub_sat(pol->tick.available, add_sat(guard, granted(pol))), wanted = 0;
+
+	if (FAULT(grant_free))
+		have = BYTES_MAX;
+	if (FAULT(grant_guard))
+		have = sub_sat(pol->tick.available, granted(pol));
 
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < pol->n_now; i++) {
@@ -194,6 +205,8 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 		if (!guest->want)
 			continue;
 		guest->claim = min_u64(guest->want, sub_sat(guest->entitled, guest->past->target));
+		if (FAULT(share_bound))
+			guest->claim = guest->want;
 		claims = add_sat(claims, guest->claim);
 		if (guest->claim > most) {
 			most = guest->claim;
@@ -201,6 +214,8 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 		}
 	}
 	claims = add_sat(claims, lend(pol));
+	if (FAULT(urgent_first))
+		grant_from(pol, false, tick->marks.hard);
 	grant_from(pol, true, tick->marks.low / 4);
 	grant_from_swap(pol, tick->marks.low / 4);
 	grant_from(pol, false, tick->marks.hard);
@@ -270,9 +285,10 @@ static bool follow_plenty(struct pol *pol)
 	}
 	/* What goes on falling will not be plenty for long: to give now is to take back soon. */
 	if (sub_sat(tick->available, mul_div(past->fall, PLENTY_AHEAD_US, SEC)) <
-	    tick->marks.plenty)
+		    tick->marks.plenty &&
+	    !FAULT(plenty_fall))
 		past->plenty_since_us = tick->now_us;
-	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US;
+	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US || FAULT(plenty_hold);
 }
 
 /* What the host needed a moment ago it may need again. */
@@ -307,6 +323,8 @@ void give_back_decide(struct pol *pol)
 		past->plenty_step = max_u64(missing / PLENTY_TICKS, 4 * MIB);
 	budget = sub_sat(pol->tick.available,
 			 add_sat(add_sat(pol->tick.marks.plenty, unused), granted(pol)));
+	if (FAULT(plenty_room))
+		budget = missing;
 	for (size_t i = 0; i < pol->n_now && budget; i++) {
 		struct now_guest *guest = &pol->now[i];
 		uint64_t lacks = missing_of(pol, guest), least = balloon_least(guest);
@@ -330,7 +348,7 @@ void give_back_decide(struct pol *pol)
 static void leave_alone(const struct pol *pol, struct guest_past *past)
 {
 	uint64_t now_us = pol->tick.now_us;
-	bool regret = past->taken_us && now_us - past->taken_us < REGRET_US;
+	bool regret = past->taken_us && now_us - past->taken_us < REGRET_US && !FAULT(regret);
 
 	if (past->taken_us)
 		past->regret_us = regret ? min_u64(2 * past->regret_us, HOLD_MOST_US) : 0;
@@ -342,7 +360,8 @@ static void leave_alone(const struct pol *pol, struct guest_past *past)
 		guest_hold(&pol->tick, past, past->regret_us);
 	}
 	past->taken_us = 0; /* one regret for each time */
-	guest_hold(&pol->tick, past, GIFT_HOLD_US);
+	if (!FAULT(gift_hold))
+		guest_hold(&pol->tick, past, GIFT_HOLD_US);
 }
 
 static void add_grant(struct pol *pol, struct now_guest *guest)
@@ -353,6 +372,8 @@ static void add_grant(struct pol *pol, struct now_guest *guest)
 
 	action->from = past->target;
 	action->to = min_u64(past->target + guest->grant, guest->memory);
+	if (FAULT(max))
+		action->to = past->target + guest->grant;
 	action->cost_us = mul_div(guest->grant, SEC, past->speed);
 	if (guest->grant_reason == POL_WHY_HOST_PLENTY) {
 		past->plenty_given = add_sat(past->plenty_given, guest->grant);
@@ -373,7 +394,8 @@ void give_plan(struct pol *pol)
 
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++)
 		for (size_t i = 0; i < pol->n_now; i++)
-			if (pol->now[i].grant && pol->now[i].grant_reason == order[k])
+			if (pol->now[i].grant &&
+			    pol->now[i].grant_reason == order[FAULT(trouble_first) ? 2 - k : k])
 				add_grant(pol, &pol->now[i]);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];

@@ -18,7 +18,7 @@ static bool pressed(const struct pol *pol)
 /* The size at which it lately needed back what was taken is as good as a floor. */
 static uint64_t sore_of(const struct now_guest *guest)
 {
-	if (!guest->past->sore)
+	if (!guest->past->sore || FAULT(sore))
 		return 0;
 	return min_u64(guest->past->sore + guest->reserve / 2, guest->memory);
 }
@@ -36,6 +36,8 @@ static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest
 	if (!guest->past->adopted || (young && !pressed(pol)) ||
 	    (pol->tick.state < POL_STATE_SOFT && !guest->freed))
 		return guest->actual;
+	if (FAULT(hold_in_need))
+		return guest->floor;
 	if (pol->tick.starving)
 		return min_u64(guest->floor + guest->reserve / 2, guest->memory);
 	return clamp_u64(guest->floor + guest->reserve, sore_of(guest), guest->memory);
@@ -44,15 +46,19 @@ static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest
 /* The size below which nothing is taken now; the guest's size when nothing is to be taken. */
 static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, bool gently)
 {
+	if (FAULT(take_from_stuck) && guest->past->stuck)
+		return guest->floor;
+	if (FAULT(take_from_needy) && guest->want)
+		return guest->floor;
 	if (!guest->usable || guest->past->stuck || guest->released || guest->want || guest->grant)
 		return guest->actual;
 	if (guest->held_back && !guest->liar)
 		return gently ? guest->actual : held_bottom(pol, guest);
 	/* Its own growth will want it in a moment: as it says, or as the host sees already. */
 	if ((guest->past->growth >= GROWTH_LEAST || guest->past->unseen >= 4 * GROWTH_LEAST) &&
-	    !pressed(pol))
+	    !pressed(pol) && !FAULT(take_from_growing))
 		return guest->actual;
-	if (gently)
+	if (gently && !FAULT(collect_gently))
 		return guest_comfort(guest);
 	return guest->freed ? held_bottom(pol, guest) : guest->floor;
 }
@@ -73,6 +79,10 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	/* A balloon with much still to do is not given more to do. */
 	out = guest->actual - take->base;
 	room = out <= pol->config.step_bytes / 2 ? pol->config.step_bytes - out : 0;
+	if (FAULT(step))
+		room = guest->memory;
+	if (FAULT(take_pending))
+		room = pol->config.step_bytes;
 	take->most = min_u64(room, sub_sat(take->base, bottom));
 	if (take->most < take->least) {
 		take->most = 0;
@@ -237,7 +247,7 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 	}
 	for (size_t i = 0; i < pol->n_now; i++)
 		prepare(pol, &pol->now[i], false);
-	missing = spread_free(pol, need);
+	missing = FAULT(free_first) ? need : spread_free(pol, need);
 	if (missing)
 		missing = spread_cache(pol, missing);
 	/* What brings nothing at once is only taken when the host is short already. */

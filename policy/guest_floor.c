@@ -85,6 +85,8 @@ static void place_sample(const struct now_host *tick, struct now_guest *guest, u
 	if (past->sampled)
 		past->size_likely =
 			clamp_u64(past->used + grown + min_u64(available, most), least, most);
+	if (FAULT(sample_place))
+		past->size_most = past->size_likely = guest->actual;
 }
 
 static void remember_actual(struct guest_past *past, uint64_t now_us, uint64_t actual)
@@ -156,7 +158,7 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 
 	if (!pol_has(in->stat_age_us))
 		return POL_TRUST_ABSENT;
-	if (in->stat_age_us > config->stats_max_age_us)
+	if (in->stat_age_us > config->stats_max_age_us && !FAULT(stale))
 		return POL_TRUST_STALE;
 	/* Linux before 4.6 and some drivers do not tell what is available: free is less. */
 	if (!pol_has(available))
@@ -175,11 +177,12 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 	for (unsigned int i = 0; i < guest->past->ring_n; i++)
 		size = max_u64(size, guest->past->ring_actual[i]);
 	size += SLACK_BYTES;
-	if (!total || total > guest->memory || available > total || free > total ||
-	    (pol_has(in->stat_cache_bytes) && in->stat_cache_bytes > total) || available > size ||
-	    free > size)
+	if ((!total || total > guest->memory || available > total || free > total ||
+	     (pol_has(in->stat_cache_bytes) && in->stat_cache_bytes > total) || available > size ||
+	     free > size) &&
+	    !FAULT(lies))
 		return POL_TRUST_LIES;
-	if (counters_went_back(guest->past, in))
+	if (counters_went_back(guest->past, in) && !FAULT(restart))
 		return POL_TRUST_BACK;
 	guest->free = min_u64(free, guest->actual_then);
 	guest->available = min_u64(available, guest->actual_then);
@@ -208,7 +211,7 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	}
 	past->ws_fast = ewma(past->ws_fast, used, tick->dt_us, WS_FAST_US);
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
-	past->ws = max_u64(most, past->ws_fast);
+	past->ws = FAULT(working_set_peak) ? past->ws_fast : max_u64(most, past->ws_fast);
 	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
 	if (fresh) {
 		/* An inflating balloon blurs what is available (cache that goes was only partly
@@ -251,6 +254,10 @@ static bool suffers(const struct now_guest *guest, const struct pol_guest *in, u
 		    mul_div(stalls, SEC, span) >= 50 || (stalls && available < 2 * reserve) ||
 		    (faults >= 100 && available < reserve);
 
+	if (FAULT(sign_oom))
+		ooms = 0;
+	if (FAULT(sign_rates))
+		sign = false;
 	*ret_held = ooms || sign;
 	*ret_grave = ooms || stalls;
 	return ooms || (sign && available < 4 * reserve);
@@ -266,7 +273,7 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 	follow_working_set(tick, guest, fresh, since_us);
 	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held, &guest->grave))
 		guest->distress = true;
-	if (held)
+	if (held && !FAULT(trouble_hold))
 		guest_hold(tick, past, config->trouble_hold_us);
 	if (fresh) {
 		keep_counters(past, guest->in);
@@ -274,10 +281,16 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 	}
 	if (!past->adopted) {
 		past->adopted = true;
-		past->young_us = tick->now_us + YOUNG_US;
+		past->young_us = FAULT(young) ? 0 : tick->now_us + YOUNG_US;
 	}
 	past->sampled = true;
 	guest->floor = clamp_u64(past->ws + guest->reserve, guest->min, guest->memory);
+	if (FAULT(floor))
+		guest->floor = guest->min;
+	if (FAULT(floor_reserve))
+		guest->floor = clamp_u64(past->ws, guest->min, guest->memory);
+	if (FAULT(floor_min))
+		guest->floor = min_u64(past->ws + guest->reserve, guest->memory);
 }
 
 void guest_sense(const struct pol_config *config, const struct now_host *tick,
@@ -297,16 +310,19 @@ void guest_sense(const struct pol_config *config, const struct now_host *tick,
 	} else {
 		/* Nothing is taken from a guest that cannot be judged. */
 		guest->floor = max_u64(guest->actual, min_u64(guest->min, guest->memory));
+		if (FAULT(floor_untrusted))
+			guest->floor = guest->min;
 		past->growth = 0;
 		if (guest->trust == POL_TRUST_LIES && !past->lies_since_us)
 			past->lies_since_us = max_u64(tick->now_us, 1);
 		if (guest->trust == POL_TRUST_BACK) {
 			keep_counters(past, guest->in);
 			past->sampled = false;
-			past->young_us = tick->now_us + YOUNG_US;
+			past->young_us = FAULT(restart_young) ? 0 : tick->now_us + YOUNG_US;
 		}
 	}
-	guest->liar = past->lies_since_us && tick->now_us - past->lies_since_us >= LIAR_US;
+	guest->liar = past->lies_since_us && tick->now_us - past->lies_since_us >= LIAR_US &&
+		      !FAULT(liar);
 }
 
 uint64_t guest_comfort(const struct now_guest *guest)
@@ -334,11 +350,15 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 	guest->urgent =
 		guest->trust == POL_TRUST_OK &&
 		add_sat(guest->available, past->target) < guest->actual_late + guest->reserve / 4;
-	guest->starves = (guest->distress || guest->urgent) && guest->trust == POL_TRUST_OK &&
-			 guest->held_known && guest->held + guest->reserve / 4 >= guest->actual;
+	guest->starves =
+		(guest->distress || guest->urgent) && guest->trust == POL_TRUST_OK &&
+		((guest->held_known && guest->held + guest->reserve / 4 >= guest->actual) ||
+		 FAULT(starves_on_its_word));
 	held = tick->now_us < past->hold_us;
 	guest->freed = held && tick->now_us >= past->trouble_us &&
 		       past->ws + guest->reserve / 4 < past->hold_used;
 	guest->held_back = !past->adopted || guest->distress || (held && !guest->freed) ||
 			   tick->now_us < past->young_us;
+	if (FAULT(held_back))
+		guest->held_back = false;
 }

@@ -40,7 +40,7 @@ void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
 			       uint64_t available_bytes)
 {
-	const uint64_t above = marks->hysteresis;
+	const uint64_t above = FAULT(hysteresis) ? 0 : marks->hysteresis;
 	/* Entered below, and left at or above; ballooning is not over before `high` is back. */
 	const struct {
 		enum pol_state state;
@@ -69,6 +69,8 @@ static void follow_fall(struct host_past *past, const struct now_host *tick, uin
 
 	if (!past->seen || tick->dt_us < 100 * MSEC)
 		return;
+	if (FAULT(fall_returned))
+		returned = 0;
 	lost = sub_sat(add_sat(past->available, returned), tick->available);
 	rate = min_u64(mul_div(lost, SEC, tick->dt_us), BYTES_MAX);
 	if (rate > past->fall)
@@ -147,13 +149,13 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 
 	/* A small or a distant fall is not worth anybody's memory. */
 	tick->lead_us = lead_of(pol);
-	ahead = fall_ahead(pol);
+	ahead = FAULT(foresight) ? 0 : fall_ahead(pol);
 	if (ahead < m->hysteresis || tick->available > 4 * m->high)
 		ahead = 0;
 	tick->predicted = sub_sat(tick->available, ahead);
 	if (tick->predicted < m->high)
 		past->is_short = true;
-	else if (tick->predicted >= m->high + m->hysteresis)
+	else if (tick->predicted >= m->high + m->hysteresis || FAULT(short_hysteresis))
 		past->is_short = false;
 	if (wary(pol) && tick->predicted + m->hysteresis < m->goal)
 		past->is_short = true;

@@ -93,7 +93,8 @@ static uint64_t pages_for(const struct pol *pol, enum mode mode)
 	if (!ns)
 		return modes[mode].pages_first;
 	work_ns = mul_div(modes[mode].sleep_ms * MSEC * 1000, duty, PPM - duty);
-	return clamp_u64(work_ns / ns, PAGES_LEAST, PAGES_MOST);
+	return clamp_u64(work_ns / ns, PAGES_LEAST,
+			 FAULT(ksm_pages_most) ? UINT64_MAX : PAGES_MOST);
 }
 
 static bool is_near(uint64_t a, uint64_t b)
@@ -106,7 +107,7 @@ static bool may_ask(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wai
 {
 	if (!same)
 		*wait_us = ASK_AGAIN_US;
-	else if (now_us - *when_us < *wait_us)
+	else if (now_us - *when_us < *wait_us && !FAULT(ksm_ask_again))
 		return false;
 	else
 		*wait_us = min_u64(2 * *wait_us, ASK_AGAIN_MOST);
@@ -148,7 +149,7 @@ static enum pol_reason reason_of(const struct ksm_past *past, enum mode mode)
  */
 static bool may_skip(const struct ksm_past *past, enum mode mode)
 {
-	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING;
+	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING || FAULT(ksm_skip);
 }
 
 static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, uint64_t gain_bytes,
@@ -219,7 +220,7 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	if (!ksm_follow(pol, in, held))
 		return;
 	look_for_new(pol, held);
-	if (pol->merge.forbid) /* has been stopped */
+	if (pol->merge.forbid && !FAULT(ksm_forbidden)) /* has been stopped */
 		return;
 	if (!in->mergeable_any) {
 		set_run(pol, in, 0, POL_WHY_KSM_NOTHING, 0, 0);
@@ -235,6 +236,8 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 		gain = 0;
 	cost = ksm_scan_cost_us(pol, held);
 	/* The rate first: never start at whatever rate was left there. */
+	if (FAULT(ksm_rate_first))
+		set_run(pol, in, 1, reason_of(past, mode), gain, cost);
 	set_rate(pol, in, mode, gain, cost);
 	set_run(pol, in, 1, reason_of(past, mode), gain, cost);
 	if (mode != MODE_PATROL)

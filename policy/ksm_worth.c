@@ -103,8 +103,9 @@ static void spend(struct pol *pol, uint64_t span_us, uint64_t cpu_us)
 
 	/* A gap in the record, such as a suspended host, fills it no further than quiet does. */
 	past->left_us += (int64_t)ppm_of(min_u64(span_us, SAVED_UP_US), share);
-	past->left_us -= (int64_t)min_u64(cpu_us, 2 * SAVED_UP_US);
-	if (past->left_us > most)
+	if (!FAULT(ksm_allowance))
+		past->left_us -= (int64_t)min_u64(cpu_us, 2 * SAVED_UP_US);
+	if (past->left_us > most && !FAULT(ksm_saved_up))
 		past->left_us = most;
 	if (past->left_us < -most)
 		past->left_us = -most;
@@ -119,8 +120,10 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol)
 {
 	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left;
 
+	if (FAULT(ksm_cap))
+		return BURST_PPM;
 	if (patrol)
-		return min_u64(PATROL_PPM, share);
+		return FAULT(ksm_patrol) ? share : min_u64(PATROL_PPM, share);
 	/* What changes under ksmd is scanned for nothing: it waits for the rush to end. */
 	if (ksm_rush_left_us(pol))
 		return share / 2;
@@ -217,7 +220,7 @@ static void learn(struct ksm_past *past)
 		back = add_sat(back, past->promised);
 	back = sub_sat(back, past->begin.benefit);
 	*trust = (*trust + min_u64(mul_div(back, PPM, past->promised), PPM)) / 2;
-	*trust = max_u64(*trust, TRUST_LEAST_PPM);
+	*trust = FAULT(ksm_trust) ? TRUST_FIRST_PPM : max_u64(*trust, TRUST_LEAST_PPM);
 }
 
 /*
@@ -236,6 +239,8 @@ static bool is_paying(const struct pol *pol, const struct pol_ksm *in, uint64_t 
 
 	if (!pol_has(in->cpu_us) || !spent_us)
 		return gained >= MIB;
+	if (FAULT(ksm_pays))
+		return true;
 	return mul_div(gained, SEC, spent_us) >= price(pol) &&
 	       mul_div(next, SEC, cost_us) >= price(pol);
 }
@@ -281,7 +286,7 @@ static void follow_sample(struct ksm_past *past, uint64_t held)
 bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 {
 	struct ksm_past *past = &pol->ksm;
-	bool odd = past->seen && went_back(&past->last, in);
+	bool odd = past->seen && went_back(&past->last, in) && !FAULT(ksm_odd);
 	struct ksm_mark before = past->now;
 
 	past->now = mark_of(in, pol->tick.now_us);

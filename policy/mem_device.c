@@ -17,9 +17,11 @@ static bool has_device(const struct now_guest *guest)
 	const struct pol_guest *in = guest->in;
 	uint64_t block = in->mem_block_bytes, max = in->mem_max_bytes;
 
-	return block && block <= max && max <= BYTES_MAX && max < in->memory_bytes &&
-	       block <= in->memory_bytes - max && in->mem_size_bytes <= max && max % block == 0 &&
-	       in->mem_size_bytes % block == 0;
+	return FAULT(device_sense)
+		       ? block != 0
+		       : block && block <= max && max <= BYTES_MAX && max < in->memory_bytes &&
+				 block <= in->memory_bytes - max && in->mem_size_bytes <= max &&
+				 max % block == 0 && in->mem_size_bytes % block == 0;
 }
 
 /* What the device should have when the guest is to have `size`. */
@@ -31,7 +33,7 @@ static uint64_t device_part(const struct now_guest *guest, uint64_t size)
 
 	/* Left where it is; but what is not the device's is all that the guest's kernel itself can
 	 * use (plugged memory is movable), so half of that stays. */
-	if (guest->past->device_stuck && part < in->mem_size_bytes)
+	if (guest->past->device_stuck && part < in->mem_size_bytes && !FAULT(device_rest))
 		part = max_u64(part, min_u64(in->mem_size_bytes,
 					     sub_sat(size, base / 2 + 1) / block * block));
 	return part;
@@ -42,8 +44,8 @@ bool mem_device_give_up(const struct now_host *tick, struct now_guest *guest)
 	struct guest_past *past = guest->past;
 	const struct pol_guest *in = guest->in;
 
-	if (!has_device(guest) || past->device_stuck || guest->actual <= past->target ||
-	    in->mem_size_bytes <= in->mem_requested_bytes)
+	if (!has_device(guest) || past->device_stuck || FAULT(device_stuck) ||
+	    guest->actual <= past->target || in->mem_size_bytes <= in->mem_requested_bytes)
 		return false;
 	past->device_stuck = true;
 	past->device_backoff_us = past->device_backoff_us
@@ -79,7 +81,8 @@ void mem_device_plan(struct pol *pol)
 			past->device_backoff_us = 0;
 		action = find_order(pol, guest->in->id);
 		/* What was ordered then is still right only above the floor of now. */
-		if (!action && guest->resplit && past->target >= guest->floor && past->target) {
+		if (!action && guest->resplit &&
+		    (past->target >= guest->floor || FAULT(device_floor)) && past->target) {
 			action = plan_add(pol, guest, POL_BALLOON, POL_WHY_DEVICE_STUCK,
 					  POL_RUNG_BALLOON_FREE);
 			action->from = action->to = past->target;

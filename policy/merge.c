@@ -29,10 +29,11 @@ static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
 {
 	const struct merge_past *past = &pol->merge;
 
-	if (in->unsorted)
+	if (in->unsorted && !FAULT(merge_unsorted))
 		return false;
-	return merge_domains_mergeable(past) < 2 ||
-	       (in->across_nodes == 0 && merge_domains_lie_apart(past, true));
+	return merge_domains_mergeable(past) < 2 || FAULT(merge_domains) ||
+	       ((in->across_nodes == 0 || FAULT(merge_tree)) &&
+		(merge_domains_lie_apart(past, true) || FAULT(merge_apart)));
 }
 
 /* ---- what was merged so far ---- */
@@ -81,14 +82,14 @@ static void look_for_more(struct pol *pol)
 /* Host memory that unmerging may take now. */
 static uint64_t room(const struct pol *pol)
 {
-	return sub_sat(pol->tick.available, pol->tick.marks.high);
+	return sub_sat(pol->tick.available, FAULT(unmerge_high) ? 0 : pol->tick.marks.high);
 }
 
 static bool may_order(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wait_us)
 {
 	if (!same)
 		*wait_us = ASK_AGAIN_US;
-	else if (now_us - *when_us < *wait_us)
+	else if (now_us - *when_us < *wait_us && !FAULT(merge_ask_again))
 		return false;
 	else
 		*wait_us = min_u64(2 * *wait_us, ASK_AGAIN_MOST);
@@ -122,10 +123,11 @@ static void switch_off(struct pol *pol, struct now_guest *guest, enum pol_reason
 	guest->past->merge_off = why;
 	if (!guest->in->merge_on || !guest->in->merge_switch)
 		return;
-	guest->past->merge_refused = pol_has(bytes) && bytes > *left;
+	guest->past->merge_refused = pol_has(bytes) && bytes > *left && !FAULT(unmerge_fits);
 	if (guest->past->merge_refused)
 		return;
-	*left = sub_sat(*left, pol_has(bytes) ? bytes : 0);
+	if (!FAULT(unmerge_sum))
+		*left = sub_sat(*left, pol_has(bytes) ? bytes : 0);
 	order(pol, guest, false, why);
 }
 
@@ -154,7 +156,7 @@ static bool is_astray(struct pol *pol, const struct pol_ksm *in)
 	}
 	if (!past->astray_us)
 		past->astray_us = max_u64(pol->tick.now_us, 1);
-	return pol->tick.now_us - past->astray_us >= ASTRAY_US;
+	return pol->tick.now_us - past->astray_us >= ASTRAY_US && !FAULT(merge_astray);
 }
 
 /* Have the kernel keep a tree per node. true: it does, or is about to. */
@@ -173,7 +175,7 @@ static bool split_nodes(struct pol *pol, const struct pol_ksm *in)
 	if (past->asked_nodes && past->nodes_unmerge == unmerge &&
 	    (pol->tick.now_us - past->nodes_us < NODES_WAIT_US || (unmerge && in->run == 2)))
 		return true; /* the kernel is at it, page by page */
-	if (unmerge && mul_div(merged, PAGE, 1) > room(pol))
+	if (unmerge && mul_div(merged, PAGE, 1) > room(pol) && !FAULT(unmerge_nodes))
 		return false;
 	if (!may_order(past->asked_nodes && past->nodes_unmerge == unmerge, pol->tick.now_us,
 		       &past->nodes_us, &past->nodes_wait_us))
@@ -221,8 +223,9 @@ static bool is_due(const struct pol *pol, const struct merge_domain *d,
 	/* Nothing is lost, and without it KSM would stand still. */
 	if (d->stuck && !active->unmerge)
 		return true;
-	return pol->tick.now_us - pol->merge.active_us >= TURN_US &&
-	       d->gain >= add_sat(2 * active->gain, TURN_BYTES) && active->unmerge <= room(pol);
+	return (pol->tick.now_us - pol->merge.active_us >= TURN_US || FAULT(turn_lasts)) &&
+	       d->gain >= add_sat(2 * active->gain, TURN_BYTES) &&
+	       (active->unmerge <= room(pol) || FAULT(turn_fits));
 }
 
 static void choose_domain(struct pol *pol)
@@ -266,7 +269,8 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (merge_has_part(guest->in) && guest->in->domain == past->active && !others)
+		if (merge_has_part(guest->in) && guest->in->domain == past->active &&
+		    (!others || FAULT(merge_order)))
 			switch_on(pol, guest, POL_WHY_DOMAIN_TURN, &left);
 	}
 }

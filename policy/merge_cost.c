@@ -145,10 +145,12 @@ static void give_up(struct pol *pol, struct now_guest *guest)
 	struct guest_past *past = guest->past;
 	uint64_t trial = trial_us(pol);
 
-	past->cost_off = true;
+	past->cost_off = !FAULT(merge_pays);
 	past->cost_us = pol->tick.now_us;
 	past->cost_wait_us = clamp_u64(add_sat(past->cost_wait_us, past->cost_wait_us),
 				       mul_div(trial, AGAIN, 1), mul_div(trial, AGAIN_MOST, 1));
+	if (FAULT(merge_again_later))
+		past->cost_wait_us = mul_div(trial, AGAIN, 1);
 	past->cost_held = guest->held;
 }
 
@@ -160,7 +162,7 @@ static void look_again(struct pol *pol, struct now_guest *guest)
 	/* Unmerging gives it pages that were zero: that is not its growing. */
 	if (guest->in->merge_on || known(guest->in->merging_bytes))
 		past->cost_held = max_u64(past->cost_held, guest->held);
-	if (pol->tick.now_us - past->cost_us < past->cost_wait_us &&
+	if (pol->tick.now_us - past->cost_us < past->cost_wait_us && !FAULT(merge_again) &&
 	    guest->held <= add_sat(past->cost_held + past->cost_held / 4, GROWN_BYTES))
 		return;
 	past->cost_off = false;
@@ -272,20 +274,21 @@ void merge_guard(struct pol *pol, const struct pol_host *host)
 	follow_breaks(past, in, tick->now_us);
 	burst = min_u64(exposure, mul_div(past->cow_peak, REACT_US, SEC));
 	reserve = min_u64(exposure, mul_div(past->cow_peak, tick->lead_us, SEC));
-	if (reserve < tick->marks.hysteresis)
+	if (reserve < tick->marks.hysteresis || FAULT(cow_reserve))
 		reserve = 0;
 	if (reserve && pol->host.seen)
 		tick->need = max_u64(tick->need,
 				     sub_sat(add_sat(tick->marks.high, reserve), tick->available));
-	burst = max_u64(burst, exposure / EXPOSURE_PART);
+	if (!FAULT(cow_burst))
+		burst = max_u64(burst, exposure / EXPOSURE_PART);
 	cover = tick->available;
 	if (pol_has(host->swap_free_bytes))
 		cover = add_sat(cover, bytes_in(host->swap_free_bytes));
 	if (past->cliff)
-		past->cliff = cover < add_sat(burst, burst / 2);
+		past->cliff = cover < add_sat(burst, FAULT(cow_hysteresis) ? 0 : burst / 2);
 	else
 		past->cliff = cover < burst;
-	past->cliff &= exposure >= EXPOSURE_LEAST;
+	past->cliff &= exposure >= EXPOSURE_LEAST && !FAULT(cow_cliff);
 	past->view.exposure_bytes = exposure;
 	past->view.cow_bytes_per_s = past->cow_peak;
 	past->view.cow_reserve_bytes = reserve;

@@ -10,7 +10,7 @@
 
 bool merge_may(const struct pol_guest *in)
 {
-	return in->merge_on || in->marked_bytes != 0;
+	return in->merge_on || (in->marked_bytes != 0 && !FAULT(merge_marked));
 }
 
 /*

@@ -10,6 +10,7 @@
 #ifndef MEMD_POLICY_PARTS_H
 #define MEMD_POLICY_PARTS_H
 
+#include "policy/fault.h"
 #include "policy/policy.h"
 
 #define KIB	  1024ull

@@ -105,7 +105,7 @@ static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t no
 	};
 	if (pol->host.seen) {
 		/* A clock that went back stands still for us. */
-		tick->now_us = max_u64(now_us, pol->host.now_us);
+		tick->now_us = FAULT(clock_back) ? now_us : max_u64(now_us, pol->host.now_us);
 		tick->dt_us = tick->now_us - pol->host.now_us;
 	}
 	pol->host.now_us = tick->now_us;
@@ -121,10 +121,12 @@ static void clamp_guest(const struct pol *pol, const struct pol_guest *in, struc
 	uint64_t resident = bytes_in(in->resident_bytes), swapped = bytes_in(in->swapped_bytes);
 
 	*guest = (struct now_guest){.in = in, .past = guest->past, .entitled = POL_ABSENT};
-	guest->usable = pol->config.balloon_manage && in->answering && in->has_balloon &&
-			pol_has(memory) && memory && pol_has(actual) && actual;
+	guest->usable = pol->config.balloon_manage && (in->answering || FAULT(unanswering)) &&
+			in->has_balloon && pol_has(memory) && memory && pol_has(actual) && actual;
 	guest->memory = pol_has(memory) ? memory : 0;
 	guest->actual = pol_has(actual) ? min_u64(actual, guest->memory) : guest->memory;
+	if (FAULT(actual_bound) && pol_has(actual))
+		guest->actual = actual;
 	guest->min = pol_has(in->min_bytes) ? in->min_bytes : pol->config.guest_min_bytes;
 	guest->min = min_u64(guest->min, guest->memory);
 	guest->shares = pol_has(in->shares) ? in->shares : 1000;
@@ -231,11 +233,11 @@ static void lower_floors(struct pol *pol)
 {
 	enum pol_state state = pol->tick.state;
 
-	pol->tick.starving = state == POL_STATE_LOW && anybody_starves(pol);
+	pol->tick.starving = state == POL_STATE_LOW && anybody_starves(pol) && !FAULT(starving);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (guest->liar && state >= POL_STATE_HARD)
+		if (guest->liar && state >= POL_STATE_HARD && !FAULT(liar_floor))
 			guest->floor = clamp_u64(guest->entitled, guest->min, guest->actual);
 		if (pol->tick.starving && guest->usable && guest->trust == POL_TRUST_OK)
 			guest->floor = clamp_u64(guest->past->ws + guest->reserve / 2, guest->min,
@@ -292,6 +294,10 @@ static void decide_balloons(struct pol *pol)
 	share_entitle(pol);
 	lower_floors(pol);
 	extra = give_decide(pol, &other);
+	if (FAULT(coming))
+		tick->coming = 0;
+	if (FAULT(take_first))
+		give_plan(pol);
 	need = sub_sat(add_sat(tick->need, extra), tick->coming);
 	if (tick->starving)
 		need = min_u64(need, starving_need(pol));

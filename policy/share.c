@@ -19,12 +19,14 @@
 static uint64_t size_at(const struct pol_config *config, uint64_t level, uint64_t shares,
 			uint64_t working_set)
 {
-	uint64_t taxed = mul_div(level, clamp_u64(shares, 1, SHARES_MOST), SHARES_UNIT);
+	uint64_t taxed = mul_div(level, FAULT(shares) ? 1000 : clamp_u64(shares, 1, SHARES_MOST),
+				 SHARES_UNIT);
 
 	if (taxed <= working_set)
 		return taxed;
 	return add_sat(working_set,
-		       ppm_of(taxed - working_set, sub_sat(PPM, config->idle_tax_ppm)));
+		       ppm_of(taxed - working_set,
+			      sub_sat(PPM, FAULT(idle_tax) ? 0 : config->idle_tax_ppm)));
 }
 
 /* No guest's taxed bytes per share are above this: 1 share, all idle, taxed 99.9999 %. */
@@ -37,6 +39,9 @@ static uint64_t entitled_at(const struct pol *pol, const struct now_guest *guest
 {
 	/* A guest whose numbers are not trusted counts as using all it has: no tax, no favour. */
 	uint64_t working_set = guest->trust == POL_TRUST_OK ? guest->past->ws_late : guest->memory;
+
+	if (FAULT(share_untrusted) && guest->trust != POL_TRUST_OK)
+		working_set = 0;
 
 	return clamp_u64(size_at(&pol->config, level, guest->shares, working_set), guest->min,
 			 guest->memory);

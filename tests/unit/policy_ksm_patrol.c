@@ -159,6 +159,8 @@ static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
 		was = s.pol->ksm.exhausted;
 	}
 	assert_in_range(campaigns, 1, 12);
+	/* and that sign is believed less than at first */
+	assert_true(s.pol->ksm.trust_ppm[KSM_NEWS_LOST] < 450000);
 	scene_close(&s);
 }
 

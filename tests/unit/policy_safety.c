@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Rules that are there for guests that have bad luck, and for clocks and words that are wrong. */
+#include "tests/unit/policy_scene.h"
+
+#define RESERVE (256 * MIB) /* of a guest of 2 GiB */
+#define NEED	(500 * MIB) /* available: below `high`, but still in state high */
+
+/* A guest of 2 GiB that has `actual`, with `available` left. */
+static void squeeze(struct scene *s, uint64_t id, uint64_t actual, uint64_t available)
+{
+	struct pol_guest *g = scene_find(s, id);
+
+	g->actual_bytes = actual;
+	g->resident_bytes = actual;
+	g->stat_total_bytes = actual - 40 * MIB;
+	g->stat_available_bytes = available;
+	g->stat_free_bytes = available / 2;
+	g->stat_cache_bytes = available / 2;
+}
+
+/* A clock that goes back stands still: no second is counted twice, and no time is huge. */
+static void test_clock_that_goes_back(void **state)
+{
+	struct scene s;
+	uint64_t before;
+
+	(void)state;
+	scene_open(&s, 2);
+	scene_settle(&s);
+	before = s.now_us;
+	s.now_us -= 100 * SEC;
+	scene_step(&s);
+	assert_int_equal(s.pol->tick.now_us, before);
+	assert_int_equal(s.pol->tick.dt_us, 0);
+	assert_int_equal(s.plan->n_actions, 0);
+	s.now_us = before;
+	scene_step(&s);
+	assert_int_equal(s.pol->tick.dt_us, SEC);
+	scene_close(&s);
+}
+
+/* What balloons return meanwhile hides how fast the others take memory up: it is added back. */
+static void test_fall_behind_a_balloon(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, 2);
+	s.host.available_bytes = 500 * MIB;
+	scene_run(&s, 15);
+	assert_true(s.guests[0].target_bytes < s.guests[0].actual_bytes);
+	for (int t = 0; t < 4; t++) {
+		squeeze(&s, 1, s.guests[0].actual_bytes - 40 * MIB, 1000 * MIB);
+		s.guests[0].stat_age_us = 2 * SEC;
+		scene_step(&s);
+	}
+	/* 40 MiB/s came, and what is available has not risen: somebody takes as much. */
+	assert_in_range(s.plan->fall_bytes_per_s, 20 * MIB, 45 * MIB);
+	scene_close(&s);
+}
+
+/* A guest whose size is changed by someone else: its target follows, and it is left alone. */
+static void test_moved_by_someone_else(void **state)
+{
+	struct scene s;
+	const struct pol_action *a;
+	uint64_t moved;
+
+	(void)state;
+	scene_open(&s, 1);
+	s.obey = true;
+	s.host.available_bytes = NEED;
+	scene_settle(&s);
+	assert_true(s.guests[0].actual_bytes < 1800 * MIB);
+	moved = s.guests[0].actual_bytes + 200 * MIB;
+	squeeze(&s, 1, moved, 1000 * MIB);
+	s.host.available_bytes = NEED;
+	scene_step(&s);
+	a = scene_action(&s, 1);
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_RELEASE);
+	assert_int_equal(a->to, moved);
+	assert_true(a->from < a->to);
+	for (int t = 0; t < 28; t++) {
+		s.host.available_bytes = NEED;
+		scene_step(&s);
+		assert_null(scene_action(&s, 1));
+	}
+	for (int t = 0; t < 5; t++) {
+		s.host.available_bytes = NEED;
+		scene_step(&s);
+	}
+	assert_true(s.guests[0].actual_bytes < moved);
+	scene_close(&s);
+}
+
+/* A guest that was restarted is starting what it is there for: nothing is taken for a while. */
+static void test_restarted_guest_is_young(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, 1);
+	s.guests[0].stat_major_faults = 1000;
+	scene_settle(&s);
+	s.guests[0].stat_major_faults = 5;
+	s.host.available_bytes = NEED;
+	for (int t = 0; t < 10; t++) {
+		s.guests[0].stat_cache_bytes++;
+		scene_step(&s);
+		assert_null(scene_action(&s, 1));
+	}
+	scene_run(&s, 5);
+	assert_true(s.guests[0].target_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
+/* To send no numbers is neither to be rich nor to be poor: such a guest uses all it has. */
+static void test_silence_is_not_taxed(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, 3);
+	for (uint64_t id = 1; id <= 3; id++)
+		squeeze(&s, id, GIB, 300 * MIB);
+	s.guests[1].stat_age_us = POL_ABSENT;
+	s.host.available_bytes = 100 * MIB;
+	scene_run(&s, 3);
+	assert_int_equal(scene_view(&s, 2)->trust, POL_TRUST_ABSENT);
+	assert_true(scene_view(&s, 2)->entitled_bytes > scene_view(&s, 1)->entitled_bytes);
+	scene_close(&s);
+}
+
+/* More than its share is lent to a guest that is seen to use what it has, not to one that says so.
+ * What others leave of their shares is there in both cases. */
+static void test_lent_not_on_its_word(void **state)
+{
+	static const uint64_t resident[] = {1900 * MIB, 900 * MIB};
+	struct scene s;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		const struct pol_action *a;
+		uint64_t left = 0;
+
+		scene_open(&s, 5);
+		for (uint64_t id = 2; id <= 5; id++)
+			squeeze(&s, id, 400 * MIB, 200 * MIB);
+		squeeze(&s, 1, 1900 * MIB, 300 * MIB);
+		s.host.available_bytes = 200 * MIB;
+		scene_run(&s, 3);
+		squeeze(&s, 1, s.guests[0].actual_bytes, 10 * MIB);
+		s.guests[0].resident_bytes = resident[i];
+		scene_step(&s);
+		assert_int_equal(s.plan->state, POL_STATE_HARD);
+		for (uint64_t id = 2; id <= 5; id++)
+			left += sub_sat(scene_view(&s, id)->entitled_bytes, 400 * MIB);
+		assert_true(left > 8 * MIB);
+		a = scene_action(&s, 1);
+		if (i == 0)
+			assert_true(a && a->to > a->from);
+		else
+			assert_true(!a || a->to <= max_u64(a->entitled_bytes, a->from));
+		scene_close(&s);
+	}
+}
+
+/* Who is in trouble comes first in the plan, whatever its number. */
+static void test_trouble_comes_first(void **state)
+{
+	struct scene s;
+	const struct pol_action *first = NULL;
+
+	(void)state;
+	scene_open(&s, 3);
+	for (uint64_t id = 1; id <= 3; id++)
+		squeeze(&s, id, GIB, 600 * MIB);
+	s.host.available_bytes = 3 * GIB;
+	scene_run(&s, 12);
+	squeeze(&s, 1, s.guests[0].actual_bytes, 50 * MIB);
+	s.guests[2].stat_oom_kills++;
+	scene_step(&s);
+	for (size_t i = 0; i < s.plan->n_actions && !first; i++)
+		if (s.plan->actions[i].kind == POL_BALLOON)
+			first = &s.plan->actions[i];
+	assert_non_null(first);
+	assert_int_equal(first->guest, 3);
+	assert_int_equal(first->reason, POL_WHY_TROUBLE);
+	assert_non_null(scene_action(&s, 1));
+	assert_int_equal(scene_action(&s, 1)->reason, POL_WHY_GUEST_NEEDS);
+	scene_close(&s);
+}
+
+/* A guest is given to before it is down to half of its reserve, and not only when the host is well
+ * again. */
+static void test_given_below_three_quarters_of_the_reserve(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	for (uint64_t eighths = 5; eighths <= 7; eighths += 2) {
+		scene_open(&s, 1);
+		squeeze(&s, 1, GIB, RESERVE * eighths / 8);
+		s.host.available_bytes = 900 * MIB;
+		scene_run(&s, 3);
+		assert_int_equal(s.guests[0].target_bytes != POL_ABSENT, eighths < 6);
+		scene_close(&s);
+	}
+}
+
+/* Quiet does not let ksmd save up more than a minute's share of a core. */
+static void test_ksm_allowance_is_a_minute(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open_ksm(&s, 2);
+	s.host.ksm.cpu_us = 0;
+	scene_run(&s, 600);
+	assert_int_equal(s.pol->ksm.left_us, 60 * SEC * s.config.ksm_cpu_ppm / PPM);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_clock_that_goes_back),
+		cmocka_unit_test(test_fall_behind_a_balloon),
+		cmocka_unit_test(test_moved_by_someone_else),
+		cmocka_unit_test(test_restarted_guest_is_young),
+		cmocka_unit_test(test_silence_is_not_taxed),
+		cmocka_unit_test(test_lent_not_on_its_word),
+		cmocka_unit_test(test_trouble_comes_first),
+		cmocka_unit_test(test_given_below_three_quarters_of_the_reserve),
+		cmocka_unit_test(test_ksm_allowance_is_a_minute),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
