@@ -19,6 +19,7 @@
 #include "memd/daemon.h"
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
+#include "memd/misfit.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
 #define GRACE_US	  200000ULL
@@ -63,7 +64,7 @@ static uint64_t held_by(void *ctx, uint64_t id)
 	       (pol_has(guest->foot.swapped_bytes) ? guest->foot.swapped_bytes : 0);
 }
 
-static void keep_views(struct daemon *daemon, const struct pol_plan *plan)
+static void keep_views(struct daemon *daemon, const struct pol_plan *plan, uint64_t now_us)
 {
 	for (size_t i = 0; i < plan->n_views; i++) {
 		struct guest *guest = guests_find(&daemon->guests, plan->views[i].guest);
@@ -72,6 +73,7 @@ static void keep_views(struct daemon *daemon, const struct pol_plan *plan)
 			continue;
 		guest->view = plan->views[i];
 		guest->has_view = true;
+		misfit_follow(guest, now_us);
 	}
 }
 
@@ -143,7 +145,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 			 SIZE_TEXT(plan->need_bytes));
 	if (pol_has(plan->again_us))
 		daemon_wake(daemon, plan->again_us);
-	keep_views(daemon, plan);
+	keep_views(daemon, plan, now_us);
 	daemon->act.ksm_bytes = daemon->savings.ksm_bytes + daemon->savings.ksm_other_bytes;
 	daemon->act.tick = daemon->ticks;
 	act_plan(&daemon->act, plan, now_us);

@@ -112,6 +112,7 @@ static void clear_life(struct guest *guest)
 	guest->stats_seen_us = 0;
 	guest->stats_rejected = guest->driver_seen = guest->renew = guest->balloon_active = false;
 	guest->has_view = false;
+	guest->doubt_us = 0;
 }
 
 void guest_forget(struct guest *guest)

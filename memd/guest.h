@@ -141,6 +141,8 @@ struct guest {
 	uint64_t ksm_bytes, balloon_bytes, reported_bytes, mem_bytes; /* see savings.h */
 	bool has_view;
 	struct pol_view view; /* what the policy thought of it last */
+	uint64_t doubt_us;    /* when its numbers were not trusted last, 0: never, */
+	enum pol_trust doubt; /* and why */
 };
 
 struct guests_hooks {

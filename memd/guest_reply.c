@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -16,6 +17,8 @@
 
 /* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
 #define SLACK_BYTES (4 * MIB)
+/* Statistics are dated by the hypervisor, on the same host. */
+#define AHEAD_S 60
 
 static bool get_bytes(json_object *obj, const char *key, uint64_t *ret_bytes)
 {
@@ -299,6 +302,11 @@ static void take_stats(struct guest *guest, json_object *value, uint64_t now_us)
 	bool known = guest->ticks > 1;
 	int r = guest_stats_read(value, guest->memory_bytes, &stats, why, sizeof(why));
 
+	if (r == 0 && stats.last_update_s > (uint64_t)time(NULL) + AHEAD_S) {
+		snprintf(why, sizeof(why), "dated %" PRIu64 " s ahead of the host's clock",
+			 stats.last_update_s - (uint64_t)time(NULL));
+		r = -ERANGE;
+	}
 	if (r == -ERANGE) {
 		unsigned int dropped = 0;
 

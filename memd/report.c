@@ -11,6 +11,7 @@
 #include "memd/chunk.h"
 #include "memd/hugepage.h"
 #include "memd/merge.h"
+#include "memd/misfit.h"
 #include "memd/probe.h"
 #include "memd/report.h"
 
@@ -137,6 +138,7 @@ json_object *report_status(const struct daemon *daemon)
 	json_add_str(doc, "state", pol_state_name(daemon->state));
 	json_add_u64(doc, "need_bytes", daemon->need_bytes);
 	add_guest_counts(daemon, doc);
+	json_object_object_add(doc, "misfits", misfits_json(&daemon->guests, clock_now_us()));
 	add_ksm(daemon, doc);
 	json_object_object_add(
 		doc, "merging",

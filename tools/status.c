@@ -9,6 +9,8 @@
 #include "tools/memctl.h"
 #include "tools/table.h"
 
+#define MISFITS_SHOWN 10
+
 static uint64_t number(json_object *obj, const char *key)
 {
 	uint64_t value = 0;
@@ -104,6 +106,20 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 				  sizeof(size)));
 }
 
+static void print_misfits(json_object *misfits)
+{
+	size_t n = misfits ? json_object_array_length(misfits) : 0;
+
+	for (size_t i = 0; i < n && i < MISFITS_SHOWN; i++) {
+		json_object *one = json_object_array_get_idx(misfits, i);
+
+		printf("guest %s: %s\n", text(one, "guest"), text(one, "why"));
+	}
+	if (n > MISFITS_SHOWN)
+		printf("and %zu more guests like that (memctl guests, --json status)\n",
+		       n - MISFITS_SHOWN);
+}
+
 static void print_changes(json_object *changes)
 {
 	static const struct table_column columns[] = {
@@ -148,6 +164,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 
 		printf("leaves alone %s: %s\n", text(one, "what"), text(one, "why"));
 	}
+	print_misfits(json_get_array(status, "misfits"));
 	print_changes(json_get_array(status, "changes"));
 	errors = json_get_array(status, "errors");
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++)

@@ -12,7 +12,9 @@ GUEST is NAME[:BEHAVIOUR[:MEMORY_MIB[:USED_MIB]]]. Behaviours:
   mute        accepts, never greets            hang     stops answering once set up
   lies        claims more than it has          garbage  greets, then answers with garbage
   flood       endless events                   close    accepts and closes
-  slow        answers after 1.2 s
+  slow        answers after 1.2 s               stuck    has a balloon that never moves
+  ones, zeros statistics of 2^64-1, of 0        future   statistics dated an hour ahead
+  signs       statistics that change their sign each time
 
 Each guest's socket is listened on by a child of its own that sleeps, so that SO_PEERCRED tells
 guests apart. With --proc, TREE/proc/PID says what such a guest would hold (stat, status, ksm_stat),
@@ -128,12 +130,19 @@ class Guest:
         if self.behaviour == "lies":
             values["stat-total-memory"] = self.memory * 4
             values["stat-available-memory"] = self.memory * 3
-        self.told = {"stats": values, "last-update": self.updated}
+        if self.behaviour in ("ones", "zeros"):
+            values = dict.fromkeys(values, ABSENT if self.behaviour == "ones" else 0)
+        if self.behaviour == "signs" and self.updated % 2:
+            values = {name: -value for name, value in values.items()}
+        ahead = 3600 if self.behaviour == "future" else 0
+        self.told = {"stats": values, "last-update": self.updated + ahead}
 
     def move_balloon(self, seconds):
         step = int(self.world.rate * seconds)
         wanted = max(self.target, self.used)
         before = self.actual
+        if self.behaviour == "stuck":
+            return
         if self.actual > wanted:
             self.actual = max(self.actual - step, wanted)
         else:
