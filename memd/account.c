@@ -240,28 +240,34 @@ static const char *unit(enum pol_action_kind kind)
 	}
 }
 
-static json_object *entry_json(const struct account_entry *entry)
+void account_describe(json_object *one, const struct pol_action *a, const char *guest,
+		      const char *text)
 {
-	const struct pol_action *a = &entry->action;
-	json_object *one = json_object_new_object();
-
-	add_time(one, "time", entry->wall_us);
-	json_add_u64(one, "tick", entry->tick);
-	json_add_str(one, "guest", entry->guest[0] ? entry->guest : NULL);
+	json_add_str(one, "guest", guest);
 	json_add_str(one, "action", pol_action_name(a->kind));
 	json_add_u64(one, "from", a->from);
 	json_add_u64(one, "to", a->to);
 	json_add_str(one, "unit", unit(a->kind));
 	json_add_str(one, "rung", pol_rung_name(a->rung));
 	json_add_str(one, "reason", reason_name(a->reason));
-	json_add_str(one, "reason_text", entry->text[0] ? entry->text : pol_reason_text(a->reason));
+	json_add_str(one, "reason_text", text ? text : pol_reason_text(a->reason));
 	json_object_object_add(one, "inputs", inputs_json(a));
 	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
-	json_add_u64(one, "measured_gain_bytes", entry->measured_bytes);
 	json_add_u64(one, "cost_us", a->cost_us);
+	json_object_object_add(one, "rejected", rejected_json(a));
+}
+
+static json_object *entry_json(const struct account_entry *entry)
+{
+	json_object *one = json_object_new_object();
+
+	add_time(one, "time", entry->wall_us);
+	json_add_u64(one, "tick", entry->tick);
+	account_describe(one, &entry->action, entry->guest[0] ? entry->guest : NULL,
+			 entry->text[0] ? entry->text : NULL);
+	json_add_u64(one, "measured_gain_bytes", entry->measured_bytes);
 	json_add_str(one, "outcome", account_outcome_name(entry->outcome));
 	json_add_str(one, "error", entry->error[0] ? entry->error : NULL);
-	json_object_object_add(one, "rejected", rejected_json(a));
 	return one;
 }
 

@@ -75,6 +75,11 @@ void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_byte
 const struct account_entry *account_last(const struct account *account, enum pol_action_kind kind,
 					 uint64_t guest);
 
+/* Adds to `one` what an action says: who, what, why, the numbers it used, and what was rejected.
+ * guest NULL: the host; text: instead of the reason's, or NULL. */
+void account_describe(json_object *one, const struct pol_action *action, const char *guest,
+		      const char *text);
+
 /*
  * The "decisions" array of query-explain, newest last. guest (may be NULL): only that name's;
  * limit: at most so many of the newest. The caller puts it.

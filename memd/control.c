@@ -8,6 +8,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "memd/control.h"
+#include "memd/guest_reply.h"
+#include "memd/plan.h"
 #include "memd/report.h"
 
 #define DRAIN_US 200000ULL
@@ -80,6 +82,16 @@ static int query_explain(void *ctx, json_object *args, json_object **ret_value,
 	return 0;
 }
 
+static int query_plan(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
+{
+	uint64_t more_bytes = POL_ABSENT;
+
+	json_get_u64(args, "guest-memory", &more_bytes);
+	if (pol_has(more_bytes) && (more_bytes == 0 || more_bytes > GUEST_BYTES_MAX))
+		return wire_fail(err, -ERANGE, NULL, "no guest has so much memory");
+	return plan_query(ctx, more_bytes, ret_value, err);
+}
+
 static int reset(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	struct daemon *daemon = ctx;
@@ -110,12 +122,18 @@ static const struct wire_arg explain_args[] = {
 	{0},
 };
 
+static const struct wire_arg plan_args[] = {
+	{"guest-memory", WIRE_U64, true},
+	{0},
+};
+
 static const struct wire_command commands[] = {
 	{"query-probe", query_probe, NULL, false},
 	{"query-status", query_status, NULL, false},
 	{"query-guests", query_guests, NULL, false},
 	{"query-report", query_report, NULL, false},
 	{"query-explain", query_explain, explain_args, false},
+	{"query-plan", query_plan, plan_args, false},
 	{"reset", reset, NULL, true},
 	{"quit", quit, NULL, true},
 	{0},

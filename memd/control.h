@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memd's own QMP socket: query-probe, query-status, query-guests, query-report, query-explain,
- * reset, quit. */
+ * query-plan, reset, quit. */
 #ifndef MEMD_CONTROL_H
 #define MEMD_CONTROL_H
 

@@ -60,21 +60,6 @@ static bool add(struct estimate_targets *targets, pid_t pid, const char *name, u
 
 /* ---- memd's guests ---- */
 
-/* The guests of a running memd; NULL: none runs, which is no error here. */
-static json_object *memd_guests(const struct memctl *ctl)
-{
-	struct wire_client *client = NULL;
-	struct wire_error err = {0};
-	json_object *answer = NULL;
-
-	if (access(ctl->socket, F_OK) < 0 || wire_client_open(ctl->socket, 2000000, &client) < 0)
-		return NULL;
-	if (wire_client_call(client, "query-guests", NULL, &answer, &err) < 0)
-		answer = NULL;
-	wire_client_close(client);
-	return answer;
-}
-
 /* Domains are told apart by number: that of the first guest with the same one. */
 static uint32_t domain_of(json_object *guests, json_object *guest)
 {
@@ -187,12 +172,15 @@ static void now_fill(int rootfd, const struct pol_ksm *ksm, struct estimate_targ
 enum memctl_exit estimate_targets_find(const struct memctl *ctl, int rootfd, int n, char **words,
 				       struct estimate_targets *ret_targets)
 {
-	AUTO_JSON json_object *answer = memd_guests(ctl);
-	json_object *guests = json_get_array(answer, "guests");
-	struct estimate_targets targets = {.by_memd = answer};
+	AUTO_JSON json_object *answer = NULL;
+	struct estimate_targets targets = {0};
 	struct estimate_ksm ksm;
 	enum memctl_exit status = MEMCTL_OK;
+	json_object *guests;
 
+	memctl_ask(ctl, "query-guests", &answer); /* without memd: only processes */
+	guests = json_get_array(answer, "guests");
+	targets.by_memd = answer;
 	for (int i = 0; i < n && status == MEMCTL_OK; i++)
 		status = add_word(&targets, rootfd, words[i], guests);
 	if (n == 0 && add_guests(&targets, guests, NULL) < 0)

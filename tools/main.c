@@ -29,6 +29,7 @@ static const struct {
 	 "what KSM would save, before it is switched on; also for pids"},
 	{"explain", memctl_explain, "[GUEST]",
 	 "the last decisions: why, what was expected, what came"},
+	{"plan", memctl_plan, "", "what memd would do now, and what one more guest would cost"},
 	{"replay", memctl_replay, "TRACE", "a recorded day: decided the same? and under others?"},
 	{"simulate", memctl_simulate, "[list]", "policies on seeded days of a simulated host"},
 	{"reset", memctl_reset, "", "undo every change memd made to host settings"},
@@ -38,6 +39,10 @@ static const struct {
 static const struct {
 	const char *command, *options;
 } takers[] = {
+	{"explain", " limit "},
+	{"plan", " guest-memory "},
+	{"report", " history since trace html "},
+	{"sharing", " matrix pid "},
 	{"replay", " policy set min "},
 	{"simulate", " scenario policy set seed guests hours "},
 };
@@ -74,6 +79,8 @@ static void print_help(FILE *out)
 	      "  --marked           estimate: only memory that is marked mergeable now\n"
 	      "  --rate PAGES       estimate: also KSM's time at so many pages a second\n"
 	      "  --seed N           estimate: the choice of pages, to repeat it\n"
+	      "  --guest-memory SIZE\n"
+	      "                     plan: could a guest of that size come, at whose cost?\n"
 	      "  --policy NAME      replay, simulate: memd, mom, pve, squeezed, none, all "
 	      "(repeat)\n"
 	      "  --set KEY=VALUE    replay, simulate: a key of [policy] in memd.conf (repeat)\n"
@@ -84,6 +91,16 @@ static void print_help(FILE *out)
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
+}
+
+static bool keep_option(struct memctl *ctl, const char *name, const char *value)
+{
+	if (ctl->n_options == MEMCTL_OPTIONS_MAX) {
+		log_err("too many options");
+		return false;
+	}
+	ctl->options[ctl->n_options++] = (struct memctl_option){name, value};
+	return true;
 }
 
 /* Does the subcommand take all the options that were given? */
@@ -148,6 +165,9 @@ int main(int argc, char **argv)
 		OPT_JSON = 256,
 		OPT_BYTES,
 		OPT_SOCKET,
+		OPT_HELP,
+		OPT_VERSION,
+		/* of some subcommands only */
 		OPT_LIMIT,
 		OPT_MATRIX,
 		OPT_PID,
@@ -155,8 +175,6 @@ int main(int argc, char **argv)
 		OPT_SINCE,
 		OPT_TRACE,
 		OPT_HTML,
-		OPT_HELP,
-		OPT_VERSION,
 		OPT_OTHER
 	};
 	static const struct option longs[] = {
@@ -172,6 +190,7 @@ int main(int argc, char **argv)
 		{"html", required_argument, NULL, OPT_HTML},
 		{"help", no_argument, NULL, OPT_HELP},
 		{"version", no_argument, NULL, OPT_VERSION},
+		{"guest-memory", required_argument, NULL, OPT_OTHER},
 		{"policy", required_argument, NULL, OPT_OTHER},
 		{"set", required_argument, NULL, OPT_OTHER},
 		{"min", required_argument, NULL, OPT_OTHER},
@@ -187,6 +206,8 @@ int main(int argc, char **argv)
 
 	log_init("memctl", LOG_LEVEL_INFO);
 	while ((c = getopt_long(argc, argv, shorts, longs, &which)) != -1) {
+		if (c >= OPT_LIMIT && !keep_option(&ctl, longs[which].name, optarg))
+			return MEMCTL_USAGE;
 		switch (c) {
 		case OPT_JSON:
 			ctl.json = true;
@@ -220,12 +241,6 @@ int main(int argc, char **argv)
 			ctl.html = optarg;
 			break;
 		case OPT_OTHER:
-			if (ctl.n_options == MEMCTL_OPTIONS_MAX) {
-				log_err("too many options");
-				return MEMCTL_USAGE;
-			}
-			ctl.options[ctl.n_options++] =
-				(struct memctl_option){longs[which].name, optarg};
 			break;
 		case 'h':
 		case OPT_HELP:

@@ -53,6 +53,7 @@ enum memctl_exit memctl_report(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_estimate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_plan(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_replay(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_simulate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);
@@ -64,9 +65,20 @@ bool memctl_daemon_is_there(const struct memctl *ctl);
 enum memctl_exit memctl_connect(const struct memctl *ctl, struct wire_client **ret_client);
 
 /*
- * One command to the daemon; the answer is the caller's. args are taken over (may be NULL). With
- * --json the answer is printed here and *ret_answer stays NULL: there is nothing left to show.
+ * One command to the daemon; the answer is the caller's. args are taken over (may be NULL). On
+ * failure says why.
  */
+enum memctl_exit memctl_call(const struct memctl *ctl, const char *command, json_object *args,
+			     json_object **ret_answer);
+
+/*
+ * One command to a daemon that need not be there. -ENOENT: none is; another -errno: it does not
+ * tell, which is said.
+ */
+int memctl_ask(const struct memctl *ctl, const char *command, json_object **ret_answer);
+
+/* As memctl_call(), but with --json the answer is printed here and *ret_answer stays NULL: there is
+ * nothing left to show. */
 enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, json_object *args,
 			      json_object **ret_answer);
 

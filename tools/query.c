@@ -12,6 +12,9 @@
 /* memd answers from memory; more than this means that it is stopped or stuck. */
 #define QUERY_TIMEOUT_US (10 * USEC_PER_SEC)
 
+/* Where it would be nice to know what memd knows, and goes without. */
+#define ASK_TIMEOUT_US (2 * USEC_PER_SEC)
+
 static const char *connect_advice(int error)
 {
 	switch (error) {
@@ -62,12 +65,11 @@ void memctl_print_json(json_object *document)
 							      JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
-enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, json_object *args,
-			      json_object **ret_answer)
+enum memctl_exit memctl_call(const struct memctl *ctl, const char *command, json_object *args,
+			     json_object **ret_answer)
 {
 	struct wire_client *client = NULL;
 	struct wire_error err = {0};
-	AUTO_JSON json_object *answer = NULL;
 	enum memctl_exit status = memctl_connect(ctl, &client);
 	int r;
 
@@ -75,7 +77,7 @@ enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, jso
 		json_object_put(args);
 		return status;
 	}
-	r = wire_client_call(client, command, args, &answer, &err);
+	r = wire_client_call(client, command, args, ret_answer, &err);
 	wire_client_close(client);
 	if (r == -EREMOTEIO) {
 		log_err("memd: %s", err.desc);
@@ -85,11 +87,39 @@ enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, jso
 		log_err("%s: %s: %s", ctl->socket, command, connect_advice(-r));
 		return MEMCTL_UNREACHABLE;
 	}
+	return MEMCTL_OK;
+}
+
+enum memctl_exit memctl_query(const struct memctl *ctl, const char *command, json_object *args,
+			      json_object **ret_answer)
+{
+	AUTO_JSON json_object *answer = NULL;
+	enum memctl_exit status = memctl_call(ctl, command, args, &answer);
+
+	if (!answer)
+		return status;
 	if (ctl->json)
 		memctl_print_json(answer);
 	else
 		*ret_answer = TAKE_PTR(answer);
 	return MEMCTL_OK;
+}
+
+int memctl_ask(const struct memctl *ctl, const char *command, json_object **ret_answer)
+{
+	struct wire_client *client = NULL;
+	int r;
+
+	if (access(ctl->socket, F_OK) < 0)
+		return -ENOENT;
+	r = wire_client_open(ctl->socket, ASK_TIMEOUT_US, &client);
+	if (r == 0)
+		r = wire_client_call(client, command, NULL, ret_answer, NULL);
+	wire_client_close(client);
+	if (r < 0)
+		log_warn("%s: %s: %s; going on without memd", ctl->socket, command,
+			 connect_advice(-r));
+	return r;
 }
 
 bool memctl_no_arguments(int argc, char **argv)

@@ -28,18 +28,6 @@
 #define JSON_MAX      300 /* 5 minutes each in a day */
 #define PLOT_MAX      600 /* 144 s each in a day, a pixel or two */
 
-/* The daemon's answer, NULL when it does not run; it says itself what else is wrong. */
-static json_object *ask(const struct memctl *ctl, const char *command)
-{
-	struct memctl quiet = *ctl;
-	json_object *answer = NULL;
-
-	quiet.json = false;
-	if (memctl_daemon_is_there(ctl))
-		memctl_query(&quiet, command, NULL, &answer);
-	return answer;
-}
-
 static void hear_config(void *ctx, bool error, const char *text)
 {
 	(void)ctx;
@@ -77,9 +65,11 @@ static bool is_same_file(const char *a, const char *b)
  */
 static enum memctl_exit find_trace(const struct memctl *ctl, char *buf, size_t n, bool *ret_live)
 {
-	AUTO_JSON json_object *status = ask(ctl, "query-status");
-	const char *path = json_get_str(json_get_obj(status, "trace"), "path");
+	AUTO_JSON json_object *status = NULL;
+	const char *path;
 
+	memctl_ask(ctl, "query-status", &status);
+	path = json_get_str(json_get_obj(status, "trace"), "path");
 	if (ctl->trace) {
 		snprintf(buf, n, "%s", ctl->trace);
 		*ret_live = path && is_same_file(path, ctl->trace);
@@ -133,8 +123,10 @@ static enum memctl_exit read_trace(const struct memctl *ctl, const char *path, s
 static enum memctl_exit print_json(const struct memctl *ctl, const struct history *history,
 				   const char *path, bool live)
 {
-	AUTO_JSON json_object *doc = live ? ask(ctl, "query-report") : NULL;
+	AUTO_JSON json_object *doc = NULL;
 
+	if (live)
+		memctl_ask(ctl, "query-report", &doc);
 	if (!doc) {
 		doc = json_object_new_object();
 		json_add_i64(doc, "schema", 1);
@@ -163,10 +155,11 @@ static uint64_t page_time_us(const struct history *history)
 /* NULL with a reason in why: the page goes without. */
 static struct html_sharing *look_at_sharing(const struct memctl *ctl, char *why, size_t n)
 {
-	AUTO_JSON json_object *guests = ask(ctl, "query-guests");
+	AUTO_JSON json_object *guests = NULL;
 	struct html_sharing *sharing = NULL;
 	AUTO_FD int rootfd = kfile_open_root("/");
 
+	memctl_ask(ctl, "query-guests", &guests);
 	if (rootfd < 0)
 		snprintf(why, n, "%s", strerror(-rootfd));
 	else
@@ -177,14 +170,13 @@ static struct html_sharing *look_at_sharing(const struct memctl *ctl, char *why,
 static enum memctl_exit write_page(const struct memctl *ctl, const struct history *history,
 				   const char *path, bool live)
 {
-	AUTO_JSON json_object *report = live ? ask(ctl, "query-report") : NULL;
+	AUTO_JSON json_object *report = NULL;
 	char host[256] = "", why[HTML_WHY_MAX];
 	char matrix_why[HTML_WHY_MAX] = "it can only be seen while memd runs";
 	struct html_report page = {
 		.host = host,
 		.path = path,
 		.history = history,
-		.report = report,
 		.made_us = page_time_us(history),
 		.matrix_why = matrix_why,
 	};
@@ -192,6 +184,9 @@ static enum memctl_exit write_page(const struct memctl *ctl, const struct histor
 	struct html_file *file = NULL;
 	int r;
 
+	if (live)
+		memctl_ask(ctl, "query-report", &report);
+	page.report = report;
 	/* A trace by itself may be another host's. */
 	if (live || !ctl->trace)
 		gethostname(host, sizeof(host) - 1);

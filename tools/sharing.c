@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/kfile.h"
@@ -23,7 +22,6 @@
 
 #define PROGRESS_AFTER_US (2 * USEC_PER_SEC)
 #define PROGRESS_EVERY_US (USEC_PER_SEC / 4)
-#define MEMD_TIMEOUT_US	  (10 * USEC_PER_SEC)
 
 /* ---- whom to look at ---- */
 
@@ -31,17 +29,11 @@
 static bool ask_memd(const struct memctl *ctl, struct sharing_list *list)
 {
 	AUTO_JSON json_object *answer = NULL;
-	struct wire_client *client = NULL;
-	int r;
+	int r = memctl_ask(ctl, "query-guests", &answer);
 
-	if (access(ctl->socket, F_OK) < 0)
+	if (r < 0)
 		return false;
-	r = wire_client_open(ctl->socket, MEMD_TIMEOUT_US, &client);
-	if (r == 0)
-		r = wire_client_call(client, "query-guests", NULL, &answer, NULL);
-	wire_client_close(client);
-	if (r == 0)
-		r = sharing_list_from(answer, list);
+	r = sharing_list_from(answer, list);
 	if (r < 0)
 		log_warn("memd does not tell its guests (%s); looking for KVM processes instead",
 			 strerror(-r));
