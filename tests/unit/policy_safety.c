@@ -209,6 +209,83 @@ static void test_given_below_three_quarters_of_the_reserve(void **state)
 	}
 }
 
+/* On a host with 300 MiB left: one guest that is below its reserve, one that has next to nothing.
+ */
+static void open_needy(struct scene *s, bool urgent)
+{
+	scene_open(s, 2);
+	for (uint64_t id = 1; id <= 2; id++)
+		squeeze(s, id, GIB, 400 * MIB);
+	s->host.available_bytes = 2 * GIB;
+	scene_run(s, 12);
+	squeeze(s, 1, s->guests[0].actual_bytes, 150 * MIB);
+	if (urgent)
+		squeeze(s, 2, s->guests[1].actual_bytes, 10 * MIB);
+	s->host.available_bytes = 300 * MIB;
+	scene_step(s);
+}
+
+static uint64_t given(const struct scene *s, uint64_t id)
+{
+	const struct pol_action *a = scene_action(s, id);
+
+	return a ? sub_sat(a->to, a->from) : 0;
+}
+
+/* What is given to a guest in need leaves the host what it needs itself. */
+static void test_grants_leave_the_host_something(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	open_needy(&s, false);
+	assert_in_range(given(&s, 1), 16 * MIB, 300 * MIB - s.plan->hard_bytes);
+	scene_close(&s);
+}
+
+/* Of what is there the guest with next to nothing gets all, whatever its number. */
+static void test_urgent_need_comes_first(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	open_needy(&s, true);
+	assert_in_range(given(&s, 2), 300 * MIB - s.plan->low_bytes, 300 * MIB);
+	scene_close(&s);
+}
+
+/* Who was given memory, and uses it, is not taken from right after. */
+static void test_gifts_are_left_for_a_while(void **state)
+{
+	struct scene s;
+	uint64_t size;
+
+	(void)state;
+	scene_open(&s, 1);
+	squeeze(&s, 1, GIB, 400 * MIB);
+	s.host.available_bytes = 3 * GIB;
+	scene_run(&s, 12);
+	s.obey = true;
+	squeeze(&s, 1, GIB, 100 * MIB);
+	scene_step(&s);
+	assert_true(given(&s, 1) > 100 * MIB);
+	size = s.guests[0].actual_bytes;
+	squeeze(&s, 1, size, RESERVE + 80 * MIB); /* it uses nearly all of that */
+	for (int t = 0; t < 45; t++) {
+		s.host.available_bytes = NEED;
+		s.guests[0].stat_cache_bytes ^= 4096;
+		scene_step(&s);
+		assert_true(s.guests[0].actual_bytes >= size);
+	}
+	for (int t = 0; t < 60; t++) {
+		s.host.available_bytes = NEED;
+		s.guests[0].stat_cache_bytes ^= 4096;
+		scene_step(&s);
+	}
+	assert_true(s.guests[0].actual_bytes < size);
+	scene_close(&s);
+}
+
 /* Quiet does not let ksmd save up more than a minute's share of a core. */
 static void test_ksm_allowance_is_a_minute(void **state)
 {
@@ -233,6 +310,9 @@ int main(void)
 		cmocka_unit_test(test_lent_not_on_its_word),
 		cmocka_unit_test(test_trouble_comes_first),
 		cmocka_unit_test(test_given_below_three_quarters_of_the_reserve),
+		cmocka_unit_test(test_grants_leave_the_host_something),
+		cmocka_unit_test(test_urgent_need_comes_first),
+		cmocka_unit_test(test_gifts_are_left_for_a_while),
 		cmocka_unit_test(test_ksm_allowance_is_a_minute),
 	};
 
