@@ -70,7 +70,23 @@ static int open_in(struct undo *undo)
 	return undo_journal_load(undo);
 }
 
-int undo_open(const char *dir, struct undo **ret_undo)
+static bool root_ok(const char *root)
+{
+	for (const char *p = root; *p; p++)
+		if ((unsigned char)*p < ' ')
+			return false;
+	return root[0] == '/' && strlen(root) < UNDO_ROOT_MAX;
+}
+
+/* What is restored is written to files of the same names below whatever root we have. */
+static int root_check(const struct undo *undo)
+{
+	const char *found = undo->found ? undo->found : "/";
+
+	return undo->n_entries && strcmp(found, undo->root) != 0 ? -EXDEV : 0;
+}
+
+int undo_open(const char *dir, const char *root, struct undo **ret_undo)
 {
 	struct undo *undo = calloc(1, sizeof(*undo));
 	int r;
@@ -78,6 +94,11 @@ int undo_open(const char *dir, struct undo **ret_undo)
 	if (!undo)
 		return -ENOMEM;
 	undo->dirfd = undo->lockfd = undo->fd = -1;
+	r = root_ok(root) ? 0 : -EINVAL;
+	if (r == 0 && !(undo->root = strdup(root)))
+		r = -ENOMEM;
+	if (r < 0)
+		goto fail;
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
 		r = -errno;
 		goto fail;
@@ -88,6 +109,8 @@ int undo_open(const char *dir, struct undo **ret_undo)
 		goto fail;
 	}
 	r = open_in(undo);
+	if (r == 0)
+		r = root_check(undo);
 	if (r < 0)
 		goto fail;
 	*ret_undo = undo;
@@ -104,6 +127,8 @@ void undo_close(struct undo *undo)
 	cleanup_fd(&undo->fd);
 	cleanup_fd(&undo->lockfd);
 	cleanup_fd(&undo->dirfd);
+	free(undo->root);
+	free(undo->found);
 	free(undo->entries);
 	free(undo->broken);
 	free(undo);
@@ -292,7 +317,7 @@ int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 		return -ENAMETOOLONG;
 	if (access(path, F_OK) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	r = undo_open(dir, &undo);
+	r = undo_open(dir, "/", &undo);
 	if (!undo)
 		return r;
 	r = undo_restore(undo, rootfd, fn, ctx);

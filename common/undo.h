@@ -2,8 +2,9 @@
 /*
  * The undo journal: what host files said before we changed them, kept where a crash leaves it.
  * DIR/undo has one line per change, "path TAB original TAB ours", written and synced before the
- * change itself; DIR/undo.lock is held by flock(2) while a process has the journal open.
- * memd restores at stop and at the next start after a crash, `memctl reset` when memd is dead.
+ * change itself, and before these, if it is not the live host's, "root TAB path"; DIR/undo.lock is
+ * held by flock(2) while a process has the journal open. memd restores at stop and at the next
+ * start after a crash, `memctl reset` when memd is dead.
  */
 #ifndef MEMD_COMMON_UNDO_H
 #define MEMD_COMMON_UNDO_H
@@ -17,10 +18,13 @@ struct undo;
 
 /*
  * Open (or create, 0700) DIR and its journal, and lock it. Lines left by a dead process are loaded.
- * -EWOULDBLOCK: another process has it open; -EPERM: the journal can be written by somebody else
- * than us, so nothing in it is believed; -errno of mkdir(2), open(2), read(2).
+ * root is the absolute path of the root that the recorded files are below ("/": the live host).
+ * -EXDEV: what is in the journal is of another root, and must not be restored to this one;
+ * -EINVAL: root is no such path; -EWOULDBLOCK: another process has it open; -EPERM: the journal can
+ * be written by somebody else than us, so nothing in it is believed; -errno of mkdir(2), open(2),
+ * read(2).
  */
-int undo_open(const char *dir, struct undo **ret_undo);
+int undo_open(const char *dir, const char *root, struct undo **ret_undo);
 void undo_close(struct undo *undo); /* NULL is fine; the journal stays on disk */
 
 /*
@@ -75,7 +79,8 @@ typedef void (*undo_report_fn)(void *ctx, const struct undo_report *report);
  */
 int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx);
 
-/* undo_open(), undo_restore(), undo_close(); without DIR or journal there is nothing to do: 0. */
+/* undo_open() for "/", undo_restore(), undo_close(); without DIR or journal there is nothing to do:
+ * 0. */
 int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx);
 
 #endif

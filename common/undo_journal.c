@@ -17,7 +17,8 @@
 
 #include "common/cleanup.h"
 
-#define NEW_NAME "undo.new"
+#define NEW_NAME  "undo.new"
+#define ROOT_WORD "root\t"
 /* Ours stays far below; a larger file is not our journal. */
 #define JOURNAL_MAX_BYTES (1 << 20)
 
@@ -112,6 +113,13 @@ static bool line_load(struct undo *undo, char *line, size_t len, int *ret_error)
 
 	if (memchr(line, '\0', len))
 		return false;
+	if (strncmp(line, ROOT_WORD, strlen(ROOT_WORD)) == 0) {
+		free(undo->found);
+		undo->found = strdup(line + strlen(ROOT_WORD));
+		if (!undo->found)
+			*ret_error = -ENOMEM;
+		return true;
+	}
 	original = strchr(line, '\t');
 	ours = original ? strchr(original + 1, '\t') : NULL;
 	if (!ours)
@@ -228,6 +236,15 @@ static int line_write(int fd, const char *path, const char *original, const char
 	return write_all(fd, line, (size_t)len);
 }
 
+/* The live host's journal says nothing of it. */
+static int root_write(const struct undo *undo, int fd)
+{
+	char line[UNDO_ROOT_MAX + sizeof(ROOT_WORD) + 1];
+	int len = snprintf(line, sizeof(line), ROOT_WORD "%s\n", undo->root);
+
+	return strcmp(undo->root, "/") == 0 ? 0 : write_all(fd, line, (size_t)len);
+}
+
 static int sync_fd(int fd)
 {
 	return fsync(fd) < 0 ? -errno : 0;
@@ -236,8 +253,10 @@ static int sync_fd(int fd)
 int undo_journal_append(struct undo *undo, const char *path, const char *original, const char *ours)
 {
 	off_t end = lseek(undo->fd, 0, SEEK_END);
-	int r = line_write(undo->fd, path, original, ours);
+	int r = end == 0 ? root_write(undo, undo->fd) : 0;
 
+	if (r == 0)
+		r = line_write(undo->fd, path, original, ours);
 	if (r == 0)
 		r = sync_fd(undo->fd);
 	if (r < 0) {
@@ -257,10 +276,11 @@ int undo_journal_rewrite(struct undo *undo)
 		openat(undo->dirfd, NEW_NAME,
 		       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	size_t lines = 0;
-	int r = 0;
+	int r;
 
 	if (fd < 0)
 		return -errno;
+	r = undo->n_entries ? root_write(undo, fd) : 0;
 	for (size_t i = 0; i < undo->n_entries && r == 0; i++) {
 		const struct undo_item *entry = &undo->entries[i];
 

@@ -10,6 +10,7 @@
 
 #define UNDO_JOURNAL_NAME "undo"
 #define UNDO_LOCK_NAME	  "undo.lock"
+#define UNDO_ROOT_MAX	  4096
 
 /*
  * So many of our newest values of a file are taken for ours: the last one is written to the
@@ -26,6 +27,7 @@ struct undo_item {
 
 struct undo {
 	int dirfd, lockfd, fd;
+	char *root, *found; /* ours, and what the journal's first line says; NULL: none */
 	struct undo_item *entries;
 	size_t n_entries, room;
 	unsigned int *broken; /* numbers of the lines that made no sense */

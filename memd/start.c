@@ -93,6 +93,7 @@ static int take_lock(struct daemon *daemon)
 static int restore_predecessor(struct daemon *daemon)
 {
 	const char *dir = daemon->config->runtime_dir;
+	AUTO_FREE char *root = realpath(daemon->options->sysroot, NULL);
 	int r;
 
 	if (daemon->options->dry_run) {
@@ -100,12 +101,14 @@ static int restore_predecessor(struct daemon *daemon)
 			 "guests are seen only where somebody else has them polled");
 		return 0;
 	}
-	r = undo_open(dir, &daemon->undo);
+	r = undo_open(dir, root ? root : "", &daemon->undo);
 	if (r < 0) {
 		log_err("%s/undo: %s", dir,
 			r == -EWOULDBLOCK ? "in use by another process (memctl reset?)"
 			: r == -EPERM	  ? "can be written by others, so it is not believed; "
 					    "make the directory ours alone"
+			: r == -EXDEV ? "it is of a memd for another root (--sysroot), which ended "
+					"without restoring; start it there, or move the file away"
 			: r == -ELOOP || r == -EISDIR || r == -EFBIG
 				? "this is no journal that memd wrote; move it away, and look what "
 				  "/sys/kernel/mm/ksm says"

@@ -91,6 +91,12 @@ enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 				ctl->socket);
 			return MEMCTL_UNREACHABLE;
 		}
+		if (r == -EXDEV) {
+			log_err("the journal beside %s is of a memd for another root (--sysroot): "
+				"nothing of it is restored to this host",
+				ctl->socket);
+			return MEMCTL_FAILED;
+		}
 		if (r < 0 && r != -EIO) {
 			log_err("journal beside %s: %s", ctl->socket, strerror(-r));
 			return MEMCTL_FAILED;

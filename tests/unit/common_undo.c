@@ -42,7 +42,7 @@ static struct undo *undo_in(const struct tree *tree)
 	char path[PATH_MAX];
 	struct undo *undo;
 
-	assert_int_equal(undo_open(tree_path(tree, "run", path, sizeof(path)), &undo), 0);
+	assert_int_equal(undo_open(tree_path(tree, "run", path, sizeof(path)), "/", &undo), 0);
 	return undo;
 }
 
@@ -331,11 +331,11 @@ static void one_process_at_a_time(void **state)
 	pid_t pid;
 
 	tree_path(&tree, "run", path, sizeof(path));
-	assert_int_equal(undo_open(path, &second), -EWOULDBLOCK);
+	assert_int_equal(undo_open(path, "/", &second), -EWOULDBLOCK);
 	assert_null(second);
 	assert_int_equal(restore(&tree), -EWOULDBLOCK);
 	undo_close(undo);
-	assert_int_equal(undo_open(path, &second), 0);
+	assert_int_equal(undo_open(path, "/", &second), 0);
 	undo_close(second);
 
 	/* a process that is killed gives the lock back and leaves its lines */
@@ -428,6 +428,52 @@ static void many_files(void **state)
 	}
 }
 
+/* What a memd for a captured host has left must not be written to the live one, nor the other way
+ * round; an empty journal is anybody's. */
+static void a_journal_is_of_one_root(void **state)
+{
+	struct tree tree = ksm_tree();
+	char path[PATH_MAX];
+	struct undo *undo;
+
+	(void)state;
+	tree_path(&tree, "run", path, sizeof(path));
+	assert_int_equal(undo_open(path, "/no\nline", &undo), -EINVAL);
+	assert_int_equal(undo_open(path, "not/absolute", &undo), -EINVAL);
+
+	assert_int_equal(undo_open(path, "/srv/captured", &undo), 0);
+	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
+	tree_set(&tree, KSM "run", "1\n");
+	undo_close(undo); /* killed */
+	assert_int_equal(restore(&tree), -EXDEV);
+	assert_file(&tree, KSM "run", "1");
+	assert_int_equal(undo_open(path, "/", &undo), -EXDEV);
+	assert_int_equal(undo_open(path, "/srv/other", &undo), -EXDEV);
+
+	/* Its own memd finds it, also after a rewrite, and leaves an empty one. */
+	assert_int_equal(undo_open(path, "/srv/captured", &undo), 0);
+	assert_int_equal(undo_count(undo), 1);
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(
+			undo_record(undo, KSM "pages_to_scan", "100", i % 2 ? "200" : "300"), 0);
+	undo_close(undo);
+	assert_int_equal(undo_open(path, "/", &undo), -EXDEV);
+	assert_int_equal(undo_open(path, "/srv/captured", &undo), 0);
+	assert_int_equal(undo_count(undo), 2);
+	{
+		AUTO_FD int rootfd = tree_rootfd(&tree);
+
+		assert_int_equal(undo_restore(undo, rootfd, NULL, NULL), 0);
+	}
+	undo_close(undo);
+	assert_file(&tree, KSM "run", "0");
+	undo = undo_in(&tree); /* as "/" */
+	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
+	undo_close(undo);
+	assert_int_equal(undo_open(path, "/srv/captured", &undo), -EXDEV);
+	tree_free(&tree);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -445,6 +491,7 @@ int main(void)
 		cmocka_unit_test(nothing_to_do),
 		cmocka_unit_test(stays_small),
 		cmocka_unit_test(many_files),
+		cmocka_unit_test(a_journal_is_of_one_root),
 	};
 
 	return cmocka_run_group_tests_name("common_undo", tests, NULL, NULL);

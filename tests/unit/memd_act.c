@@ -49,7 +49,7 @@ static int setup(void **state)
 	tree_set(&w.tree, KSM "advisor_mode", "[none] scan-time\n");
 	assert_int_equal(host_open(w.tree.root, &w.host), 0);
 	tree_path(&w.tree, "run", w.dir, sizeof(w.dir));
-	assert_int_equal(undo_open(w.dir, &w.undo), 0);
+	assert_int_equal(undo_open(w.dir, "/", &w.undo), 0);
 	account_init(&w.account);
 	assert_int_equal(guests_init(&w.guests, NULL, &w.config, &hooks, false, -1), 0);
 	w.failed[0] = '\0';
@@ -153,7 +153,7 @@ static void test_after_crash(void **state)
 	undo_close(w.undo);
 	w.act.undo = w.undo = NULL;
 	tree_set(&w.tree, KSM "sleep_millisecs", "77\n");
-	assert_int_equal(undo_open(w.dir, &w.undo), 0);
+	assert_int_equal(undo_open(w.dir, "/", &w.undo), 0);
 	w.act.undo = w.undo;
 	{
 		AUTO_JSON json_object *list = json_object_new_array();

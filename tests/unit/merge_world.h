@@ -89,7 +89,7 @@ static inline int merge_setup(void **state)
 		guests_init(&w.guests, w.event, &w.config, &hooks, false, tree_rootfd(&w.tree)), 0);
 	assert_int_equal(host_open(w.tree.root, &w.host), 0);
 	tree_path(&w.tree, "run", w.dir, sizeof(w.dir));
-	assert_int_equal(undo_open(w.dir, &w.undo), 0);
+	assert_int_equal(undo_open(w.dir, "/", &w.undo), 0);
 	account_init(&w.account);
 	w.act = (struct act){
 		.rootfd = host_rootfd(w.host),
