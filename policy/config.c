@@ -56,23 +56,23 @@ int pol_config_check(const struct pol_config *config, const char **ret_why)
 	else if (c->hysteresis_ppm > c->high_ppm)
 		why = "hysteresis must be at most high";
 	else if (c->high_max_bytes < c->high_min_bytes || !c->high_max_bytes)
-		why = "high_max_bytes must be above 0 and at least high_min_bytes";
+		why = "high-max must be above 0 and at least high-min";
 	else if (c->guest_reserve_ppm > 900000)
-		why = "guest_reserve must be at most 90 %";
+		why = "guest-reserve must be at most 90 %";
 	else if (c->guest_reserve_max_bytes < c->guest_reserve_bytes)
-		why = "guest_reserve_max_bytes must be at least guest_reserve_bytes";
+		why = "guest-reserve-max must be at least guest-reserve-min";
 	else if (c->step_bytes < 4 * MIB)
 		why = "step must be at least 4 MiB";
 	else if (!c->stats_max_age_us)
-		why = "stats_max_age must be above 0";
+		why = "stats-max-age must be above 0";
 	else if (!c->stuck_after_us)
-		why = "stuck_after must be above 0";
+		why = "stuck-after must be above 0";
 	else if (c->idle_tax_ppm > 990000)
-		why = "idle_tax must be at most 99 %";
+		why = "idle-tax must be at most 99 %";
 	else if (!c->ksm_cpu_ppm || c->ksm_cpu_ppm > PPM)
-		why = "ksm_cpu must be above 0 and at most 100 %";
+		why = "ksm-cpu must be above 0 and at most 100 %";
 	else if (!c->ksm_trial_us)
-		why = "ksm_trial must be above 0";
+		why = "ksm-trial must be above 0";
 	if (!why)
 		return 0;
 	*ret_why = why;

@@ -157,7 +157,9 @@ struct pol_config {
 /* Sensible values for every member. */
 void pol_config_default(struct pol_config *config);
 
-/* 0, or -EINVAL with *ret_why (static text) naming the first member that makes no sense. */
+/* 0, or -EINVAL with *ret_why (static text) naming the first key of memd.conf(5) that makes no
+ * sense.
+ */
 int pol_config_check(const struct pol_config *config, const char **ret_why);
 
 /* ---- plan ---- */

@@ -252,6 +252,19 @@ static void test_refused(void **state)
 		       "longer than the 107 characters");
 }
 
+/* Values that make no sense together are told of by the names that are in the file. */
+static void test_refused_by_key(void **state)
+{
+	(void)state;
+	assert_refused("[policy]\nhigh-max=1M\n", "[policy]: high-max must be above 0 and at least "
+						  "high-min");
+	assert_refused("[policy]\nguest-reserve-max=1M\n",
+		       "[policy]: guest-reserve-max must be at least guest-reserve-min");
+	assert_refused("[policy]\nguest-reserve=95\n", "[policy]: guest-reserve must");
+	assert_refused("[policy]\nidle-tax=99.5\n", "[policy]: idle-tax must");
+	assert_refused("[policy]\nksm-cpu=0\n", "[policy]: ksm-cpu must");
+}
+
 static void test_no_file(void **state)
 {
 	const struct config_source source = {.file = "/nonexistent/memd.conf"};
@@ -351,17 +364,12 @@ static void test_documented(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_file),
-		cmocka_unit_test(test_unknown_warns),
-		cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_no_file),
-		cmocka_unit_test(test_drop_ins),
-		cmocka_unit_test(test_documented),
-		cmocka_unit_test(test_domains),
-		cmocka_unit_test(test_same_key_in_a_row),
+		cmocka_unit_test(test_values),	       cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_file),
+		cmocka_unit_test(test_unknown_warns),  cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused_by_key), cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_drop_ins),       cmocka_unit_test(test_documented),
+		cmocka_unit_test(test_domains),	       cmocka_unit_test(test_same_key_in_a_row),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -250,16 +250,16 @@ static void test_check_names_what_is_wrong(void **state)
 	BAD(high_ppm, 40000, "high");
 	BAD(high_ppm, 600000, "high");
 	BAD(hysteresis_ppm, 70000, "hysteresis");
-	BAD(high_max_bytes, 0, "high_max");
-	BAD(guest_reserve_ppm, 950000, "guest_reserve");
-	BAD(guest_reserve_max_bytes, 0, "guest_reserve_max");
+	BAD(high_max_bytes, 0, "high-max");
+	BAD(guest_reserve_ppm, 950000, "guest-reserve");
+	BAD(guest_reserve_max_bytes, 0, "guest-reserve-max");
 	BAD(step_bytes, MIB, "step");
-	BAD(stats_max_age_us, 0, "stats_max_age");
-	BAD(stuck_after_us, 0, "stuck_after");
-	BAD(idle_tax_ppm, 1000000, "idle_tax");
-	BAD(ksm_cpu_ppm, 0, "ksm_cpu");
-	BAD(ksm_cpu_ppm, 1000001, "ksm_cpu");
-	BAD(ksm_trial_us, 0, "ksm_trial");
+	BAD(stats_max_age_us, 0, "stats-max-age");
+	BAD(stuck_after_us, 0, "stuck-after");
+	BAD(idle_tax_ppm, 1000000, "idle-tax");
+	BAD(ksm_cpu_ppm, 0, "ksm-cpu");
+	BAD(ksm_cpu_ppm, 1000001, "ksm-cpu");
+	BAD(ksm_trial_us, 0, "ksm-trial");
 #undef BAD
 }
 
