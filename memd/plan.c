@@ -163,10 +163,9 @@ static int add_outlook(const struct daemon *daemon, uint64_t more_bytes, json_ob
 {
 	struct scene scene;
 	struct pol_outlook outlook;
-	AUTO_FREE uint64_t *before = calloc(GUESTS_MAX, sizeof(*before));
+	uint64_t before[GUESTS_MAX], taken;
 	json_object *one, *payers;
-	uint64_t taken;
-	int r = before ? scene_open(daemon, &scene) : -ENOMEM;
+	int r = scene_open(daemon, &scene);
 
 	if (r < 0)
 		return r;

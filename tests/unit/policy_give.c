@@ -1,22 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Whom memory is given to, how much, in what order, and who pays for it. */
 #include "tests/unit/policy_rules.h"
-#include "tests/unit/policy_scene.h"
+#include "tests/unit/policy_squeeze.h"
 
 #define RESERVE (256 * MIB)
-
-/* A guest of 2 GiB squeezed to `actual`, with `available` left. */
-static void squeeze(struct scene *s, uint64_t id, uint64_t actual, uint64_t available)
-{
-	struct pol_guest *g = scene_find(s, id);
-
-	g->actual_bytes = actual;
-	g->resident_bytes = actual;
-	g->stat_total_bytes = actual - 40 * MIB;
-	g->stat_available_bytes = available;
-	g->stat_free_bytes = available / 2;
-	g->stat_cache_bytes = available / 2;
-}
 
 static void open_squeezed(struct scene *s, size_t n, uint64_t host_available)
 {

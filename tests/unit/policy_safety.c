@@ -1,22 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rules that are there for guests that have bad luck, and for clocks and words that are wrong. */
-#include "tests/unit/policy_scene.h"
+#include "tests/unit/policy_squeeze.h"
 
 #define RESERVE (256 * MIB) /* of a guest of 2 GiB */
 #define NEED	(500 * MIB) /* available: below `high`, but still in state high */
-
-/* A guest of 2 GiB that has `actual`, with `available` left. */
-static void squeeze(struct scene *s, uint64_t id, uint64_t actual, uint64_t available)
-{
-	struct pol_guest *g = scene_find(s, id);
-
-	g->actual_bytes = actual;
-	g->resident_bytes = actual;
-	g->stat_total_bytes = actual - 40 * MIB;
-	g->stat_available_bytes = available;
-	g->stat_free_bytes = available / 2;
-	g->stat_cache_bytes = available / 2;
-}
 
 /* A clock that goes back stands still: no second is counted twice, and no time is huge. */
 static void test_clock_that_goes_back(void **state)
