@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Guests: names and numbers from outside, and the registry against a scripted monitor behind a
- * real socket: setup, polls, deadlines, garbage, resets, disappearance.
+ * Guests: the registry against a scripted monitor behind a real socket: setup, polls, deadlines,
+ * garbage, resets, disappearance.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -543,143 +543,20 @@ static void test_vmm(void **state)
 	assert_string_equal(guest->version, "0.1.0");
 }
 
-static void test_names(void **state)
-{
-	static const struct {
-		const char *in, *out;
-	} cases[] = {
-		{"web1", "web1"},
-		{"a\x1b[31mb\n", "a?[31mb?"},
-		{"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
-		{"\xc3", "?"},
-		{"\xff\xfe", "??"},
-		{"", ""},
-	};
-	char buf[16];
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		guest_name_clean(cases[i].in, buf, sizeof(buf));
-		assert_string_equal(buf, cases[i].out);
-	}
-	guest_name_clean("0123456789abcdefXYZ", buf, sizeof(buf));
-	assert_string_equal(buf, "0123456789abcde");
-	guest_name_clean("0123456789abcd\xc3\xbc", buf, sizeof(buf)); /* never half a character */
-	assert_string_equal(buf, "0123456789abcd");
-}
-
-static int read_stats(const char *text, struct guest_stats *stats)
-{
-	AUTO_JSON json_object *value = json_tokener_parse(text);
-	char why[128] = "";
-	int r = guest_stats_read(value, 512 * MIB, stats, why, sizeof(why));
-
-	if (r == -ERANGE)
-		assert_true(strlen(why) > 10);
-	return r;
-}
-
-static void test_stats_read(void **state)
-{
-	static const char *const lies[] = {
-		"{\"stats\":{\"stat-total-memory\":536870913},\"last-update\":1}",
-		"{\"stats\":{\"stat-total-memory\":100,\"stat-free-memory\":101},\"last-update\":"
-		"1}",
-		"{\"stats\":{\"stat-available-memory\":536870913},\"last-update\":1}",
-		"{\"stats\":{\"stat-total-memory\":100,\"stat-disk-caches\":101},\"last-update\":"
-		"1}",
-	};
-	static const char *const shapes[] = {
-		"null",
-		"[]",
-		"7",
-		"{}",
-		"{\"stats\":[],\"last-update\":1}",
-		"{\"stats\":{}}",
-		"{\"stats\":{},\"last-update\":-1}",
-		"{\"stats\":{},\"last-update\":\"x\"}",
-	};
-	struct guest_stats s;
-
-	(void)state;
-	assert_int_equal(read_stats("{\"stats\":{\"stat-total-memory\":18446744073709551615,"
-				    "\"stat-free-memory\":-5,\"stat-disk-caches\":\"many\","
-				    "\"stat-swap-in\":4096,\"stat-oom-kills\":2},"
-				    "\"last-update\":9}",
-				    &s),
-			 0);
-	assert_true(s.total_bytes == POL_ABSENT);
-	assert_true(s.free_bytes == POL_ABSENT);
-	assert_true(s.cache_bytes == POL_ABSENT);
-	assert_int_equal(s.swap_in_bytes, 4096);
-	assert_int_equal(s.oom_kills, 2);
-	assert_int_equal(s.last_update_s, 9);
-	for (size_t i = 0; i < ARRAY_SIZE(lies); i++)
-		assert_int_equal(read_stats(lies[i], &s), -ERANGE);
-	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
-		assert_int_equal(read_stats(shapes[i], &s), -EINVAL);
-}
-
-static void test_savings(void **state)
-{
-	struct guest a = {.known = true, .ours = true, .foot_valid = true}, b = {.known = true};
-	struct guest *list[] = {&a, &b};
-	struct guests guests = {.v = list, .n = 2};
-	const struct pol_ksm ksm = {.pages_shared = 10, .pages_sharing = 90, .zero_pages = 50};
-	struct savings s;
-
-	(void)state;
-	a.memory_bytes = 1000 * MIB;
-	a.actual_bytes = 700 * MIB;
-	a.foot = (struct footprint){.resident_bytes = 500 * MIB,
-				    .swapped_bytes = POL_ABSENT,
-				    .ksm_merging_bytes = 50 * 4096,
-				    .ksm_zero_bytes = 50 * 4096};
-	a.returned_balloon_bytes = 280 * MIB;
-	a.returned_reported_bytes = 900 * MIB; /* more than there is left unheld */
-	b.memory_bytes = 1000 * MIB;	       /* QEMU; its process cannot be looked at */
-	b.actual_bytes = 900 * MIB;
-	savings_count(&guests, &ksm, 4096, &s);
-	assert_int_equal(a.ksm_bytes, (45 + 50) * 4096);
-	assert_int_equal(a.balloon_bytes, 280 * MIB);
-	assert_int_equal(a.reported_bytes, 220 * MIB);
-	assert_int_equal(b.balloon_bytes, 100 * MIB);
-	assert_int_equal(b.ksm_bytes, 0);
-	assert_int_equal(s.ksm_bytes, 95 * 4096);
-	assert_int_equal(s.ksm_other_bytes, 45 * 4096);
-	assert_int_equal(s.total_bytes, 95 * 4096 + 600 * MIB);
-	/* A QEMU balloon whose memory the host still holds saves nothing. */
-	b.foot_valid = true;
-	b.foot = (struct footprint){.resident_bytes = 980 * MIB, .swapped_bytes = 0};
-	savings_count(&guests, &ksm, 4096, &s);
-	assert_int_equal(b.balloon_bytes, 20 * MIB);
-}
-
 #define WITH_MONITOR(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_MONITOR(test_setup),
-		WITH_MONITOR(test_statistics),
-		WITH_MONITOR(test_mapped),
-		WITH_MONITOR(test_target),
-		WITH_MONITOR(test_mem_device),
-		WITH_MONITOR(test_no_balloon),
-		WITH_MONITOR(test_hang),
-		WITH_MONITOR(test_mute),
-		WITH_MONITOR(test_garbage),
-		WITH_MONITOR(test_not_qmp),
-		WITH_MONITOR(test_unasked),
-		WITH_MONITOR(test_flood),
-		WITH_MONITOR(test_reset),
-		WITH_MONITOR(test_reset_unseen),
-		WITH_MONITOR(test_gone),
-		WITH_MONITOR(test_dry_run),
+		WITH_MONITOR(test_setup),      WITH_MONITOR(test_statistics),
+		WITH_MONITOR(test_mapped),     WITH_MONITOR(test_target),
+		WITH_MONITOR(test_mem_device), WITH_MONITOR(test_no_balloon),
+		WITH_MONITOR(test_hang),       WITH_MONITOR(test_mute),
+		WITH_MONITOR(test_garbage),    WITH_MONITOR(test_not_qmp),
+		WITH_MONITOR(test_unasked),    WITH_MONITOR(test_flood),
+		WITH_MONITOR(test_reset),      WITH_MONITOR(test_reset_unseen),
+		WITH_MONITOR(test_gone),       WITH_MONITOR(test_dry_run),
 		WITH_MONITOR(test_vmm),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_stats_read),
-		cmocka_unit_test(test_savings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
