@@ -43,8 +43,7 @@ const char *pol_keep_text(enum pol_keep keep)
 		[POL_KEEP_STUCK] = "its balloon does not follow",
 		[POL_KEEP_DOUBT] = "its statistics are missing or cannot be believed",
 		[POL_KEEP_YOUNG] = "it has just started: nothing is taken for a while",
-		[POL_KEEP_HELD] = "it was short of memory, or was given some, a while ago: the "
-				  "rest is left to it unless the host is pressed",
+		[POL_KEEP_HELD] = "it was short of memory, or was given some, a while ago",
 		[POL_KEEP_FLOOR] = "it is at its floor: what it uses, and a reserve",
 	};
 	_Static_assert(sizeof(texts) / sizeof(texts[0]) == POL_KEEP_COUNT,
