@@ -126,7 +126,8 @@ int wire_conn_read(struct wire_conn *conn)
 	conn->in_scanned -= start - conn->in_start;
 	if (r < 0)
 		return r;
-	memcpy(conn->in + conn->in_len, buf, (size_t)n);
+	if (n > 0)
+		memcpy(conn->in + conn->in_len, buf, (size_t)n);
 	conn->in_len += (size_t)n;
 	return (int)n;
 }
