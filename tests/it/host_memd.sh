@@ -181,7 +181,11 @@ check journal-outside 'broken lines are not told at the start' logged 'line 1 ma
 check journal-broken 'broken lines are not told at the start' logged 'line 2 makes no sense'
 stop_memd
 check journal-told-once 'broken lines are told again at the end' [ "$(grep -c 'makes no sense' "$T/memd.log")" = 2 ]
-printf 'sys/kernel/mm/ksm/no_such_file\t1\t2\n' >"$T/run/undo"
+printf 'sys/kernel/mm/ksm/run\t1\t0\n' >"$T/run/undo"
+check journal-root 'the live host'"'"'s journal is restored to another root' \
+	says 1 'is of a memd for another root' --config "$T/memd.conf" --sysroot "$T/tree"
+check journal-root-kept 'and it is gone' grep -q 'ksm/run' "$T/run/undo"
+printf 'root\t%s\nsys/kernel/mm/ksm/no_such_file\t1\t2\n' "$(realpath "$T/tree")" >"$T/run/undo"
 start_memd
 check journal-gone 'a file that is gone is blamed on somebody' logged 'no_such_file: is gone'
 stop_memd
