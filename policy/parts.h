@@ -176,7 +176,7 @@ struct now_guest {
 
 /* ---- between ticks ---- */
 
-#define ACTUAL_RING 8
+#define ACTUAL_RING 16
 
 struct guest_past {
 	uint64_t id;
