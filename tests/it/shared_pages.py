@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many pages of memory do processes share by KSM? The slow and plain way, to check memd by.
 
-usage: shared_pages.py PID PID...       pages that at least two of the processes map
+usage: shared_pages.py PID[,PID]... PID[,PID]...   pages that processes of at least two of these groups map
 """
 import struct
 import sys
@@ -19,7 +19,7 @@ def frames(pid):
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/pagemap", "rb") as pagemap:
         for line in maps:
             first, last = (int(x, 16) for x in line.split()[0].split("-"))
-            if last - first < 1 << 20 or last > 1 << 47:
+            if last > 1 << 47:
                 continue
             pagemap.seek(first // 4096 * 8)
             data = pagemap.read((last - first) // 4096 * 8)
@@ -35,10 +35,10 @@ def is_merged(frame):
         return bool(struct.unpack("<Q", flags.read(8))[0] & KPF_KSM)
 
 
-def shared(pids):
+def shared(groups):
     seen, twice = set(), set()
-    for pid in pids:
-        mine = frames(pid)
+    for group in groups:
+        mine = set().union(*(frames(pid) for pid in group.split(",")))
         twice |= seen & mine
         seen |= mine
     return {frame for frame in twice if is_merged(frame)}
