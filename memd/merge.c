@@ -157,7 +157,8 @@ static bool is_mixed(const struct guests *guests)
 
 		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
 			part |= guest->backends[k].ours;
-		if (!part)
+		/* One that is gone has left its socket's file at most. */
+		if (!part || !guest->listed)
 			continue;
 		if (any && domain != first)
 			return true;
@@ -179,7 +180,7 @@ void merge_leave(struct act *act)
 
 		for (size_t k = 0; k < guest->n_backends && k < GUEST_BACKENDS_MAX; k++)
 			ours |= guest->backends[k].ours;
-		if (!ours)
+		if (!ours || !guest->listed)
 			continue;
 		/* As it was found: all of it. */
 		if (!mixed)

@@ -192,7 +192,7 @@ static void test_left_as_found(void **state)
 /* Guests of two domains: what is off stays off, whoever sets KSM afterwards. */
 static void test_left_apart(void **state)
 {
-	struct guest *guest = merge_ready(), other = {.merge_asked = true};
+	struct guest *guest = merge_ready(), other = {.merge_asked = true, .listed = true};
 
 	(void)state;
 	merge_order(guest, POL_MERGE, 0, 0);
@@ -202,7 +202,12 @@ static void test_left_apart(void **state)
 	merge_leave(&w.act);
 	merge_settle();
 	assert_false(w.backends[0].merge || w.backends[1].merge);
+	/* The other one is gone, and only its socket's file is left. */
+	other.listed = false;
+	merge_leave(&w.act);
+	merge_settle();
 	w.guests.n--;
+	assert_true(w.backends[0].merge && w.backends[1].merge);
 }
 
 static void test_unsorted(void **state)
