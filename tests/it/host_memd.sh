@@ -295,10 +295,12 @@ start_memd
 check early-start 'the guests of the start wait for the second tick' wait_for 4 holds status '.tick.count >= 2'
 fake add new:good:256 >/dev/null
 check early-guest 'a new guest waits for the tick' wait_for 4 guest_holds new .answering
+# While it may still be filling its memory, and until KSM's first rate is measured, there are more.
+sleep 3
 count=$(ask_memd status .tick.count)
 sleep 3
 check early-then-not "ticks $count to $(ask_memd status .tick.count) in 3 s of nothing new" \
-	[ $(($(ask_memd status .tick.count) - count)) -le 2 ]
+	[ $(($(ask_memd status .tick.count) - count)) -le 1 ]
 check early-stop 'SIGTERM does not end it with 0' stop_memd
 stop_fakes
 configure
