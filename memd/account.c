@@ -219,6 +219,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_MERGE_COST] = "merge-cost",
 		[POL_WHY_MERGE_AGAIN] = "merge-again",
 		[POL_WHY_COW_CLIFF] = "cow-cliff",
+		[POL_WHY_RECLAIM] = "reclaim",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -228,6 +229,7 @@ static const char *unit(enum pol_action_kind kind)
 {
 	switch (kind) {
 	case POL_BALLOON:
+	case POL_RECLAIM:
 		return "bytes";
 	case POL_KSM_RATE:
 		return "pages_to_scan";

@@ -94,6 +94,7 @@ static const struct config_key keys[] = {
 	 NULL, NULL},
 	{"policy", "ksm", CONFIG_SWITCH, POL(ksm_manage), 0, 0, NULL, NULL},
 	{"policy", "balloon", CONFIG_SWITCH, POL(balloon_manage), 0, 0, NULL, NULL},
+	{"policy", "reclaim", CONFIG_SWITCH, POL(reclaim_manage), 0, 0, NULL, NULL},
 };
 _Static_assert(ARRAY_SIZE(keys) <= CONFIG_KEYS_MAX, "struct config has too few origins");
 

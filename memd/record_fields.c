@@ -17,7 +17,13 @@ static const struct record_field host_fields[] = {
 	FIELD(pol_host, available_bytes), FIELD(pol_host, swap_bytes),
 	FIELD(pol_host, swap_free_bytes), FIELD(pol_host, swap_in_bytes),
 	FIELD(pol_host, swap_out_bytes),  FIELD(pol_host, psi_some_us),
-	FIELD(pol_host, psi_full_us),
+	FIELD(pol_host, psi_full_us),	  FIELD(pol_host, swap_cost_ppm),
+	FIELD(pol_host, reclaim_bytes),	  FIELD(pol_host, reclaim_us),
+	FIELD(pol_host, reclaim_busy),	  FIELD(pol_host, rung_ppm[0]),
+	FIELD(pol_host, rung_ppm[1]),	  FIELD(pol_host, rung_ppm[2]),
+	FIELD(pol_host, rung_ppm[3]),	  FIELD(pol_host, rung_ppm[4]),
+	FIELD(pol_host, rung_ppm[5]),	  FIELD(pol_host, rung_ppm[6]),
+	FIELD(pol_host, rung_ppm[7]),
 };
 
 static const struct record_field ksm_fields[] = {
@@ -87,6 +93,9 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, merging_bytes),
 	FIELD(pol_guest, ksm_bytes),
 	FIELD(pol_guest, rmap_bytes),
+	FIELD(pol_guest, reclaimable_bytes),
+	FIELD(pol_guest, refault_bytes),
+	FIELD(pol_guest, psi_some_us),
 };
 
 static const struct record_field action_fields[] = {
@@ -115,8 +124,9 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, rejected_why[5]),
 	FIELD(pol_action, rejected_why[6]),
 	FIELD(pol_action, to3),
+	FIELD(pol_action, rejected_why[7]),
 };
-_Static_assert(POL_RUNG_COUNT == 7, "a new rung needs its field in the trace");
+_Static_assert(POL_RUNG_COUNT == 8, "a new rung needs its fields in the trace");
 
 static const struct record_field policy_fields[] = {
 	FIELD(pol_config, high_ppm),	      FIELD(pol_config, soft_ppm),
@@ -129,6 +139,7 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, stuck_after_us),    FIELD(pol_config, idle_tax_ppm),
 	FIELD(pol_config, ksm_cpu_ppm),	      FIELD(pol_config, ksm_manage),
 	FIELD(pol_config, balloon_manage),    FIELD(pol_config, ksm_trial_us),
+	FIELD(pol_config, reclaim_manage),
 };
 
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)

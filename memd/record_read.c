@@ -187,10 +187,18 @@ static int get_guests(struct record_reader *reader, struct record_bytes *b)
 	return b->bad ? -EBADMSG : 0;
 }
 
+/* A trace of before a rung was there has not rejected it. */
+static void forget_unknown(struct pol_action *a)
+{
+	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
+		if ((uint32_t)a->rejected_why[i] == UINT32_MAX)
+			a->rejected_why[i] = POL_WHY_NONE;
+}
+
 /* Enums that index tables of names. */
 static bool is_sane(const struct pol_action *a)
 {
-	bool sane = a->kind <= POL_KSM_NODES && a->rung < POL_RUNG_COUNT &&
+	bool sane = a->kind < POL_ACTION_COUNT && a->rung < POL_RUNG_COUNT &&
 		    a->reason < POL_WHY_COUNT && a->state <= POL_STATE_LOW;
 
 	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
@@ -228,6 +236,7 @@ static int get_tick(struct record_reader *reader, struct record_bytes *b,
 		return -EBADMSG;
 	for (size_t i = 0; i < n && !b->bad; i++) {
 		get_plain(reader, b, RECORD_ACTION, &reader->actions[i]);
+		forget_unknown(&reader->actions[i]);
 		if (!is_sane(&reader->actions[i]))
 			return -EBADMSG;
 	}

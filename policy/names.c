@@ -17,8 +17,9 @@ static const char *const state_names[] = {
 
 static const char *const action_names[] = {
 	[POL_BALLOON] = "balloon", [POL_KSM_RUN] = "ksm-run",	  [POL_KSM_RATE] = "ksm-rate",
-	[POL_MERGE] = "merge",	   [POL_KSM_NODES] = "ksm-nodes",
+	[POL_MERGE] = "merge",	   [POL_KSM_NODES] = "ksm-nodes", [POL_RECLAIM] = "reclaim",
 };
+_Static_assert(COUNT(action_names) == POL_ACTION_COUNT, "every kind of action has a name");
 
 static const char *const rung_names[] = {
 	[POL_RUNG_NONE] = "none",
@@ -28,6 +29,7 @@ static const char *const rung_names[] = {
 	[POL_RUNG_BALLOON_CACHE] = "balloon-cache",
 	[POL_RUNG_SWAP] = "swap",
 	[POL_RUNG_MEM_DEVICE] = "virtio-mem",
+	[POL_RUNG_RECLAIM] = "reclaim",
 };
 _Static_assert(COUNT(rung_names) == POL_RUNG_COUNT, "every rung has a name");
 
@@ -74,6 +76,17 @@ static const char *const reason_texts[] = {
 	[POL_WHY_MERGE_AGAIN] = "the guest has changed: merging it may pay now",
 	[POL_WHY_COW_CLIFF] = "a burst of writes to merged pages could claim back more than is "
 			      "available, swap included: nothing more is merged",
+	[POL_WHY_RECLAIM] = "the host is short of memory and balloons bring too little in time: "
+			    "swapped out by shares, idle memory first",
+	[POL_WHY_NO_BALLOON] = "the guest has no balloon, or none that obeys now",
+	[POL_WHY_SWAP_FULL] = "there is no swap, or it is nearly full",
+	[POL_WHY_SWAP_COSTS] = "what is swapped out takes nearly as much memory as before",
+	[POL_WHY_GAIN_LOW] = "it has brought much less than it promised lately",
+	[POL_WHY_PRESSURE] = "tasks have to wait for memory already",
+	[POL_WHY_REFAULTS] = "the guest reads back what was swapped out: it needs it",
+	[POL_WHY_NOTHING_LEFT] = "what was asked for last did not come: nothing more is cold",
+	[POL_WHY_AT_FLOOR] = "it has no more resident than it must keep",
+	[POL_WHY_HELD_BACK] = "the guest was just started, or was in trouble lately",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -178,6 +178,21 @@ struct now_guest {
 
 #define ACTUAL_RING 16
 
+/* Of a guest's memory that goes to the host's swap; see reclaim.c. */
+struct guest_reclaim {
+	bool seen;
+	uint64_t first_us;		   /* first seen */
+	uint64_t mark_us, refault, psi_us; /* totals that its rates are measured from */
+	uint64_t order_us, base, asked;	   /* the order that is open (0: none): resident then, and
+					      bytes asked for */
+	uint64_t step;			   /* most of the next order, 0: begin anew */
+	uint64_t hold_us, backoff_us;	   /* nothing is asked before; how long the last hold was */
+	enum pol_reason hold_why;
+	uint64_t sore, sore_us; /* resident when it read back too much, and how long that counts */
+	enum pol_reason off;	/* see pol_view */
+	uint64_t floor;
+};
+
 struct guest_past {
 	uint64_t id;
 	bool met;	   /* it could be used once */
@@ -231,6 +246,7 @@ struct guest_past {
 	uint64_t trouble_us; /* shown as in trouble until */
 
 	bool ksm_seen;
+	struct guest_reclaim reclaim;
 
 	/* merging */
 	bool merge_asked, merge_to;	  /* ordered last, and what */
@@ -317,6 +333,13 @@ struct merge_domain {
 	uint64_t unmerge; /* bytes that switching it off takes */
 };
 
+struct reclaim_past {
+	bool seen;
+	uint64_t mark_us, psi_us, work_us; /* totals that the rate is measured from */
+	uint64_t psi_ppm;		   /* of the time, tasks of the host wait for memory */
+	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
+};
+
 #define RATE_WINDOWS 5
 
 struct merge_past {
@@ -349,6 +372,7 @@ struct pol {
 	struct host_past host;
 	struct ksm_past ksm;
 	struct merge_past merge;
+	struct reclaim_past reclaim;
 	size_t max_guests, n_past;
 	struct guest_past *past, *past_next; /* sorted by id; swapped every step */
 	struct now_guest *now;
@@ -459,6 +483,11 @@ void give_plan(struct pol *pol);
  * host_need, for the guest `other` beyond. When that is nothing, collects up to `ease` of what
  * guests have free and do not miss. */
 void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other, uint64_t ease);
+
+/* ---- reclaim.c ---- */
+
+/* Orders what is to be swapped out of the `need` host bytes that balloons cannot bring in time. */
+void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need);
 
 /* ---- ksm_worth.c ---- */
 

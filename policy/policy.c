@@ -18,14 +18,14 @@ struct pol *pol_new(const struct pol_config *config, size_t max_guests)
 		return NULL;
 	pol->config = *config;
 	pol->max_guests = max_guests;
-	pol->max_actions = 2 * max_guests + 4;
+	pol->max_actions = 3 * max_guests + 4;
 	pol->past = calloc(n, sizeof(*pol->past));
 	pol->past_next = calloc(n, sizeof(*pol->past_next));
 	pol->now = calloc(n, sizeof(*pol->now));
 	pol->claims = calloc(n, sizeof(*pol->claims));
 	pol->merge.domains = calloc(n, sizeof(*pol->merge.domains));
 	pol->plan.views = calloc(n, sizeof(*pol->plan.views));
-	if (max_guests < SIZE_MAX / sizeof(*pol->plan.actions) / 2 - 2)
+	if (max_guests < SIZE_MAX / sizeof(*pol->plan.actions) / 3 - 2)
 		pol->plan.actions = calloc(pol->max_actions, sizeof(*pol->plan.actions));
 	if (!pol->past || !pol->past_next || !pol->now || !pol->claims || !pol->merge.domains ||
 	    !pol->plan.views || !pol->plan.actions) {
@@ -57,7 +57,7 @@ void pol_configure(struct pol *pol, const struct pol_config *config)
 struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung)
 {
-	/* Two per guest (size, merging) and four for KSM: there is always room. */
+	/* Three per guest (size, reclaim, merging) and four for KSM: there is always room. */
 	struct pol_action *action = &pol->plan.actions[pol->plan.n_actions++];
 
 	*action = (struct pol_action){
@@ -264,6 +264,8 @@ static void fill_views(struct pol *pol)
 			.trust = guest->trust,
 			.merge_off = past->merge_off,
 			.merge_refused = past->merge_refused,
+			.reclaim_off = past->reclaim.off,
+			.resident_floor_bytes = past->reclaim.floor,
 		};
 	}
 	pol->plan.n_views = pol->n_now;
@@ -282,7 +284,7 @@ static uint64_t starving_need(const struct pol *pol)
 	return sum;
 }
 
-static void decide_balloons(struct pol *pol)
+static void decide_balloons(struct pol *pol, const struct pol_host *host)
 {
 	struct now_host *tick = &pol->tick;
 	uint64_t extra, other, need;
@@ -303,6 +305,7 @@ static void decide_balloons(struct pol *pol)
 		need = min_u64(need, starving_need(pol));
 	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0,
 		    sub_sat(tick->ease, tick->coming));
+	reclaim_decide(pol, host, add_sat(tick->need, extra));
 	give_comfort_decide(pol);
 	give_back_decide(pol);
 	give_plan(pol);
@@ -323,7 +326,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	host_state_sense(pol, sense_guests(pol));
 	merge_decide(pol, host);
 	ksm_decide(pol, host);
-	decide_balloons(pol);
+	decide_balloons(pol, host);
 	fill_views(pol);
 
 	pol->plan.state = pol->tick.state;

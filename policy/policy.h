@@ -24,6 +24,24 @@ static inline bool pol_has(uint64_t value)
 #define POL_NODES_MAX 16
 #define POL_NAME_MAX  64
 
+/* ---- the ladder ---- */
+
+/* Rungs of the ladder, cheapest first: which one an action stands on or rejected. */
+enum pol_rung {
+	POL_RUNG_NONE,
+	POL_RUNG_REPORTING,
+	POL_RUNG_KSM,
+	POL_RUNG_BALLOON_FREE,	/* of memory the guest has free */
+	POL_RUNG_BALLOON_CACHE, /* of the guest's page cache */
+	POL_RUNG_SWAP,		/* memory of the guest, cold or not, to the host's swap */
+	/* Comes before the balloon; numbered last for the sake of recorded traces. */
+	POL_RUNG_MEM_DEVICE, /* memory that the guest's virtio-mem device can unplug */
+	/* Comes after the balloon and before POL_RUNG_SWAP: cold memory alone. */
+	POL_RUNG_RECLAIM,
+	POL_RUNG_COUNT
+};
+const char *pol_rung_name(enum pol_rung rung);
+
 /* ---- snapshot ---- */
 
 struct pol_node {
@@ -107,6 +125,13 @@ struct pol_guest {
 	uint64_t merging_bytes; /* its pages that KSM has replaced: what unmerging takes at most */
 	uint64_t ksm_bytes;	/* what it saves by KSM */
 	uint64_t rmap_bytes;	/* KSM's bookkeeping for it */
+
+	/* Reclaim to the host's swap, as the host sees it; trusted. */
+	/* Resident memory that the kernel can swap out: private, neither locked nor pinned nor of
+	 * a pool. 0 or POL_ABSENT: nothing, or not to be touched. */
+	uint64_t reclaimable_bytes;
+	uint64_t refault_bytes; /* total that it has read back from swap, at least */
+	uint64_t psi_some_us;	/* memory stalls of its own cgroup, total */
 };
 
 struct pol_host {
@@ -121,6 +146,15 @@ struct pol_host {
 	size_t n_nodes;
 	const struct pol_guest *guests; /* sorted by id */
 	size_t n_guests;
+
+	/* What remains taken of a byte swapped out: 0 on a disk, the compressed part where swap is
+	 * memory (zram, zswap). POL_ABSENT: not known. */
+	uint64_t swap_cost_ppm;
+	uint64_t reclaim_bytes; /* total that reclaim by memd has brought, and */
+	uint64_t reclaim_us;	/* the time that it took; stalls of memd's own making */
+	bool reclaim_busy;	/* the last orders are still worked on */
+	/* What each rung brought of what it promised, of late; 0 or POL_ABSENT: not measured. */
+	uint64_t rung_ppm[POL_RUNG_COUNT];
 };
 
 /* ---- configuration ---- */
@@ -152,6 +186,7 @@ struct pol_config {
 	uint32_t ksm_cpu_ppm;	 /* most of one core that ksmd may take; twice when short */
 	uint64_t ksm_trial_us;	 /* a guest's merging is judged when tried for so long */
 	bool ksm_manage, balloon_manage;
+	bool reclaim_manage; /* cold memory may be swapped out, while there is swap */
 };
 
 /* Sensible values for every member. */
@@ -178,22 +213,14 @@ enum pol_action_kind {
 	POL_MERGE,    /* the guest's memory: mergeable (`to` 1) or not (0) */
 	/* merge_across_nodes to `to`; `to2` 1: everything has to be unmerged (run=2) before */
 	POL_KSM_NODES,
+	/*
+	 * Bring what is resident of the guest from `from` to `to` bytes, by swapping out; `to2` 1:
+	 * memory in use too, if need be, not what is cold alone.
+	 */
+	POL_RECLAIM,
+	POL_ACTION_COUNT
 };
 const char *pol_action_name(enum pol_action_kind kind);
-
-/* Rungs of the ladder, cheapest first: which one an action stands on or rejected. */
-enum pol_rung {
-	POL_RUNG_NONE,
-	POL_RUNG_REPORTING,
-	POL_RUNG_KSM,
-	POL_RUNG_BALLOON_FREE,	/* of memory the guest has free */
-	POL_RUNG_BALLOON_CACHE, /* of the guest's page cache */
-	POL_RUNG_SWAP,
-	/* Comes before the balloon; numbered last for the sake of recorded traces. */
-	POL_RUNG_MEM_DEVICE, /* memory that the guest's virtio-mem device can unplug */
-	POL_RUNG_COUNT
-};
-const char *pol_rung_name(enum pol_rung rung);
 
 enum pol_reason {
 	POL_WHY_NONE,
@@ -230,6 +257,17 @@ enum pol_reason {
 	POL_WHY_MERGE_COST,	 /* merging the guest costs more than it saves */
 	POL_WHY_MERGE_AGAIN,	 /* the guest has changed: another try */
 	POL_WHY_COW_CLIFF,	 /* writes could claim back more than there is */
+	/* Reclaim: */
+	POL_WHY_RECLAIM,      /* balloons bring too little in time */
+	POL_WHY_NO_BALLOON,   /* there is no balloon, or none that obeys now */
+	POL_WHY_SWAP_FULL,    /* swap is nearly full, or there is none */
+	POL_WHY_SWAP_COSTS,   /* what is swapped out takes nearly as much memory as before */
+	POL_WHY_GAIN_LOW,     /* its gains stayed below its promises */
+	POL_WHY_PRESSURE,     /* tasks wait for memory: no more of it */
+	POL_WHY_REFAULTS,     /* the guest reads back what was swapped out */
+	POL_WHY_NOTHING_LEFT, /* what was asked for last did not come */
+	POL_WHY_AT_FLOOR,     /* no more is resident than must be */
+	POL_WHY_HELD_BACK,    /* it was just started, or in trouble lately */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -279,8 +317,10 @@ struct pol_view {
 	bool trouble, stuck, stats_trusted;
 	bool device_stuck; /* its memory device: the balloon is used instead */
 	enum pol_trust trust;
-	enum pol_reason merge_off; /* why its merging is to be off, POL_WHY_NONE: it is not */
-	bool merge_refused;	   /* it cannot be switched off now: unmerging does not fit */
+	enum pol_reason merge_off;   /* why its merging is to be off, POL_WHY_NONE: it is not */
+	bool merge_refused;	     /* it cannot be switched off now: unmerging does not fit */
+	enum pol_reason reclaim_off; /* why nothing is reclaimed from it, POL_WHY_NONE: it may be */
+	uint64_t resident_floor_bytes; /* and no less than this is left resident */
 };
 
 enum pol_merge_mode {

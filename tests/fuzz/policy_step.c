@@ -99,6 +99,11 @@ static void change(struct input *in, struct pol_host *host, struct pol_guest *gu
 		}
 		words = (uint64_t *)(void *)&g->actual_bytes;
 		n = (sizeof(*g) - offsetof(struct pol_guest, actual_bytes)) / sizeof(uint64_t);
+	} else if (where < 192 && word >= 128) {
+		host->reclaim_busy = where & 1;
+		words = word & 1 ? host->rung_ppm : &host->swap_cost_ppm;
+		n = word & 1 ? POL_RUNG_COUNT : 3;
+		word >>= 1;
 	} else if (where < 192) {
 		words = (uint64_t *)(void *)host; /* memory_bytes is first */
 		n = 8;
@@ -119,6 +124,9 @@ static void obey(struct pol_host *host, struct pol_guest *guests, const struct p
 
 		if (a->kind == POL_KSM_RUN)
 			host->ksm.run = a->to;
+		for (size_t k = 0; a->kind == POL_RECLAIM && k < host->n_guests; k++)
+			if (guests[k].id == a->guest && how & (1u << k))
+				guests[k].resident_bytes = a->to;
 		if (a->kind == POL_KSM_RATE) {
 			host->ksm.pages_to_scan = a->to;
 			host->ksm.sleep_ms = a->to2;
@@ -146,14 +154,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.available_bytes = 1200 * MIB,
 		.psi_some_us = POL_ABSENT,
 		.psi_full_us = POL_ABSENT,
+		.swap_bytes = 4 * GIB,
+		.swap_free_bytes = 3 * GIB,
 		.guests = guests,
 		.n_guests = take(&in, 1) % (GUESTS + 1),
 	};
 	struct pol *pol, *twin;
 	uint64_t now_us = 1000 * SEC;
 
-	for (size_t i = 0; i < GUESTS; i++)
+	for (size_t i = 0; i < GUESTS; i++) {
 		guests[i] = scene_guest(i + 1);
+		guests[i].reclaimable_bytes = GIB;
+	}
 	read_config(&in, &config);
 	pol = pol_new(&config, GUESTS - 1);
 	twin = pol_new(&config, GUESTS - 1);

@@ -343,6 +343,74 @@ static void test_refused(void **state)
 	assert_int_equal(record_open(path, 1 << 20, false, &record), -ELOOP);
 }
 
+static void put_frame(FILE *file, uint8_t type, const struct record_bytes *payload)
+{
+	uint8_t head[16], sum[4];
+	struct record_bytes out = {.data = head, .len = sizeof(head)};
+	uint32_t check = record_checksum(type, payload->data, payload->at);
+
+	record_put_u8(&out, type);
+	record_put_varint(&out, payload->at);
+	for (size_t i = 0; i < sizeof(sum); i++)
+		sum[i] = (uint8_t)(check >> (8 * i));
+	assert_int_equal(fwrite(head, 1, out.at, file), out.at);
+	assert_int_equal(fwrite(payload->data, 1, payload->at, file), payload->at);
+	assert_int_equal(fwrite(sum, 1, sizeof(sum), file), sizeof(sum));
+}
+
+/* Written when there were fewer fields: what is missing is absent, and no rung that was not there
+ * yet is rejected. */
+static void test_older_trace(void **state)
+{
+	static const uint64_t n_fields[] = {9, 17, 40, 25,
+					    19}; /* host, ksm, guest, action, config */
+	uint8_t data[512];
+	struct record_bytes b = {.data = data, .len = sizeof(data)};
+	struct record_reader *reader = NULL;
+	struct record_entry entry;
+	AUTO_TREE struct tree tree = tree_new(NULL);
+	char path[128];
+	FILE *file;
+
+	(void)state;
+	tree_path(&tree, "trace", path, sizeof(path));
+	file = fopen(path, "w");
+	assert_non_null(file);
+	record_put_bytes(&b, "memd", 4);
+	record_put_u8(&b, RECORD_VERSION);
+	record_put_u8(&b, 0);
+	record_put_varint(&b, 5);
+	record_put_varint(&b, 5);
+	for (size_t i = 0; i < sizeof(n_fields) / sizeof(n_fields[0]); i++)
+		record_put_varint(&b, n_fields[i]);
+	put_frame(file, 'M', &b);
+	b.at = 0;
+	record_put_delta(&b, 0, 7); /* now_us */
+	record_put_varint(&b, 1);   /* host: memory_bytes alone */
+	record_put_delta(&b, 0, 1 << 30);
+	for (int i = 0; i < 5; i++) /* ksm, nodes, guests, state, need */
+		record_put_varint(&b, 0);
+	record_put_varint(&b, 1); /* actions */
+	for (uint64_t i = 0; i < n_fields[3]; i++)
+		record_put_varint(&b, 0);
+	put_frame(file, 'T', &b);
+	assert_false(b.bad);
+	fclose(file);
+
+	assert_int_equal(record_reader_open(path, &reader), 0);
+	assert_int_equal(record_next(reader, &entry), 1);
+	assert_int_equal(record_next(reader, &entry), 1);
+	assert_int_equal(entry.kind, RECORD_TICK);
+	assert_int_equal(entry.host.memory_bytes, 1 << 30);
+	assert_int_equal(entry.host.swap_cost_ppm, POL_ABSENT);
+	assert_int_equal(entry.host.rung_ppm[POL_RUNG_RECLAIM], POL_ABSENT);
+	assert_false(entry.host.reclaim_busy);
+	assert_int_equal(entry.n_actions, 1);
+	assert_int_equal(entry.actions[0].rejected_why[POL_RUNG_RECLAIM], POL_WHY_NONE);
+	assert_int_equal(record_next(reader, &entry), 0);
+	record_reader_close(reader);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_many_guests),  cmocka_unit_test(test_compact),
 		cmocka_unit_test(test_cut_anywhere), cmocka_unit_test(test_damage),
 		cmocka_unit_test(test_rotation),     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_older_trace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

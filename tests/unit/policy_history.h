@@ -130,6 +130,11 @@ static inline struct pol_guest random_guest(struct history *h)
 		.stat_oom_kills = once_in(2) ? POL_ABSENT : below(10),
 		.stat_alloc_stalls = once_in(2) ? POL_ABSENT : below(1000),
 		.stat_age_us = once_in(10) ? POL_ABSENT : below(3 * SEC),
+		.reclaimable_bytes = once_in(4)	  ? POL_ABSENT
+				     : once_in(4) ? 0
+						  : below(memory),
+		.refault_bytes = once_in(4) ? POL_ABSENT : 0,
+		.psi_some_us = once_in(2) ? POL_ABSENT : 0,
 	};
 }
 
@@ -146,6 +151,9 @@ static inline void start(struct history *h)
 	h->host.psi_some_us = h->host.psi_full_us = POL_ABSENT;
 	h->host.swap_bytes = once_in(2) ? 0 : below(8 * GIB);
 	h->host.swap_free_bytes = once_in(10) ? POL_ABSENT : below(h->host.swap_bytes + 1);
+	h->host.swap_cost_ppm = once_in(3) ? POL_ABSENT : below(PPM);
+	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
+		h->host.rung_ppm[i] = once_in(2) ? POL_ABSENT : below(2 * PPM);
 	h->host.ksm.present = !once_in(4);
 	h->host.ksm.mergeable_any = !once_in(4);
 	h->host.ksm.run = below(3);
@@ -203,6 +211,10 @@ static inline void disturb_guest(struct pol_guest *g, bool wild)
 		g->merge_on = !g->merge_on;
 	if (once_in(30))
 		g->merging_bytes = below(min_u64(g->memory_bytes, BYTES_MAX));
+	if (once_in(4) && pol_has(g->refault_bytes))
+		g->refault_bytes += below(MIB);
+	if (once_in(4) && pol_has(g->psi_some_us))
+		g->psi_some_us += below(20 * MSEC);
 	if (wild && once_in(10))
 		words[below(n)] = extreme();
 	if (wild && once_in(60))
@@ -229,6 +241,13 @@ static inline void disturb(struct history *h)
 		host->available_bytes = extreme();
 	if (h->wild && once_in(200))
 		host->memory_bytes = max_u64(extreme() / 2, 1);
+	host->reclaim_busy = once_in(4);
+	if (h->wild && once_in(20))
+		host->swap_free_bytes = extreme();
+	if (h->wild && once_in(40))
+		host->swap_cost_ppm = extreme();
+	if (h->wild && once_in(40))
+		host->rung_ppm[below(POL_RUNG_COUNT)] = extreme();
 	host->ksm.cpu_us += below(SEC);
 	host->ksm.pages_scanned += below(100000);
 	host->ksm.full_scans += once_in(10);
@@ -272,6 +291,23 @@ static inline void obey_ksm(struct history *h, const struct pol_action *a)
 	}
 }
 
+/* All of it is cold, and goes. */
+static inline void obey_reclaim(struct history *h, const struct pol_action *a)
+{
+	for (size_t k = 0; a->kind == POL_RECLAIM && k < h->host.n_guests; k++) {
+		struct pol_guest *g = &h->guests[k];
+		uint64_t bytes = a->from - a->to;
+
+		if (g->id != a->guest)
+			continue;
+		g->resident_bytes -= bytes;
+		g->reclaimable_bytes -= bytes;
+		g->swapped_bytes += bytes;
+		h->host.swap_free_bytes -= bytes;
+		h->host.available_bytes += a->gain_bytes;
+	}
+}
+
 static inline void obey(struct history *h, const struct pol_plan *plan)
 {
 	for (size_t i = 0; i < plan->n_actions; i++) {
@@ -283,6 +319,7 @@ static inline void obey(struct history *h, const struct pol_plan *plan)
 			if (h->guests[k].id == a->guest)
 				h->guests[k].target_bytes = a->to;
 		obey_ksm(h, a);
+		obey_reclaim(h, a);
 	}
 }
 

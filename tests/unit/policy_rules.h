@@ -62,6 +62,32 @@ static inline const char *rules_balloon(const struct pol_host *host, const struc
 	return NULL;
 }
 
+static inline const char *rules_reclaim(const struct pol_host *host, const struct pol_action *a)
+{
+	const struct pol_guest *g = rules_guest(host, a->guest);
+
+	if (!g)
+		return "reclaim from a guest that is not there";
+	if (!pol_has(g->reclaimable_bytes) || g->pool)
+		return "reclaim from a guest that has nothing for it";
+	if (a->to >= a->from || a->from > g->resident_bytes)
+		return "reclaim of nothing, or from more than is resident";
+	if (a->from - a->to > g->reclaimable_bytes)
+		return "reclaim of more than can be reclaimed";
+	if (a->to < a->floor_bytes)
+		return "reclaim below the floor";
+	if (pol_has(g->min_bytes) &&
+	    a->to < min_u64(min_u64(g->min_bytes, BYTES_MAX), min_u64(g->memory_bytes, BYTES_MAX)))
+		return "reclaim below the configured minimum";
+	if (a->gain_bytes > a->from - a->to)
+		return "a gain above what is reclaimed";
+	if (host->reclaim_busy)
+		return "reclaim while the last orders are worked on";
+	if (!(a->rejected & (1u << POL_RUNG_BALLOON_FREE)))
+		return "reclaim that looked at no balloon";
+	return NULL;
+}
+
 /* On a hard pressed host guests are given their shares, and what others leave of theirs. */
 static inline bool rules_shares(const struct pol_plan *plan)
 {
@@ -130,14 +156,14 @@ static inline const char *rules_check(const struct pol_config *config, const str
 				      const struct pol_plan *plan, size_t max_guests)
 {
 	size_t n = host->n_guests < max_guests ? host->n_guests : max_guests;
-	uint64_t given = 0, swap = 0;
+	uint64_t given = 0, swap = 0, reclaimed = 0;
 	bool gave = false, stopped = false;
 
 	if (plan->n_views != n)
 		return "views do not match the guests";
 	if (plan->state > POL_STATE_LOW)
 		return "no such state";
-	if (plan->n_actions > 2 * n + 4)
+	if (plan->n_actions > 3 * n + 4)
 		return "more actions than guests";
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *a = &plan->actions[i];
@@ -171,6 +197,12 @@ static inline const char *rules_check(const struct pol_config *config, const str
 				    plan->actions[k].guest == a->guest)
 					broken = "two orders for one guest";
 			break;
+		case POL_RECLAIM:
+			if (!config->reclaim_manage)
+				return "reclaim though it is off";
+			broken = rules_reclaim(host, a);
+			reclaimed = add_sat(reclaimed, sub_sat(a->from, a->to));
+			break;
 		case POL_MERGE:
 			broken = rules_merge(host, n, plan, a);
 			break;
@@ -194,7 +226,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 		default:
 			broken = "no such action";
 		}
-		if (a->kind != POL_BALLOON && (!config->ksm_manage || !host->ksm.present))
+		if (a->kind != POL_BALLOON && a->kind != POL_RECLAIM &&
+		    (!config->ksm_manage || !host->ksm.present))
 			broken = "KSM touched though it is not ours";
 		if (broken)
 			return broken;
@@ -208,6 +241,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	    add_sat(pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes,
 		    swap))
 		return "more given than is free";
+	if (reclaimed > min_u64(host->swap_free_bytes, host->swap_bytes))
+		return "more reclaimed than swap has room for";
 	for (size_t i = 0; i < n; i++) {
 		const struct pol_view *v = &plan->views[i];
 

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The rung below the balloon: memory of guests that is swapped out, cold first, when balloons
+ * cannot bring what is needed in time, or have nothing to do with a guest (no driver, no answer).
+ * What is used here is seen by the host, so a guest need not answer and cannot lie.
+ *
+ * After senpai (TMO, ASPLOS'22): ask for a little, look whether anybody has to wait for memory or
+ * reads back what was taken, and ask for more only when nobody does. senpai asks all the time, this
+ * only when the host is short; its pressure of 0.1 % is the limit while the host is not yet in
+ * want, and a wait of others is no reason to stop once it is: then it is why there is an order.
+ */
+#include "policy/parts.h"
+
+#define WINDOW_US	 (2 * SEC) /* of rates; the kernel's pressure totals move every 2 s */
+#define EVERY_US	 (2 * SEC) /* between orders for one guest */
+#define PATIENCE_US	 (3 * SEC) /* for balloons */
+#define YOUNG_US	 (30 * SEC)
+#define YOUNG_PRESSED_US (10 * SEC)
+#define HOLD_FIRST_US	 (30 * SEC)
+#define HOLD_MOST_US	 (1800 * SEC)
+#define TICK_MOST	 (512 * MIB) /* of all guests */
+#define LEAST		 MIB	     /* worth an order */
+#define SWAP_KEPT_PPM	 200000ull   /* of swap is left free, as senpai does */
+#define SWAP_KEPT_LOW	 50000ull    /* by a pressed host */
+#define NET_LEAST_PPM	 200000ull   /* what must come free of a byte */
+#define GAIN_LEAST_PPM	 250000ull   /* of what was promised */
+#define US_PER_PAGE	 4ull	     /* before anything was measured */
+
+static bool pressed(const struct pol *pol)
+{
+	return pol->tick.state >= POL_STATE_HARD;
+}
+
+/* Tasks may wait for memory so much of the time before no more is taken. */
+static uint64_t pressure_limit(enum pol_state state)
+{
+	static const uint64_t ppm[] = {
+		[POL_STATE_HIGH] = 1000,
+		[POL_STATE_SOFT] = 10000,
+		[POL_STATE_HARD] = 50000,
+		[POL_STATE_LOW] = 200000,
+	};
+
+	return ppm[state];
+}
+
+/* Bytes a second that a guest may read back: some are always needed after all. */
+static uint64_t refault_limit(const struct pol *pol, uint64_t resident)
+{
+	uint64_t limit = max_u64(256 * KIB, resident / 2048);
+
+	return pol->tick.state == POL_STATE_LOW ? 16 * limit : pressed(pol) ? 4 * limit : limit;
+}
+
+/* What the rung kept of its promises; all of them as long as nothing was measured. */
+static uint64_t kept_of(const struct pol_host *host, enum pol_rung rung)
+{
+	uint64_t ppm = host->rung_ppm[rung];
+
+	return ppm ? min_u64(ppm, PPM) : PPM;
+}
+
+static uint64_t balloons_kept(const struct pol_host *host)
+{
+	uint64_t kept = 0;
+
+	for (enum pol_rung rung = POL_RUNG_BALLOON_FREE; rung <= POL_RUNG_BALLOON_CACHE; rung++)
+		if (pol_has(host->rung_ppm[rung]))
+			kept = max_u64(kept, min_u64(host->rung_ppm[rung], PPM));
+	return kept ? kept : PPM;
+}
+
+static uint64_t resident_of(const struct now_guest *guest)
+{
+	return guest->held_known ? min_u64(guest->in->resident_bytes, BYTES_MAX) : 0;
+}
+
+/* What is left resident whatever happens. */
+static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t floor = max_u64(guest->min, guest->memory / 8);
+
+	return pol->tick.now_us < past->sore_us ? max_u64(floor, past->sore) : floor;
+}
+
+static void hold(const struct pol *pol, struct guest_reclaim *past, enum pol_reason why)
+{
+	/* It goes on: the same trouble is not counted again. */
+	if (pol->tick.now_us < past->hold_us)
+		return;
+	past->backoff_us =
+		past->backoff_us ? min_u64(2 * past->backoff_us, HOLD_MOST_US) : HOLD_FIRST_US;
+	past->hold_us = add_sat(pol->tick.now_us, past->backoff_us);
+	past->hold_why = why;
+	past->step = 0;
+}
+
+static uint64_t rate(uint64_t before, uint64_t after, uint64_t unit, uint64_t span_us)
+{
+	return pol_has(before) && pol_has(after) ? mul_div(sub_sat(after, before), unit, span_us)
+						 : 0;
+}
+
+/* How the host's tasks wait for memory; memd's own reclaim is not their waiting. */
+static void follow_host(struct pol *pol, const struct pol_host *host)
+{
+	struct reclaim_past *past = &pol->reclaim;
+	uint64_t span = pol->tick.now_us - past->mark_us, stalls, work;
+
+	if (past->seen && span < WINDOW_US)
+		return;
+	if (past->seen) {
+		stalls = rate(past->psi_us, host->psi_some_us, PPM, span);
+		work = rate(past->work_us, host->reclaim_us, PPM, span);
+		past->psi_ppm = sub_sat(stalls, work);
+	}
+	past->seen = true;
+	past->mark_us = pol->tick.now_us;
+	past->psi_us = host->psi_some_us;
+	past->work_us = host->reclaim_us;
+}
+
+/* New rates of the guest: does it suffer from what was taken? */
+static void judge(const struct pol *pol, const struct now_guest *guest, uint64_t span_us)
+{
+	struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t resident = resident_of(guest), refaults, psi;
+
+	refaults = rate(past->refault, guest->in->refault_bytes, SEC, span_us);
+	psi = rate(past->psi_us, guest->in->psi_some_us, PPM, span_us);
+	if (!pol_has(guest->in->psi_some_us) && !pressed(pol))
+		psi = pol->reclaim.psi_ppm;
+	if (refaults > refault_limit(pol, resident)) {
+		/* It needs as much as it has now, and what it will have read back in a while. */
+		past->sore = min_u64(add_sat(resident, refaults), guest->memory);
+		past->sore_us = add_sat(pol->tick.now_us, pol->config.trouble_hold_us);
+		hold(pol, past, POL_WHY_REFAULTS);
+	} else if (psi > pressure_limit(pol->tick.state)) {
+		hold(pol, past, POL_WHY_PRESSURE);
+	}
+}
+
+/* Did the last order bring what it asked for? The next one is larger if so. */
+static void settle_order(const struct pol *pol, const struct now_guest *guest)
+{
+	struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t resident = resident_of(guest);
+
+	if (!past->order_us || pol->tick.now_us - past->order_us < EVERY_US)
+		return;
+	past->order_us = 0;
+	if (sub_sat(past->base, resident) < past->asked / 8) {
+		hold(pol, past, POL_WHY_NOTHING_LEFT);
+		return;
+	}
+	past->step = min_u64(2 * past->step, pol->config.step_bytes);
+	if (pol->tick.now_us - past->hold_us >= past->backoff_us)
+		past->backoff_us = 0;
+}
+
+static void follow_guest(const struct pol *pol, const struct pol_host *host,
+			 struct now_guest *guest)
+{
+	struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t now_us = pol->tick.now_us, span = now_us - past->mark_us;
+
+	if (!past->seen)
+		past->first_us = now_us;
+	if (!past->seen || span >= WINDOW_US) {
+		if (past->seen)
+			judge(pol, guest, span);
+		past->seen = true;
+		past->mark_us = now_us;
+		past->refault = guest->in->refault_bytes;
+		past->psi_us = guest->in->psi_some_us;
+	}
+	if (!host->reclaim_busy)
+		settle_order(pol, guest);
+	past->floor = min_u64(floor_of(pol, guest), guest->memory);
+}
+
+static bool has_balloon(const struct now_guest *guest)
+{
+	return guest->usable && !guest->past->stuck;
+}
+
+/* Host bytes that the guest's balloon can bring within the time it takes to matter. */
+static uint64_t balloon_brings(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+	uint64_t target = past->target, reach;
+
+	if (!has_balloon(guest))
+		return 0;
+	if (guest->trust == POL_TRUST_OK && !guest->held_back && !guest->want && !guest->grant)
+		target = min_u64(target, guest->floor);
+	reach = sub_sat(guest->actual, mul_div(past->speed, pol->tick.lead_us, SEC));
+	return balloon_gain(guest, guest->actual, min_u64(max_u64(target, reach), guest->actual));
+}
+
+/*
+ * Of what is needed, what balloons cannot bring in time. Balloons that have kept less than half of
+ * their promises in the time of measuring count for less: slow ones are just slow.
+ */
+static uint64_t left_by_balloons(const struct pol *pol, const struct pol_host *host, uint64_t need,
+				 bool *ret_any)
+{
+	uint64_t kept = balloons_kept(host), sum = 0;
+
+	*ret_any = false;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		uint64_t brings = balloon_brings(pol, &pol->now[i]);
+
+		sum = add_sat(sum, brings);
+		*ret_any |= brings > 0;
+	}
+	return sub_sat(need, ppm_of(sum, min_u64(2 * kept, PPM)));
+}
+
+/* Bytes that may go to swap, *ret_net: and what of each comes free. */
+static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, uint64_t *ret_net)
+{
+	uint64_t cost = pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0;
+	uint64_t swap = bytes_in(host->swap_bytes), free = bytes_in(host->swap_free_bytes);
+
+	*ret_net = sub_sat(PPM, cost);
+	if (!pol_has(swap) || !pol_has(free))
+		return 0;
+	return sub_sat(min_u64(free, swap),
+		       ppm_of(swap, pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
+}
+
+/* Why nothing is reclaimed from anybody. */
+static enum pol_reason host_off(const struct pol *pol, const struct pol_host *host, uint64_t room,
+				uint64_t net)
+{
+	if (!pol->config.reclaim_manage)
+		return POL_WHY_NOT_OFFERED;
+	if (room < LEAST)
+		return POL_WHY_SWAP_FULL;
+	if (net < NET_LEAST_PPM)
+		return POL_WHY_SWAP_COSTS;
+	return kept_of(host, POL_RUNG_RECLAIM) < GAIN_LEAST_PPM && !pressed(pol) ? POL_WHY_GAIN_LOW
+										 : POL_WHY_NONE;
+}
+
+static bool is_held_back(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+	uint64_t young = pressed(pol) ? YOUNG_PRESSED_US : YOUNG_US;
+
+	if (pol->tick.now_us - past->reclaim.first_us < young || guest->starves ||
+	    guest->distress || guest->grant || pol->tick.now_us < past->trouble_us)
+		return true;
+	return guest->usable && guest->trust == POL_TRUST_OK && guest->held_back && !pressed(pol);
+}
+
+static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t reclaimable = guest->in->reclaimable_bytes;
+
+	if (!pol_has(reclaimable) || !reclaimable || !guest->held_known || !guest->memory ||
+	    guest->in->pool)
+		return POL_WHY_NOT_OFFERED;
+	if (pol->tick.now_us < past->hold_us)
+		return past->hold_why;
+	if (is_held_back(pol, guest))
+		return POL_WHY_HELD_BACK;
+	return resident_of(guest) < past->floor + LEAST ? POL_WHY_AT_FLOOR : POL_WHY_NONE;
+}
+
+/* The most to ask of the guest now. */
+static uint64_t most_of(const struct pol *pol, struct now_guest *guest)
+{
+	struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t resident = resident_of(guest), most;
+
+	if (past->off != POL_WHY_NONE || past->order_us)
+		return 0;
+	if (!past->step)
+		past->step = clamp_u64(resident / (pressed(pol) ? 16 : 64), 4 * MIB,
+				       pol->config.step_bytes);
+	most = min_u64(past->step, max_u64(resident / 8, 4 * MIB));
+	most = min_u64(most, sub_sat(resident, past->floor));
+	return min_u64(most, bytes_in(guest->in->reclaimable_bytes));
+}
+
+static void add_order(struct pol *pol, const struct pol_host *host, struct now_guest *guest,
+		      uint64_t bytes, uint64_t net)
+{
+	struct guest_reclaim *past = &guest->past->reclaim;
+	enum pol_reason balloon = has_balloon(guest) ? POL_WHY_NOT_ENOUGH : POL_WHY_NO_BALLOON;
+	struct pol_action *action = plan_add(pol, guest, POL_RECLAIM, POL_WHY_RECLAIM,
+					     pressed(pol) ? POL_RUNG_SWAP : POL_RUNG_RECLAIM);
+
+	action->from = resident_of(guest);
+	action->to = action->from - bytes;
+	action->to2 = pressed(pol);
+	action->floor_bytes = past->floor;
+	/* What is promised; what is kept of it is learned by that. */
+	action->gain_bytes = ppm_of(bytes, net);
+	action->cost_us = host->reclaim_bytes >= 16 * MIB && pol_has(host->reclaim_bytes) &&
+					  pol_has(host->reclaim_us)
+				  ? mul_div(bytes, host->reclaim_us, host->reclaim_bytes)
+				  : bytes / PAGE * US_PER_PAGE;
+	plan_reject(action, POL_RUNG_REPORTING,
+		    guest->in->reporting ? POL_WHY_NOT_ENOUGH : POL_WHY_NOT_OFFERED);
+	plan_reject(action, POL_RUNG_KSM,
+		    !guest->in->mergeable ? POL_WHY_NOT_OFFERED
+		    : pol->ksm.exhausted  ? POL_WHY_KSM_NO_GAIN
+					  : POL_WHY_TOO_SLOW);
+	plan_reject(action, POL_RUNG_BALLOON_FREE, balloon);
+	plan_reject(action, POL_RUNG_BALLOON_CACHE, balloon);
+	if (pressed(pol))
+		plan_reject(action, POL_RUNG_RECLAIM, POL_WHY_TOO_SLOW);
+	past->order_us = max_u64(pol->tick.now_us, 1);
+	past->base = action->from;
+	past->asked = bytes;
+}
+
+static void spread(struct pol *pol, const struct pol_host *host, uint64_t need, uint64_t net)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		uint64_t resident = resident_of(guest);
+
+		pol->claims[i] = (struct share_claim){
+			.held = resident,
+			.working_set = guest->trust == POL_TRUST_OK
+					       ? min_u64(guest->past->ws_late, resident)
+					       : resident,
+			.shares = guest->shares,
+			.limit = most_of(pol, guest),
+		};
+	}
+	share_spread(&pol->config, pol->claims, pol->n_now, need);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		uint64_t bytes = min_u64(pol->claims[i].part, need) / PAGE * PAGE;
+
+		if (bytes < LEAST)
+			continue;
+		add_order(pol, host, &pol->now[i], bytes, net);
+		need -= bytes;
+	}
+}
+
+void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
+{
+	struct reclaim_past *past = &pol->reclaim;
+	uint64_t net, room = swap_room(pol, host, &net), left, kept;
+	enum pol_reason off = host_off(pol, host, room, net);
+	bool any;
+
+	follow_host(pol, host);
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		follow_guest(pol, host, guest);
+		guest->past->reclaim.off = off != POL_WHY_NONE ? off : guest_off(pol, guest);
+	}
+	left = left_by_balloons(pol, host, need, &any);
+	if (left < LEAST) {
+		past->left_since_us = 0;
+		return;
+	}
+	if (!past->left_since_us)
+		past->left_since_us = max_u64(pol->tick.now_us, 1);
+	if (any && !pressed(pol) && pol->tick.now_us - past->left_since_us < PATIENCE_US)
+		return;
+	if (off != POL_WHY_NONE || host->reclaim_busy)
+		return;
+	/* So much must go for that to come free, as far as such promises were kept. */
+	kept = max_u64(kept_of(host, POL_RUNG_RECLAIM), GAIN_LEAST_PPM);
+	left = mul_div(mul_div(left, PPM, net), PPM, kept);
+	spread(pol, host, min_u64(left, min_u64(room, TICK_MOST)), net);
+}
