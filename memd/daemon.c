@@ -86,7 +86,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 		daemon_error(daemon, "the host cannot be read: %s", strerror(-r));
 		return false;
 	}
-	guests_look(&daemon->guests);
+	guests_look(&daemon->guests, now_us);
 	savings_count(&daemon->guests, &host->ksm, host_page_bytes(), &daemon->savings);
 	host->guests = daemon->snapshot_guests;
 	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,

@@ -67,10 +67,10 @@ static uint64_t scaled(uint64_t value, uint64_t unit)
 	return !pol_has(value) || __builtin_mul_overflow(value, unit, &out) ? POL_ABSENT : out;
 }
 
-/* utime 14, stime 15 and starttime 22 of proc_pid_stat(5). */
+/* majflt 12, utime 14, stime 15 and starttime 22 of proc_pid_stat(5). */
 static int stat_read(int rootfd, pid_t pid, struct footprint *out)
 {
-	unsigned long long utime, stime, starttime;
+	unsigned long long major, utime, stime, starttime;
 	long hz = sysconf(_SC_CLK_TCK);
 	char stat[1024], state;
 	const char *rest;
@@ -81,13 +81,14 @@ static int stat_read(int rootfd, pid_t pid, struct footprint *out)
 	rest = strrchr(stat, ')'); /* the comm before it may hold anything */
 	if (!rest ||
 	    sscanf(rest + 1,
-		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu %*d %*d %*d %*d %*d %*d "
 		   "%llu",
-		   &state, &utime, &stime, &starttime) != 4)
+		   &state, &major, &utime, &stime, &starttime) != 5)
 		return -EIO;
 	if (state == 'Z' || state == 'X' || state == 'x')
 		return -ESRCH;
 	out->starttime = starttime;
+	out->major_faults = major;
 	out->cpu_us = (utime + stime) * (USEC_PER_SEC / (hz > 0 ? (uint64_t)hz : 100));
 	return 0;
 }
@@ -109,9 +110,11 @@ static int status_read(int rootfd, pid_t pid, struct footprint *out)
 	if (!vm)
 		return r == -E2BIG ? -EIO : -ESRCH;
 	vm++;
+	out->locked_bytes = field(status, "VmLck");
 	rss = field(vm, "VmRSS");
 	if (!pol_has(rss))
 		return -EIO;
+	out->anon_bytes = field(vm, "RssAnon");
 	out->shared_bytes = field(vm, "RssShmem");
 	out->swapped_bytes = field(vm, "VmSwap");
 	out->hugetlb_bytes = field(vm, "HugetlbPages");
@@ -270,14 +273,14 @@ static void reason_part(const struct regions *sum, char *buf, size_t n)
 			 SIZE_TEXT(sum->unflagged_bytes));
 }
 
-static void reason_fill(int rootfd, pid_t pid, const struct regions *sum, struct footprint *out)
+static void reason_fill(int rootfd, const struct regions *sum, struct footprint *out)
 {
 	uint64_t others = sum->shared_bytes + sum->hugetlb_bytes + sum->unflagged_bytes, run;
 	size_t n = sizeof(out->mergeable_reason);
 	int r = kfile_read_u64(rootfd, "sys/kernel/mm/ksm/run", &run);
 	bool some = sum->mergeable_bytes >= MERGEABLE_MIN_BYTES ||
 		    (sum->mergeable_bytes > 0 && sum->mergeable_bytes >= others / 8);
-	const char *pinned = some ? pinned_reason(rootfd, pid) : NULL;
+	const char *pinned = some ? out->pinned : NULL;
 
 	out->mergeable = some && !pinned && r != -ENOENT;
 	if (r == -ENOENT)
@@ -325,7 +328,8 @@ int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint)
 	out.marked_bytes = sum.marked_bytes;
 	out.ram_bytes =
 		sum.mergeable_bytes + sum.unflagged_bytes + sum.shared_bytes + sum.hugetlb_bytes;
-	reason_fill(rootfd, pid, &sum, &out);
+	out.pinned = pinned_reason(rootfd, pid);
+	reason_fill(rootfd, &sum, &out);
 	*ret_footprint = out;
 	return 0;
 }

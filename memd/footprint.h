@@ -23,6 +23,9 @@ struct footprint {
 	uint64_t resident_bytes; /* VmRSS + hugetlb; KSM pages count in full, KSM zero pages not
 				  */
 	uint64_t swapped_bytes;	 /* VmSwap: private anonymous only, not shared memory's */
+	uint64_t anon_bytes;	 /* resident private anonymous (RssAnon) */
+	uint64_t locked_bytes;	 /* VmLck: mlock(2), and what VFIO accounts for */
+	uint64_t major_faults;	 /* of all threads, without children */
 	uint64_t shared_bytes;	 /* resident shared memory (RssShmem) */
 	uint64_t hugetlb_bytes;	 /* HugetlbPages */
 	uint64_t ksm_merging_bytes; /* ksm_merging_pages: pages it shares, the first one included */
@@ -46,6 +49,7 @@ struct footprint {
 	/* KSM can merge the guest's memory or a good part of it, should it run. Firmware and video
 	 * memory that QEMU marks beside RAM that is shared or hugetlb do not count. */
 	bool mergeable;
+	const char *pinned; /* why it must stay where it is, static text; NULL: it need not */
 	char mergeable_reason[192]; /* why KSM cannot act, does not now, or only in part; "" */
 };
 

@@ -16,6 +16,7 @@
 #include "memd/guest_qmp.h"
 #include "memd/guest_turn.h"
 #include "memd/guest_watch.h"
+#include "memd/guest_swap.h"
 
 /* A guest that refused to switch its merging is not asked again before. */
 #define MERGE_REFUSED_US (60 * USEC_PER_SEC)
@@ -38,6 +39,7 @@ int guests_init(struct guests *guests, sd_event *event, const struct config *con
 	};
 	if (!guests->v)
 		return -ENOMEM;
+	memcg_read(rootfd, &guests->memcg);
 	r = guest_watch_open(guests);
 	if (r < 0)
 		guests_fini(guests);
@@ -48,6 +50,7 @@ void guest_free(struct guest *guest)
 {
 	guest_qmp_drop(guest, NULL);
 	chunk_forget(guest);
+	guest_swap_forget(guest);
 	free(guest);
 }
 
@@ -193,7 +196,7 @@ void guests_poll(struct guests *guests, uint64_t now_us)
 		guests->hooks.polled(guests->hooks.ctx);
 }
 
-void guests_look(struct guests *guests)
+void guests_look(struct guests *guests, uint64_t now_us)
 {
 	for (size_t i = 0; i < guests->n; i++) {
 		struct guest *guest = guests->v[i];
@@ -202,6 +205,7 @@ void guests_look(struct guests *guests)
 			continue;
 		guest->foot_valid = guest->known && guest->pid > 0 &&
 				    footprint_quick(guests->rootfd, guest->pid, &guest->foot) == 0;
+		guest_swap_look(guest, now_us);
 	}
 }
 
@@ -373,6 +377,7 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 	snprintf(p->name, sizeof(p->name), "%s", guest->name);
 	snapshot_device(guest, p);
 	snapshot_merge(guest, now_us, p);
+	guest_swap_snapshot(guest, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
 	snapshot_stats(guest, now_us, p);

@@ -15,6 +15,7 @@
 
 #include "common/log.h"
 #include "common/wire.h"
+#include "memd/cgroup.h"
 #include "memd/config.h"
 #include "memd/footprint.h"
 #include "policy/policy.h"
@@ -138,6 +139,7 @@ struct guest {
 	bool foot_valid;
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
+	struct guest_swap *swap;	     /* NULL: not looked at yet */
 	uint64_t ksm_bytes, balloon_bytes, reported_bytes, mem_bytes; /* see savings.h */
 	bool has_view;
 	struct pol_view view; /* what the policy thought of it last */
@@ -165,6 +167,7 @@ struct guests {
 	struct guests_hooks hooks;
 	bool dry_run;
 	int rootfd;
+	struct memcg memcg;
 	struct guest **v; /* sorted by id */
 	size_t n, capacity;
 	uint64_t next_id;
@@ -196,8 +199,8 @@ void guests_scan(struct guests *guests, uint64_t now_us);
  */
 void guests_poll(struct guests *guests, uint64_t now_us);
 
-/* Read the cheap footprint of every known guest whose turn it is. */
-void guests_look(struct guests *guests);
+/* Read the cheap footprint and the cgroup of every known guest whose turn it is. */
+void guests_look(struct guests *guests, uint64_t now_us);
 
 /* The known guests as the policy wants them, sorted by id. Returns how many; *ret_mergeable_any. */
 size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_guest *ret,

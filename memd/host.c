@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/kfile.h"
 #include "memd/kept.h"
 #include "memd/ksm.h"
 #include "memd/numa.h"
+#include "memd/swap.h"
 
 #define NODE_DIR "sys/devices/system/node/"
 
@@ -24,6 +26,7 @@ struct host {
 	int rootfd;
 	int meminfo_fd, vmstat_fd, psi_fd;
 	struct ksm *ksm;
+	struct swap *swap;
 
 	int node_list_fd;
 	char node_list[256]; /* has_memory as it was when the node files were opened */
@@ -51,6 +54,11 @@ int host_rootfd(const struct host *host)
 struct ksm *host_ksm(struct host *host)
 {
 	return host->ksm;
+}
+
+const struct swap_state *host_swap(const struct host *host)
+{
+	return swap_state(host->swap);
 }
 
 static void nodes_close(struct host *host)
@@ -95,6 +103,8 @@ int host_open(const char *sysroot, struct host **ret_host)
 	if (r < 0)
 		goto fail;
 	r = ksm_open(host->rootfd, &host->ksm);
+	if (r == 0)
+		r = swap_open(host->rootfd, &host->swap);
 	if (r < 0)
 		goto fail;
 	host->vmstat_fd = kept_open(host->rootfd, "proc/vmstat");
@@ -113,6 +123,7 @@ void host_close(struct host *host)
 		return;
 	nodes_close(host);
 	ksm_close(host->ksm);
+	swap_close(host->swap);
 	cleanup_fd(&host->node_list_fd);
 	cleanup_fd(&host->psi_fd);
 	cleanup_fd(&host->vmstat_fd);
@@ -159,6 +170,7 @@ static int sense_memory(struct host *host, struct pol_host *out)
 		out->memory_bytes -= pools;
 	out->swap_bytes = field(host->text, "SwapTotal");
 	out->swap_free_bytes = field(host->text, "SwapFree");
+	swap_sense(host->swap, host->text, out);
 	return 0;
 }
 
@@ -168,7 +180,7 @@ static uint64_t pages_to_bytes(uint64_t pages)
 }
 
 /* "some avg10=0.00 avg60=0.00 avg300=0.00 total=12345" */
-static uint64_t psi_total(const char *text, const char *kind)
+uint64_t host_psi_total(const char *text, const char *kind)
 {
 	const char *line = strstr(text, kind), *total;
 	uint64_t value;
@@ -194,8 +206,8 @@ static void sense_pressure(struct host *host, struct pol_host *out)
 	char text[512];
 	int r = kept_read(host->psi_fd, text, sizeof(text));
 
-	out->psi_some_us = r < 0 ? POL_ABSENT : psi_total(text, "some ");
-	out->psi_full_us = r < 0 ? POL_ABSENT : psi_total(text, "full ");
+	out->psi_some_us = r < 0 ? POL_ABSENT : host_psi_total(text, "some ");
+	out->psi_full_us = r < 0 ? POL_ABSENT : host_psi_total(text, "full ");
 }
 
 static void sense_nodes(struct host *host, struct pol_host *out)
@@ -239,6 +251,7 @@ int host_sense(struct host *host, struct pol_host *ret_host)
 	vmstat = r < 0 && r != -E2BIG ? NULL : host->text;
 	out.swap_in_bytes = pages_to_bytes(vmstat ? field(vmstat, "pswpin") : POL_ABSENT);
 	out.swap_out_bytes = pages_to_bytes(vmstat ? field(vmstat, "pswpout") : POL_ABSENT);
+	swap_follow(host->swap, clock_now_us(), &out);
 	ksm_sense_vmstat(host->ksm, vmstat, &out.ksm);
 	*ret_host = out;
 	return 0;

@@ -12,6 +12,7 @@
 
 struct host;
 struct ksm;
+struct swap_state;
 
 /*
  * sysroot: "/" or the directory of a captured tree that holds proc/ and sys/.
@@ -25,6 +26,13 @@ int host_rootfd(const struct host *host);
 
 /* The KSM sense that host_sense() uses. Lives as long as host. */
 struct ksm *host_ksm(struct host *host);
+
+/* Its swap, as of the last host_sense(). Lives as long as host. */
+const struct swap_state *host_swap(const struct host *host);
+
+/* "total=" of the line of `text`, of a pressure file, that begins with kind ("some ", "full ");
+ * POL_ABSENT: there is none. */
+uint64_t host_psi_total(const char *text, const char *kind);
 
 /* Bytes of a base page (sysconf). KSM counters are in these. */
 uint64_t host_page_bytes(void);

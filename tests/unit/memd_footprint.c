@@ -37,6 +37,9 @@ static void quick_numbers(void **state)
 	assert_int_equal(f.resident_bytes, (49500 + 131072) * KIB);
 	assert_int_equal(f.swapped_bytes, 0);
 	assert_int_equal(f.shared_bytes, 0);
+	assert_int_equal(f.anon_bytes, 26656 * KIB);
+	assert_int_equal(f.locked_bytes, 0);
+	assert_int_equal(f.major_faults, 60);
 	assert_int_equal(f.ksm_merging_bytes, 28 * 4096);
 	assert_int_equal(f.ksm_zero_bytes, 22 * 4096);
 	assert_int_equal(f.ksm_rmap_bytes, 28 * 64);

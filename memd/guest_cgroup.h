@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's own memory cgroup (v2): found anew now and then, its files kept open in between.
+ * Source: Documentation/admin-guide/cgroup-v2.rst, accounting/psi.rst.
+ */
+#ifndef MEMD_GUEST_CGROUP_H
+#define MEMD_GUEST_CGROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "memd/cgroup.h"
+
+#define GUEST_CGROUP_PATH_MAX 256
+
+struct guest_cgroup {
+	pid_t pid;
+	uint64_t found_us;
+	/* Relative to the root; "": none, or it holds other processes, too. */
+	char path[GUEST_CGROUP_PATH_MAX];
+	bool reclaim; /* it has memory.reclaim (5.19+) */
+	int pressure_fd, current_fd, swap_fd, stat_fd;
+
+	/* as of the last look, POL_ABSENT: not told */
+	uint64_t current_bytes, swap_bytes;
+	uint64_t psi_some_us;	/* total */
+	uint64_t refault_bytes; /* total read back from swap */
+};
+
+void guest_cgroup_init(struct guest_cgroup *cgroup);
+void guest_cgroup_fini(struct guest_cgroup *cgroup);
+
+/* Its numbers now, of the guest that is process pid. */
+void guest_cgroup_look(struct guest_cgroup *cgroup, int rootfd, const struct memcg *memcg,
+		       pid_t pid, uint64_t now_us);
+
+/*
+ * The cgroup that memory of process pid is charged to, if that holds this process alone, with its
+ * children: 0 and *ret_path; -EBUSY: others are in it; -ENOENT: no v2 memory controller, or it is
+ * in the root; -errno as of memcg_of().
+ */
+int guest_cgroup_find(int rootfd, const struct memcg *memcg, pid_t pid, char *path, size_t n);
+
+#endif

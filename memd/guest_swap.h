@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is seen of a guest's memory that goes to the host's swap, and comes back. */
+#ifndef MEMD_GUEST_SWAP_H
+#define MEMD_GUEST_SWAP_H
+
+#include "memd/guest.h"
+#include "memd/guest_cgroup.h"
+
+struct guest_swap {
+	struct guest_cgroup cgroup;
+	bool seen; /* the totals below are of pid */
+	pid_t pid;
+	uint64_t major_faults, cgroup_bytes, resident_bytes, swapped_bytes;
+	uint64_t refault_bytes; /* total of this memd's time, at least */
+};
+
+/* After the tick's footprint was read. */
+void guest_swap_look(struct guest *guest, uint64_t now_us);
+void guest_swap_forget(struct guest *guest);
+
+/* Fills what the policy is told of it. */
+void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p);
+
+/* Why none of its memory is to be swapped out, static text; NULL: it may be. */
+const char *guest_swap_why_not(const struct guest *guest);
+
+#endif
