@@ -8,6 +8,10 @@
 #include "common/wire.h"
 #include "memd/account.h"
 
+#define PPM	    1000000ULL
+#define LEARN_LEAST 3 /* measured decisions that tell something */
+#define LEARN_PARTS 8 /* an older one counts an eighth less than the next */
+
 const char *account_outcome_name(enum account_outcome outcome)
 {
 	static const char *const names[] = {
@@ -32,30 +36,66 @@ static struct account_entry *slot(struct account *account, uint64_t number)
 	return number && entry->number == number ? entry : NULL;
 }
 
-static bool is_balloon(const struct pol_action *action)
+/* By what a decision is measured. */
+enum measure { MEASURE_KSM, MEASURE_HELD, MEASURE_TAKEN };
+
+static enum measure measure_of(const struct pol_action *action)
 {
-	return action->kind == POL_BALLOON;
+	if (action->kind == POL_BALLOON)
+		return MEASURE_HELD;
+	return action->kind == POL_RECLAIM ? MEASURE_TAKEN : MEASURE_KSM;
 }
 
 /* Two decisions whose gains cannot be told apart while both are open. */
 static bool is_same_thing(const struct pol_action *a, const struct pol_action *b)
 {
-	return is_balloon(a) == is_balloon(b) && a->guest == b->guest;
+	return measure_of(a) == measure_of(b) && a->guest == b->guest;
 }
 
-static void close_entry(struct account_entry *entry, uint64_t bytes_now)
+static void learn(struct account *account, const struct account_entry *entry, uint64_t now_us)
+{
+	struct account_rung *rung = &account->rungs[entry->action.rung];
+	uint64_t expected = entry->action.gain_bytes, measured = entry->measured_bytes;
+
+	/* What came by itself is no merit. */
+	if (measured > expected)
+		measured = expected;
+	rung->n++;
+	rung->expected_bytes = rung->expected_bytes / LEARN_PARTS * (LEARN_PARTS - 1) + expected;
+	rung->measured_bytes = rung->measured_bytes / LEARN_PARTS * (LEARN_PARTS - 1) + measured;
+	rung->measured_us = now_us;
+}
+
+static void close_entry(struct account *account, struct account_entry *entry, uint64_t bytes_now,
+			uint64_t now_us)
 {
 	uint64_t base = entry->baseline_bytes;
 
 	entry->open = false;
 	if (!pol_has(bytes_now) || !pol_has(base))
 		return;
-	/* A balloon lowers what is held, KSM raises what is saved; a loss is no gain, not a
+	/* KSM raises what is saved, the others lower what is held; a loss is no gain, not a
 	 * negative one. */
-	if (is_balloon(&entry->action))
-		entry->measured_bytes = base > bytes_now ? base - bytes_now : 0;
-	else
+	if (measure_of(&entry->action) == MEASURE_KSM)
 		entry->measured_bytes = bytes_now > base ? bytes_now - base : 0;
+	else
+		entry->measured_bytes = base > bytes_now ? base - bytes_now : 0;
+	learn(account, entry, now_us);
+}
+
+uint64_t account_kept_ppm(const struct account *account, enum pol_rung rung, uint64_t now_us)
+{
+	const struct account_rung *r = &account->rungs[rung];
+	uint64_t kept, age;
+
+	if (r->n < LEARN_LEAST || r->expected_bytes == 0)
+		return POL_ABSENT;
+	kept = (uint64_t)((unsigned __int128)r->measured_bytes * PPM / r->expected_bytes);
+	kept = kept > PPM ? PPM : kept ? kept : 1;
+	age = now_us > r->measured_us ? now_us - r->measured_us : 0;
+	if (age > ACCOUNT_FORGET_US)
+		age = ACCOUNT_FORGET_US;
+	return kept + (uint64_t)((unsigned __int128)(PPM - kept) * age / ACCOUNT_FORGET_US);
 }
 
 uint64_t account_add(struct account *account, const struct pol_action *action, const char *guest,
@@ -69,9 +109,10 @@ uint64_t account_add(struct account *account, const struct pol_action *action, c
 			if (account->ring[i].open &&
 			    is_same_thing(&account->ring[i].action, action))
 				/* Of two in one tick the last is measured for both. */
-				close_entry(&account->ring[i], account->ring[i].now_us == now_us
-								       ? POL_ABSENT
-								       : baseline_bytes);
+				close_entry(account, &account->ring[i],
+					    account->ring[i].now_us == now_us ? POL_ABSENT
+									      : baseline_bytes,
+					    now_us);
 	entry = &account->ring[account->next % ACCOUNT_MAX];
 	*entry = (struct account_entry){
 		.number = account->next++,
@@ -111,19 +152,25 @@ void account_set_text(struct account *account, uint64_t number, const char *text
 }
 
 void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_bytes,
-		     uint64_t (*held)(void *ctx, uint64_t guest), void *ctx)
+		     account_now_fn now, void *ctx)
 {
+	static const uint64_t due_us[] = {
+		[MEASURE_KSM] = ACCOUNT_KSM_US,
+		[MEASURE_HELD] = ACCOUNT_BALLOON_US,
+		[MEASURE_TAKEN] = ACCOUNT_RECLAIM_US,
+	};
+
 	for (size_t i = 0; i < ACCOUNT_MAX; i++) {
 		struct account_entry *entry = &account->ring[i];
+		enum measure measure = measure_of(&entry->action);
 
-		if (!entry->open)
+		if (!entry->open || now_us - entry->now_us < due_us[measure])
 			continue;
-		if (is_balloon(&entry->action)) {
-			if (now_us - entry->now_us >= ACCOUNT_BALLOON_US)
-				close_entry(entry, held(ctx, entry->action.guest));
-		} else if (now_us - entry->now_us >= ACCOUNT_KSM_US) {
-			close_entry(entry, ksm_bytes);
-		}
+		close_entry(account, entry,
+			    measure == MEASURE_KSM
+				    ? ksm_bytes
+				    : now(ctx, entry->action.kind, entry->action.guest),
+			    now_us);
 	}
 }
 
@@ -148,7 +195,7 @@ static json_object *inputs_json(const struct pol_action *a)
 	json_add_str(inputs, "state", pol_state_name(a->state));
 	json_add_u64(inputs, "available_bytes", a->available_bytes);
 	json_add_u64(inputs, "need_bytes", a->need_bytes);
-	if (is_balloon(a)) {
+	if (measure_of(a) != MEASURE_KSM) {
 		json_add_u64(inputs, "floor_bytes", a->floor_bytes);
 		json_add_u64(inputs, "working_set_bytes", a->working_set_bytes);
 		json_add_u64(inputs, "entitled_bytes", a->entitled_bytes);

@@ -17,6 +17,7 @@
 #include "memd/act.h"
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
+#include "memd/reclaim.h"
 
 void act_complain(const struct act *act, const char *fmt, ...)
 {
@@ -259,13 +260,17 @@ void act_target_done(struct act *act, struct guest *guest, uint64_t number, int 
 }
 
 /* A dry run changes nothing, so the policy says the same every tick: told once is enough. */
-static bool is_told(const struct act *act, const struct pol_action *action)
+bool act_is_told(const struct act *act, const struct pol_action *action)
 {
 	const struct account_entry *last =
 		act->dry_run ? account_last(act->account, action->kind, action->guest) : NULL;
 
-	return last && last->action.to == action->to && last->action.to2 == action->to2 &&
-	       last->action.reason == action->reason;
+	if (!last || last->action.reason != action->reason)
+		return false;
+	/* It asks for some of what is resident, which is never twice the same. */
+	if (action->kind == POL_RECLAIM)
+		return last->action.rung == action->rung;
+	return last->action.to == action->to && last->action.to2 == action->to2;
 }
 
 void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
@@ -277,7 +282,7 @@ void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *action = &plan->actions[i];
 
-		if (is_told(act, action))
+		if (action->kind == POL_RECLAIM || act_is_told(act, action))
 			continue;
 		if (action->kind == POL_MERGE || action->kind == POL_KSM_NODES)
 			merge_act(act, action, now_us);
@@ -286,6 +291,7 @@ void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 		else if (balloons++ < ACT_BALLOONS_MAX)
 			act_balloon(act, action, NULL, now_us);
 	}
+	reclaim_act(act, plan, now_us);
 }
 
 void act_release(struct act *act, uint64_t now_us)

@@ -27,9 +27,12 @@ struct act {
 	struct account *account;
 	char dir[CONFIG_PATH_MAX]; /* the runtime directory, "": nothing is kept there */
 	struct unmerge *unmerge;   /* under way, see merge.c */
+	struct reclaim_work *reclaim;
 	bool dry_run;
-	bool stopped;	    /* after act_reset(): nothing is changed any more */
-	uint64_t ksm_bytes; /* saved by KSM as of this tick, kept up to date by the daemon */
+	bool stopped; /* after act_reset(): nothing is changed any more */
+	/* As of this tick, kept up to date by the daemon: saved by KSM; what remains taken of a
+	 * byte in swap. */
+	uint64_t ksm_bytes, swap_cost_ppm;
 	uint64_t tick;
 	/* Something could not be done; text is one line. */
 	void (*failed)(void *ctx, const char *text);
@@ -37,10 +40,14 @@ struct act {
 	struct log_limit limit;
 };
 
-/* Tell act->failed, in one line; the wall clock for the account. Shared with merge.c. */
+/* Tell act->failed, in one line; the wall clock for the account. Shared with merge.c and reclaim.c.
+ */
 void act_complain(const struct act *act, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 uint64_t act_wall_us(void);
+
+/* In a dry run: is that what the last decision said, too? */
+bool act_is_told(const struct act *act, const struct pol_action *action);
 
 /* Carry out a plan in its order. now_us as given to pol_step(). */
 void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us);

@@ -20,6 +20,7 @@
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 #include "memd/misfit.h"
+#include "memd/reclaim.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
 #define GRACE_US	  200000ULL
@@ -53,13 +54,15 @@ static uint64_t wall_now_us(void)
 	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
-static uint64_t held_by(void *ctx, uint64_t id)
+static uint64_t held_by(void *ctx, enum pol_action_kind kind, uint64_t id)
 {
 	const struct daemon *daemon = ctx;
 	const struct guest *guest = guests_find(&daemon->guests, id);
 
 	if (!guest || !guest->foot_valid || !pol_has(guest->foot.resident_bytes))
 		return POL_ABSENT;
+	if (kind == POL_RECLAIM)
+		return reclaim_taken_bytes(&daemon->act, guest);
 	return guest->foot.resident_bytes +
 	       (pol_has(guest->foot.swapped_bytes) ? guest->foot.swapped_bytes : 0);
 }
@@ -94,6 +97,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 	host->ksm.unsorted = merge_is_unsorted(&daemon->guests, NULL);
 	if (daemon->ksm_aside)
 		host->ksm.present = false;
+	reclaim_snapshot(&daemon->act, now_us, host);
 	daemon->sensed = true;
 	return true;
 }
@@ -147,6 +151,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 		daemon_wake(daemon, plan->again_us);
 	keep_views(daemon, plan, now_us);
 	daemon->act.ksm_bytes = daemon->savings.ksm_bytes + daemon->savings.ksm_other_bytes;
+	daemon->act.swap_cost_ppm = daemon->snapshot.swap_cost_ppm;
 	daemon->act.tick = daemon->ticks;
 	act_plan(&daemon->act, plan, now_us);
 	act_release(&daemon->act, now_us);

@@ -120,7 +120,7 @@ void daemon_begin_tick(struct daemon *daemon);
 
 /* Early ticks: one delay_us from now, unless one is due before; not many a second. */
 void daemon_wake(struct daemon *daemon, uint64_t delay_us);
-/* Watch for guests' sockets; and what pressure and arrivals tell the loop. */
+/* Watch for guests' sockets; and what pressure, arrivals and reclaim tell the loop. */
 void daemon_wake_watch(struct daemon *daemon);
 int daemon_wake_sources(struct daemon *daemon);
 

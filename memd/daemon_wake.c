@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "memd/daemon.h"
+#include "memd/reclaim.h"
 
 #define EARLY_GAP_US 250000ULL
 /* A socket's file comes with bind(2), before listen(2). */
@@ -68,6 +69,17 @@ static int on_arrival(sd_event_source *source, int fd, uint32_t revents, void *u
 	return 0;
 }
 
+static int on_reclaim(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *daemon = userdata;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	reclaim_act_done(&daemon->act);
+	return 0;
+}
+
 void daemon_wake_watch(struct daemon *daemon)
 {
 	if (daemon->arrival)
@@ -87,6 +99,9 @@ int daemon_wake_sources(struct daemon *daemon)
 	if (r >= 0 && daemon->arrival)
 		r = sd_event_add_io(event, NULL, arrival_fd(daemon->arrival), EPOLLIN, on_arrival,
 				    daemon);
+	if (r >= 0)
+		r = sd_event_add_io(event, NULL, reclaim_work_fd(daemon->act.reclaim), EPOLLIN,
+				    on_reclaim, daemon);
 	if (r >= 0 && daemon->psi_fd >= 0)
 		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
 	return r;

@@ -14,6 +14,7 @@
 #include "memd/misfit.h"
 #include "memd/probe.h"
 #include "memd/report.h"
+#include "memd/report_swap.h"
 
 static json_object *new_document(void)
 {
@@ -143,6 +144,8 @@ json_object *report_status(const struct daemon *daemon)
 	json_object_object_add(
 		doc, "merging",
 		merge_json(&daemon->guests, &daemon->merge, &daemon->crossed, daemon->crossed_us));
+	json_object_object_add(doc, "swap", report_swap(daemon));
+	json_object_object_add(doc, "reclaim", report_reclaim(daemon));
 	add_aside(aside, "ksm", daemon_ksm_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
 	json_object_object_add(doc, "standing_aside", aside);
@@ -341,6 +344,7 @@ static json_object *notes_of(const struct guest *guest)
 		add_note(notes, text);
 	if (merge_marks_text(guest, text, sizeof(text)))
 		add_note(notes, text);
+	add_note(notes, report_reclaim_note(guest, text, sizeof(text)));
 	if (!guest->running)
 		add_note(notes, "it is paused");
 	return notes;
@@ -367,6 +371,7 @@ json_object *report_guests(const struct daemon *daemon)
 		json_add_bool(one, "reporting", guest->reporting);
 		json_add_str(one, "domain", section && section->domain[0] ? section->domain : NULL);
 		add_chunks(guest, one);
+		json_object_object_add(one, "reclaim", report_guest_reclaim(guest));
 		add_stats(guest, one);
 		json_object_object_add(one, "notes", notes_of(guest));
 		json_object_array_add(list, one);
@@ -414,6 +419,7 @@ static json_object *host_json(const struct daemon *daemon)
 			? json_object_new_double((double)host->ksm.cpu_us / USEC_PER_SEC)
 			: NULL);
 	json_object_object_add(one, "ksm", ksm);
+	json_object_object_add(one, "swap", report_swap(daemon));
 	return one;
 }
 

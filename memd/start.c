@@ -24,6 +24,7 @@
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 #include "memd/probe.h"
+#include "memd/reclaim_work.h"
 
 /* mkdir -p. Existing directories keep their mode. */
 static int make_dir(const char *path, mode_t mode)
@@ -200,6 +201,10 @@ static int open_parts(struct daemon *daemon)
 	r = survey_open(host_rootfd(daemon->host), &daemon->survey);
 	if (r < 0)
 		return r;
+	r = reclaim_work_open(host_rootfd(daemon->host), &daemon->guests.memcg, pageout_advise,
+			      &daemon->act.reclaim);
+	if (r < 0)
+		return r;
 	r = isolation_open(host_rootfd(daemon->host), NULL, &daemon->isolation);
 	if (r < 0)
 		return r;
@@ -344,6 +349,7 @@ void daemon_close(struct daemon *daemon)
 	guests_fini(&daemon->guests);
 	survey_close(daemon->survey);
 	arrival_close(daemon->arrival);
+	reclaim_work_close(daemon->act.reclaim);
 	isolation_close(daemon->isolation);
 	chunk_work_close(daemon->chunk_work);
 	pol_free(daemon->pol);

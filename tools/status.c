@@ -120,6 +120,53 @@ static void print_misfits(json_object *misfits)
 		       n - MISFITS_SHOWN);
 }
 
+/* A device a line, and what goes on. */
+static void print_swap(const struct memctl *ctl, json_object *swap)
+{
+	json_object *devices = json_get_array(swap, "devices");
+	size_t n = devices ? json_object_array_length(devices) : 0;
+	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+	uint64_t cost, in, out;
+
+	for (size_t i = 0; i < n; i++) {
+		json_object *one = json_object_array_get_idx(devices, i);
+
+		printf("swap         %s, %s of %s used\n", text(one, "device"),
+		       table_size(number(one, "used_bytes"), ctl->bytes, a, sizeof(a)),
+		       table_size(number(one, "size_bytes"), ctl->bytes, b, sizeof(b)));
+	}
+	if (n && json_get_u64(swap, "cost_ppm", &cost) && cost)
+		printf("             of what is swapped out now, %" PRIu64 " %% stay in memory, "
+		       "compressed\n",
+		       cost / 10000);
+	if (n && json_get_u64(swap, "in_bytes_per_second", &in) &&
+	    json_get_u64(swap, "out_bytes_per_second", &out) && (in || out))
+		printf("             %s/s in, %s/s out\n", table_size(in, ctl->bytes, a, sizeof(a)),
+		       table_size(out, ctl->bytes, b, sizeof(b)));
+}
+
+/* As far as there is anything to say. */
+static void print_reclaim(const struct memctl *ctl, json_object *reclaim)
+{
+	json_object *kept = json_get_obj(reclaim, "kept_ppm");
+	const char *sep = "promises     kept by ";
+	char size[SIZE_TEXT_MAX];
+
+	if (number(reclaim, "reclaimed_bytes"))
+		printf("reclaim      %s sent to swap in %" PRIu64 " ms so far\n",
+		       table_size(number(reclaim, "reclaimed_bytes"), ctl->bytes, size,
+				  sizeof(size)),
+		       number(reclaim, "time_us") / 1000);
+	if (!kept)
+		return;
+	json_object_object_foreach (kept, rung, value) {
+		printf("%s%s: %" PRIu64 " %%", sep, rung, json_object_get_uint64(value) / 10000);
+		sep = ", ";
+	}
+	if (strcmp(sep, ", ") == 0)
+		putchar('\n');
+}
+
 static void print_changes(json_object *changes)
 {
 	static const struct table_column columns[] = {
@@ -158,6 +205,8 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 	print_head(ctl, status);
 	print_ksm(json_get_obj(status, "ksm"));
 	print_merging(ctl, json_get_obj(status, "merging"));
+	print_swap(ctl, json_get_obj(status, "swap"));
+	print_reclaim(ctl, json_get_obj(status, "reclaim"));
 	aside = json_get_array(status, "standing_aside");
 	for (size_t i = 0; aside && i < json_object_array_length(aside); i++) {
 		json_object *one = json_object_array_get_idx(aside, i);

@@ -14,11 +14,13 @@
 #define SEC 1000000ULL
 
 static struct account account;
-static uint64_t held;
+static uint64_t held, taken;
 
-static uint64_t held_now(void *ctx, uint64_t guest)
+static uint64_t held_now(void *ctx, enum pol_action_kind kind, uint64_t guest)
 {
 	(void)ctx;
+	if (kind == POL_RECLAIM)
+		return taken;
 	return guest == 7 ? held : POL_ABSENT;
 }
 
@@ -180,6 +182,78 @@ static void test_json(void **state)
 			    pol_reason_text(POL_WHY_TOO_SLOW));
 }
 
+static uint64_t reclaim(uint64_t now_us, uint64_t baseline)
+{
+	const struct pol_action action = {
+		.kind = POL_RECLAIM,
+		.guest = 7,
+		.from = 1024 * MIB,
+		.to = 896 * MIB,
+		.rung = POL_RUNG_RECLAIM,
+		.reason = POL_WHY_RECLAIM,
+		.gain_bytes = 100 * MIB,
+	};
+
+	return account_add(&account, &action, "web1", baseline, 1, now_us, 1, ACCOUNT_DONE);
+}
+
+/* What a rung brings of its promises, by its latest decisions; forgotten in time. */
+static void test_promises_kept(void **state)
+{
+	uint64_t now_us = 0;
+
+	(void)state;
+	assert_int_equal(account_kept_ppm(&account, POL_RUNG_RECLAIM, 0), POL_ABSENT);
+	for (int i = 0; i < 3; i++) {
+		reclaim(now_us, 500 * MIB);
+		taken = 475 * MIB; /* 25 of 100 */
+		assert_int_equal(account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us), POL_ABSENT);
+		now_us += ACCOUNT_RECLAIM_US;
+		account_measure(&account, now_us, 0, held_now, NULL);
+	}
+	assert_in_range(account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us), 249000, 251000);
+	assert_in_range(
+		account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us + ACCOUNT_FORGET_US / 2),
+		624000, 626000);
+	assert_int_equal(
+		account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us + 2 * ACCOUNT_FORGET_US),
+		1000000);
+	assert_int_equal(account_kept_ppm(&account, POL_RUNG_BALLOON_FREE, now_us), POL_ABSENT);
+	/* More than promised is as good as all of it. */
+	for (int i = 0; i < 40; i++) {
+		reclaim(now_us, 500 * MIB);
+		taken = 100 * MIB;
+		now_us += ACCOUNT_RECLAIM_US;
+		account_measure(&account, now_us, 0, held_now, NULL);
+	}
+	assert_in_range(account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us), 980000, 1000000);
+	/* Nothing at all is still something that was measured. */
+	for (int i = 0; i < 400; i++) {
+		reclaim(now_us, 500 * MIB);
+		taken = 600 * MIB;
+		now_us += ACCOUNT_RECLAIM_US;
+		account_measure(&account, now_us, 0, held_now, NULL);
+	}
+	assert_in_range(account_kept_ppm(&account, POL_RUNG_RECLAIM, now_us), 1, 1000);
+	assert_int_equal(account.ring[(account.next - 1) % ACCOUNT_MAX].measured_bytes, 0);
+}
+
+/* A guest's balloon and its reclaim are measured each by its own. */
+static void test_reclaim_and_balloon_are_apart(void **state)
+{
+	uint64_t balloon, order;
+
+	(void)state;
+	balloon = take(7, 1000 * MIB, SEC, ACCOUNT_DONE);
+	order = reclaim(SEC, 900 * MIB);
+	assert_true(entry(balloon)->open && entry(order)->open);
+	held = 800 * MIB;
+	taken = 840 * MIB;
+	account_measure(&account, SEC + ACCOUNT_RECLAIM_US, 0, held_now, NULL);
+	assert_int_equal(entry(order)->measured_bytes, 60 * MIB);
+	assert_int_equal(entry(balloon)->measured_bytes, 200 * MIB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +264,8 @@ int main(void)
 		cmocka_unit_test_setup(test_ksm, setup),
 		cmocka_unit_test_setup(test_ring, setup),
 		cmocka_unit_test_setup(test_json, setup),
+		cmocka_unit_test_setup(test_promises_kept, setup),
+		cmocka_unit_test_setup(test_reclaim_and_balloon_are_apart, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
