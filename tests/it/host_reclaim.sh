@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Memory of guests sent to swap, with this machine's own kernel: guests under vmm without a balloon,
+# swap on zram made for this, and a host that is only said to be as small as they need it. What went
+# is read back as it was, a guest that reads back is left alone, and no setting is left behind.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+cd "$(dirname "$0")/../.." || exit 1
+. tests/it/lib.sh
+MEMD=$MEMD_BUILD/memd
+MEMCTL=$MEMD_BUILD/memctl
+SOCKET=$T/run/memd.sock
+ZRAM=""
+MIB=1048576
+
+restore() {
+	[ -n "$ZRAM" ] || return 0
+	swapoff "/dev/zram$ZRAM" 2>/dev/null
+	echo 1 >"/sys/block/zram$ZRAM/reset"
+	echo "$ZRAM" >/sys/class/zram-control/hot_remove
+}
+if [ ! -w /dev/kvm ] || [ ! -r /sys/class/zram-control/hot_add ] || [ "$(id -u)" != 0 ]; then
+	skip reclaim_host 'no /dev/kvm, no zram, or not root'
+	exit 0
+fi
+if [ "$(wc -l </proc/swaps)" -gt 1 ]; then
+	skip reclaim_host 'this machine swaps already: it would be disturbed'
+	exit 0
+fi
+
+ask_memd() { "$MEMCTL" --socket "$SOCKET" --json "$1" 2>/dev/null | jq -er "$2"; }
+holds() { ask_memd "$@" >/dev/null; }
+guest() { ask_memd guests ".guests[] | select(.name == \"$1\") | $2"; }
+guest_holds() { guest "$@" >/dev/null; }
+field_kb() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/${PID[$1]}/status"; }
+swapped_mib() { echo $(($(field_kb "$1" VmSwap) / 1024)); }
+has_swapped() { [ "$(swapped_mib "$1")" -ge "$2" ]; }
+
+# The host: 1 GiB, of which the guests have what the kernel says they have, others 412 MiB. Written
+# in place and at once, since memd keeps the file open.
+host_size() {
+	local used=$((412 * 1024)) name zram=0 available
+	for name in one two; do used=$((used + $(field_kb $name VmRSS))); done
+	[ -z "$ZRAM" ] || zram=$(awk '{ print int($3 / 1024) }' "/sys/block/zram$ZRAM/mm_stat")
+	available=$((1024 * 1024 - used - zram))
+	printf 'MemTotal:%12d kB\nMemFree:%12d kB\nMemAvailable:%12d kB\nSwapTotal:%12d kB\nSwapFree:%12d kB\n' \
+		$((1024 * 1024)) $available $available \
+		"$(awk '/^SwapTotal/ { print $2 }' /proc/meminfo)" \
+		"$(awk '/^SwapFree/ { print $2 }' /proc/meminfo)" 1<>"$T/tree/proc/meminfo"
+}
+follow_host() { while sleep 0.1; do host_size 2>/dev/null; done; }
+
+for name in one two; do
+	if ! start_tiny $name '' --memory size=256M,pages=small,prealloc=on; then
+		skip reclaim_host 'this machine runs no guest of ours'
+		exit 0
+	fi
+done
+check content 'two guests with content' ask one 'fill 5 24M' 200
+mkdir -p "$T/run/guests" "$T/tree/proc" "$T/tree/sys"
+for name in one two; do
+	ln -s "$T/$name.qmp" "$T/run/guests/$name.qmp"
+	ln -s "/proc/${PID[$name]}" "$T/tree/proc/${PID[$name]}"
+done
+ln -s /proc/self /proc/swaps /proc/vmstat "$T/tree/proc"
+ln -s /sys/block "$T/tree/sys"
+host_size
+follow_host &
+PID[host]=$!
+printf '[memd]\nruntime-dir=%s\nstate-dir=%s\nlog-level=debug\n' "$T/run" "$T/state" >"$T/memd.conf"
+"$MEMD" --config "$T/memd.conf" --sysroot "$T/tree" >"$T/memd.log" 2>&1 &
+PID[memd]=$!
+wait_for 10 holds status .
+
+# ---- without swap there is nothing to do ----
+check two-guests 'both are seen' wait_for 20 holds guests '.guests | length == 2'
+sleep 33 # guests just found are left alone for half a minute
+check short 'the host is short' holds status '.need_bytes > 0'
+check nothing-without-swap 'it says why' guest_holds one '.reclaim.why_not | test("no swap")'
+
+# ---- with swap, what is needed goes ----
+ZRAM=$(cat /sys/class/zram-control/hot_add)
+echo 512M >"/sys/block/zram$ZRAM/disksize"
+mkswap "/dev/zram$ZRAM" >/dev/null && swapon -p 100 "/dev/zram$ZRAM"
+start=$SECONDS
+check reclaims 'the first memory goes' wait_for 20 has_swapped one 4
+check enough 'until the host is well' wait_for 60 holds status '.need_bytes == 0'
+echo "# well after $((SECONDS - start)) s: $(swapped_mib one) and $(swapped_mib two) MiB in swap, $(awk '/^MemAvailable/ { print int($2 / 1024) }' "$T/tree/proc/meminfo") MiB available"
+check both 'both guests give' has_swapped two 4
+check swap-told 'zram and its price are told' holds status '.swap.devices[0].zram and .swap.cost_ppm < 600000'
+check explained 'the order, its rung and what was rejected' holds explain \
+	'[.decisions[] | select(.action == "reclaim")] | length > 0 and
+	all(.rung == "reclaim" and (.rejected | map(.rung) | index("balloon-free") != null))'
+sleep 6
+ask_memd explain '.decisions[] | select(.action == "reclaim" and .measured_gain_bytes != null) |
+	"# \(.guest): expected \(.expected_gain_bytes / 1048576) MiB, measured \(.measured_gain_bytes / 1048576)"'
+check measured 'measured gains come near what was expected' holds explain \
+	'[.decisions[] | select(.action == "reclaim" and .measured_gain_bytes != null)] |
+	length > 0 and (map(.measured_gain_bytes) | add) > (map(.expected_gain_bytes) | add) / 2'
+tick=$(ask_memd status .tick.max_us)
+echo "# the longest tick took $tick us"
+check ticks-do-not-wait 'a tick took more than 600 ms' [ "$tick" -lt 600000 ]
+
+# ---- the guests run on, and have what they had ----
+check runs-on 'content comes back as it was' ask one verify 200
+check left-alone 'a guest that reads back is left alone' wait_for 15 guest_holds one \
+	'.reclaim.why_not | test("reads back")'
+check told-so 'with a note' guest_holds one '.notes | map(test("sent to swap now")) | any'
+check refaults-counted 'what it read back' guest_holds one ".reclaim.refault_bytes >= $MIB"
+
+# ---- never below what must stay ----
+floor=$(guest two '.reclaim.resident_floor_bytes')
+check floor "the floor is the minimum" [ "$floor" = $((96 * MIB)) ]
+check above-floor 'more is resident than must be' [ $(($(field_kb two VmRSS) * 1024)) -ge "$floor" ]
+
+kill "${PID[memd]}"
+check clean-end 'it ends well' ends memd 0 10
+check nothing-journalled 'no setting was changed' [ ! -s "$T/run/undo/undo" ]
+check second-runs-on 'the other guest is alive, too' ask two 'fill 6 8M' 100
+finish
