@@ -215,11 +215,20 @@ void daemon_begin_tick(struct daemon *daemon)
 		finish_tick(daemon);
 	daemon->in_tick = true;
 	daemon->tick_start_us = now_us;
-	sd_event_source_set_time(daemon->grace, now_us + (grace < GRACE_US ? grace : GRACE_US));
+	daemon->grace_us = now_us + (grace < GRACE_US ? grace : GRACE_US);
+	sd_event_source_set_time(daemon->grace, daemon->grace_us);
 	sd_event_source_set_enabled(daemon->grace, SD_EVENT_ONESHOT);
 	daemon_wake_watch(daemon);
 	guests_scan(&daemon->guests, now_us);
 	guests_poll(&daemon->guests, now_us);
+}
+
+void daemon_hurry(struct daemon *daemon, uint64_t until_us)
+{
+	if (until_us >= daemon->grace_us)
+		return;
+	daemon->grace_us = until_us;
+	sd_event_source_set_time(daemon->grace, until_us);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)

@@ -74,6 +74,8 @@ struct daemon {
 	bool in_tick;
 	uint64_t next_tick_us, tick_start_us;
 	uint64_t ticks, tick_last_us, tick_max_us;
+	uint64_t grace_us; /* when the tick under way stops waiting */
+	uint64_t woken;	   /* how often memory pressure was told of */
 	uint64_t start_us, stopped_us;
 
 	/* who else is at work */
@@ -117,6 +119,9 @@ int daemon_merge_sources(struct daemon *daemon);
 
 /* Begin a tick now; what is left of the last one is done without the answers that it waits for. */
 void daemon_begin_tick(struct daemon *daemon);
+
+/* The tick under way waits for answers until then at most. */
+void daemon_hurry(struct daemon *daemon, uint64_t until_us);
 
 /* Early ticks: one delay_us from now, unless one is due before; not many a second. */
 void daemon_wake(struct daemon *daemon, uint64_t delay_us);

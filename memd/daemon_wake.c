@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "memd/daemon.h"
 #include "memd/reclaim.h"
 
@@ -14,9 +15,29 @@
 /* A socket's file comes with bind(2), before listen(2). */
 #define LISTEN_US 20000ULL
 
+/* Pressure may begin one sooner, but not so soon that how fast memory falls cannot be told; a stall
+ * that has not been seen by the tick before is no older by then. */
+#define PRESSURE_GAP_US 100000ULL
+/* So long a tick that it finds under way, or begins, waits for guests' answers. */
+#define HURRY_US 30000ULL
+
+static void wake_at(struct daemon *daemon, uint64_t at)
+{
+	if (at >= daemon->next_tick_us || (daemon->wake_us && daemon->wake_us <= at))
+		return;
+	daemon->wake_us = at;
+	sd_event_source_set_time(daemon->wake, at);
+	sd_event_source_set_enabled(daemon->wake, SD_EVENT_ONESHOT);
+}
+
+/*
+ * The kernel tells twice a second at most. A tick under way sees the host as it is when it has
+ * waited for answers, so that need only be soon.
+ */
 static int on_psi(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct daemon *daemon = userdata;
+	uint64_t now_us = clock_now_us();
 
 	(void)fd;
 	if (revents & EPOLLERR) { /* the trigger was taken away: ticks alone then */
@@ -24,8 +45,16 @@ static int on_psi(sd_event_source *source, int fd, uint32_t revents, void *userd
 		return 0;
 	}
 	daemon->guests.calm = false;
-	if (!daemon->in_tick && clock_now_us() - daemon->tick_start_us >= EARLY_GAP_US)
+	daemon->woken++;
+	log_debug("memory pressure at %llu us", (unsigned long long)now_us);
+	if (!daemon->in_tick && now_us - daemon->tick_start_us < PRESSURE_GAP_US) {
+		wake_at(daemon, daemon->tick_start_us + PRESSURE_GAP_US);
+		return 0;
+	}
+	if (!daemon->in_tick)
 		daemon_begin_tick(daemon);
+	if (daemon->in_tick)
+		daemon_hurry(daemon, now_us + HURRY_US);
 	return 0;
 }
 
@@ -36,11 +65,7 @@ void daemon_wake(struct daemon *daemon, uint64_t delay_us)
 	/* The guests of the start are waited for: no tick has decided anything yet. */
 	if (daemon->settled && at < gap)
 		at = gap;
-	if (at >= daemon->next_tick_us || (daemon->wake_us && daemon->wake_us <= at))
-		return;
-	daemon->wake_us = at;
-	sd_event_source_set_time(daemon->wake, at);
-	sd_event_source_set_enabled(daemon->wake, SD_EVENT_ONESHOT);
+	wake_at(daemon, at);
 }
 
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata)
@@ -104,5 +129,8 @@ int daemon_wake_sources(struct daemon *daemon)
 				    on_reclaim, daemon);
 	if (r >= 0 && daemon->psi_fd >= 0)
 		r = sd_event_add_io(event, &daemon->psi, daemon->psi_fd, EPOLLPRI, on_psi, daemon);
+	/* Before guests and clients, as the timer is. */
+	if (r >= 0 && daemon->psi_fd >= 0)
+		r = sd_event_source_set_priority(daemon->psi, SD_EVENT_PRIORITY_IMPORTANT);
 	return r;
 }

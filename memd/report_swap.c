@@ -49,6 +49,7 @@ json_object *report_reclaim(const struct daemon *daemon)
 	json_add_bool(one, "managed", daemon->policy.reclaim_manage);
 	json_add_bool(one, "busy", work && reclaim_work_is_busy(work));
 	json_add_u64(one, "reclaimed_bytes", work ? reclaim_work_bytes(work) : POL_ABSENT);
+	json_add_u64(one, "ticks_woken", daemon->woken);
 	json_add_u64(one, "time_us", work ? reclaim_work_us(work) : POL_ABSENT);
 	for (enum pol_rung rung = POL_RUNG_NONE + 1; rung < POL_RUNG_COUNT; rung++) {
 		uint64_t ppm = account_kept_ppm(&daemon->account, rung, now_us);

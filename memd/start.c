@@ -133,22 +133,41 @@ static bool is_live(const struct daemon *daemon)
 	return strcmp(daemon->options->sysroot, "/") == 0;
 }
 
-/* "some 150 ms of stall in 2 s": the loop then runs early. */
+static int open_trigger(const char *trigger)
+{
+	AUTO_FD int fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	ssize_t len = (ssize_t)strlen(trigger) + 1;
+
+	if (fd < 0 || write(fd, trigger, (size_t)len) != len)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+/*
+ * The kernel looks ten times in a window, and tells at most once in one (kernel/sched/psi.c). Half
+ * a second is the shortest: a host that stands still is told of after 20 ms of that, at the first
+ * or second look, 50 ms apart. Two seconds are the only one for those without CAP_SYS_RESOURCE.
+ */
 static void open_psi(struct daemon *daemon)
 {
-	static const char trigger[] = "some 150000 2000000";
+	int fd;
 
 	daemon->psi_fd = -1;
 	if (!is_live(daemon))
 		return;
-	daemon->psi_fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (daemon->psi_fd >= 0 &&
-	    write(daemon->psi_fd, trigger, sizeof(trigger)) == (ssize_t)sizeof(trigger))
-		return;
-	log_info("no early wake-up by memory pressure (%s): ticks alone",
-		 errno == EOPNOTSUPP ? "the kernel was started without psi=1" : strerror(errno));
-	cleanup_fd(&daemon->psi_fd);
-	daemon->psi_fd = -1;
+	fd = open_trigger("some 20000 500000");
+	if (fd < 0) {
+		fd = open_trigger("some 150000 2000000");
+		if (fd >= 0)
+			log_info("memory pressure is told of within two seconds only (no "
+				 "CAP_SYS_RESOURCE)");
+	}
+	if (fd >= 0)
+		daemon->psi_fd = fd;
+	else
+		log_info("no early wake-up by memory pressure (%s): ticks alone",
+			 fd == -EOPNOTSUPP ? "the kernel was started without psi=1"
+					   : strerror(-fd));
 }
 
 /*
