@@ -23,7 +23,7 @@ static const struct record_field host_fields[] = {
 	FIELD(pol_host, rung_ppm[1]),	  FIELD(pol_host, rung_ppm[2]),
 	FIELD(pol_host, rung_ppm[3]),	  FIELD(pol_host, rung_ppm[4]),
 	FIELD(pol_host, rung_ppm[5]),	  FIELD(pol_host, rung_ppm[6]),
-	FIELD(pol_host, rung_ppm[7]),
+	FIELD(pol_host, rung_ppm[7]),	  FIELD(pol_host, numa_balancing),
 };
 
 static const struct record_field ksm_fields[] = {
@@ -49,10 +49,12 @@ static const struct record_field ksm_fields[] = {
 };
 
 static const struct record_field node_fields[] = {
-	FIELD(pol_node, node),
-	FIELD(pol_node, memory_bytes),
-	FIELD(pol_node, free_bytes),
+	FIELD(pol_node, node),	      FIELD(pol_node, memory_bytes), FIELD(pol_node, free_bytes),
+	FIELD(pol_node, cpus),	      FIELD(pol_node, distance[0]),  FIELD(pol_node, distance[1]),
+	FIELD(pol_node, distance[2]), FIELD(pol_node, distance[3]),  FIELD(pol_node, distance[4]),
+	FIELD(pol_node, distance[5]), FIELD(pol_node, distance[6]),  FIELD(pol_node, distance[7]),
 };
+_Static_assert(POL_PLACE_NODES == 8, "a node more needs its fields in the trace");
 
 static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, memory_bytes),
@@ -96,6 +98,20 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, reclaimable_bytes),
 	FIELD(pol_guest, refault_bytes),
 	FIELD(pol_guest, psi_some_us),
+	FIELD(pol_guest, numa_bar),
+	FIELD(pol_guest, numa_moving),
+	FIELD(pol_guest, node_bytes[0]),
+	FIELD(pol_guest, node_bytes[1]),
+	FIELD(pol_guest, node_bytes[2]),
+	FIELD(pol_guest, node_bytes[3]),
+	FIELD(pol_guest, node_bytes[4]),
+	FIELD(pol_guest, node_bytes[5]),
+	FIELD(pol_guest, node_bytes[6]),
+	FIELD(pol_guest, node_bytes[7]),
+	FIELD(pol_guest, huge_bytes),
+	FIELD(pol_guest, vcpus),
+	FIELD(pol_guest, cpu_node),
+	FIELD(pol_guest, cpu_node_ppm),
 };
 
 static const struct record_field action_fields[] = {
@@ -125,6 +141,7 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, rejected_why[6]),
 	FIELD(pol_action, to3),
 	FIELD(pol_action, rejected_why[7]),
+	FIELD(pol_action, gain_us),
 };
 _Static_assert(POL_RUNG_COUNT == 8, "a new rung needs its fields in the trace");
 
@@ -139,7 +156,8 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, stuck_after_us),    FIELD(pol_config, idle_tax_ppm),
 	FIELD(pol_config, ksm_cpu_ppm),	      FIELD(pol_config, ksm_manage),
 	FIELD(pol_config, balloon_manage),    FIELD(pol_config, ksm_trial_us),
-	FIELD(pol_config, reclaim_manage),
+	FIELD(pol_config, reclaim_manage),    FIELD(pol_config, numa_manage),
+	FIELD(pol_config, numa_bytes_per_s),  FIELD(pol_config, node_reserve_ppm),
 };
 
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)

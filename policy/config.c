@@ -36,6 +36,10 @@ void pol_config_default(struct pol_config *config)
 		.ksm_manage = true,
 		.balloon_manage = true,
 		.reclaim_manage = true,
+		.numa_manage = true,
+		/* Half of what one processor copies, at worst: guests hardly notice. */
+		.numa_bytes_per_s = 256 * MIB,
+		.node_reserve_ppm = 40000,
 	};
 }
 
@@ -74,6 +78,10 @@ int pol_config_check(const struct pol_config *config, const char **ret_why)
 		why = "ksm-cpu must be above 0 and at most 100 %";
 	else if (!c->ksm_trial_us)
 		why = "ksm-trial must be above 0";
+	else if (c->numa_bytes_per_s < MIB)
+		why = "numa-rate must be at least 1 MiB";
+	else if (c->node_reserve_ppm > 500000)
+		why = "node-reserve must be at most 50 %";
 	if (!why)
 		return 0;
 	*ret_why = why;

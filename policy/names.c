@@ -16,8 +16,9 @@ static const char *const state_names[] = {
 };
 
 static const char *const action_names[] = {
-	[POL_BALLOON] = "balloon", [POL_KSM_RUN] = "ksm-run",	  [POL_KSM_RATE] = "ksm-rate",
-	[POL_MERGE] = "merge",	   [POL_KSM_NODES] = "ksm-nodes", [POL_RECLAIM] = "reclaim",
+	[POL_BALLOON] = "balloon",     [POL_KSM_RUN] = "ksm-run",     [POL_KSM_RATE] = "ksm-rate",
+	[POL_MERGE] = "merge",	       [POL_KSM_NODES] = "ksm-nodes", [POL_RECLAIM] = "reclaim",
+	[POL_NUMA_MOVE] = "numa-move",
 };
 _Static_assert(COUNT(action_names) == POL_ACTION_COUNT, "every kind of action has a name");
 
@@ -87,6 +88,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_NOTHING_LEFT] = "what was asked for last did not come: nothing more is cold",
 	[POL_WHY_AT_FLOOR] = "it has no more resident than it must keep",
 	[POL_WHY_HELD_BACK] = "the guest was just started, or was in trouble lately",
+	[POL_WHY_NUMA_REMOTE] = "much of what the guest's vCPUs use lies on another node: memory "
+				"and threads come together",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 
@@ -98,6 +101,35 @@ static const char *const trust_texts[] = {
 	[POL_TRUST_LIES] = "the guest's numbers contradict each other or what the host knows of it",
 };
 _Static_assert(COUNT(trust_texts) == POL_TRUST_COUNT, "every kind of trust has a text");
+
+static const struct {
+	const char *name, *text;
+} numa_words[] = {
+	[POL_NUMA_FREE] = {"free", "nothing stands against a move"},
+	[POL_NUMA_UNKNOWN] = {"unknown",
+			      "where its memory lies and its vCPUs run is not known yet"},
+	[POL_NUMA_MANAGE] = {"manage", "manage=no in its section of the configuration"},
+	[POL_NUMA_BOUND] = {"bound", "its memory is bound to nodes by somebody else (libvirt's "
+				     "numatune, numactl, host-nodes=)"},
+	[POL_NUMA_PINNED] = {"pinned", "its threads are pinned to processors by somebody else "
+				       "(libvirt's vcpupin, taskset, a cpuset)"},
+	[POL_NUMA_POOL] = {"pool", "its memory is huge pages of the pools, which are not moved"},
+	[POL_NUMA_SPLIT] = {"split", "it has NUMA nodes of its own, placed when it was started"},
+	[POL_NUMA_OFF] = {"off", "numa=off in the configuration"},
+	[POL_NUMA_ONE] = {"one-node", "this host has one node with memory"},
+	[POL_NUMA_BALANCING] = {"balancing",
+				"the kernel's automatic balancing is on (kernel.numa_balancing=1): "
+				"two movers would pull at the same pages"},
+	[POL_NUMA_LOCAL] = {"local", "its memory is where its vCPUs run"},
+	[POL_NUMA_IDLE] = {"idle", "it hardly runs: a move would bring nothing"},
+	[POL_NUMA_ROOM] = {"no-room", "no node has room and processors for all of it"},
+	[POL_NUMA_COST] = {"cost", "moving it costs more than it brings"},
+	[POL_NUMA_WATCH] = {"watch", "moving it would pay; it is watched a little longer"},
+	[POL_NUMA_TURN] = {"turn", "moving it would pay; another guest is being moved"},
+	[POL_NUMA_REST] = {"rest", "it was moved of late"},
+	[POL_NUMA_MOVING] = {"moving", "it is being moved"},
+};
+_Static_assert(COUNT(numa_words) == POL_NUMA_COUNT, "every verdict on places has its words");
 
 static const char *const merge_modes[] = {
 	[POL_MERGE_COMMON] = "common",
@@ -133,4 +165,14 @@ const char *pol_merge_mode_name(enum pol_merge_mode mode)
 const char *pol_trust_text(enum pol_trust trust)
 {
 	return WORD(trust_texts, trust);
+}
+
+const char *pol_numa_text(enum pol_numa_why why)
+{
+	return (size_t)why < COUNT(numa_words) ? numa_words[why].text : "unknown";
+}
+
+const char *pol_numa_name(enum pol_numa_why why)
+{
+	return (size_t)why < COUNT(numa_words) ? numa_words[why].name : "unknown";
 }

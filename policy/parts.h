@@ -265,6 +265,17 @@ struct guest_past {
 	bool marks_stay;		/* off, and some of it is mergeable all the same */
 	enum pol_reason merge_off;	/* see pol_view */
 	bool merge_refused;
+
+	struct numa_past {
+		uint64_t cpu_us, at_us; /* its CPU time then; at_us 0: not known */
+		uint64_t cpu_ppm;	/* of one processor that it takes */
+		bool watched;		/* since since_us a move to node `to` would have paid */
+		uint32_t to;
+		uint64_t since_us;
+		uint64_t rest_us, backoff_us; /* not moved before; how long the next rest is */
+		enum pol_numa_why why;	      /* see pol_view */
+		uint64_t local_ppm;
+	} numa;
 };
 
 struct host_past {
@@ -578,6 +589,17 @@ void merge_cost(struct pol *pol, const struct pol_ksm *in);
 /* What writes could claim back, and what is kept for that: raises the tick's need, fills the view
  * and says in pol->merge.cliff whether anything more may be merged. */
 void merge_guard(struct pol *pol, const struct pol_host *host);
+
+/* ---- numa.c ---- */
+
+/* Adds the move that pays most to the plan, if one does and none is under way. */
+void numa_decide(struct pol *pol, const struct pol_host *host);
+
+/* What of the node's free memory may be used: free less the reserve; 0: not known. */
+uint64_t numa_room(const struct pol_config *config, const struct pol_node *node);
+
+/* Between two nodes as the firmware tells it, 10: the same; unknown ones are taken for 20. */
+uint64_t numa_distance(const struct pol_node *from, uint32_t to);
 
 /* ---- policy.c ---- */
 

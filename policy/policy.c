@@ -18,7 +18,7 @@ struct pol *pol_new(const struct pol_config *config, size_t max_guests)
 		return NULL;
 	pol->config = *config;
 	pol->max_guests = max_guests;
-	pol->max_actions = 3 * max_guests + 4;
+	pol->max_actions = 3 * max_guests + 5;
 	pol->past = calloc(n, sizeof(*pol->past));
 	pol->past_next = calloc(n, sizeof(*pol->past_next));
 	pol->now = calloc(n, sizeof(*pol->now));
@@ -57,7 +57,8 @@ void pol_configure(struct pol *pol, const struct pol_config *config)
 struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung)
 {
-	/* Three per guest (size, reclaim, merging) and four for KSM: there is always room. */
+	/* Three per guest (size, reclaim, merging), four for KSM and one move: there is always
+	 * room. */
 	struct pol_action *action = &pol->plan.actions[pol->plan.n_actions++];
 
 	*action = (struct pol_action){
@@ -266,6 +267,8 @@ static void fill_views(struct pol *pol)
 			.merge_refused = past->merge_refused,
 			.reclaim_off = past->reclaim.off,
 			.resident_floor_bytes = past->reclaim.floor,
+			.numa = past->numa.why,
+			.local_ppm = past->numa.local_ppm,
 		};
 	}
 	pol->plan.n_views = pol->n_now;
@@ -327,6 +330,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	merge_decide(pol, host);
 	ksm_decide(pol, host);
 	decide_balloons(pol, host);
+	numa_decide(pol, host);
 	fill_views(pol);
 
 	pol->plan.state = pol->tick.state;

@@ -23,6 +23,8 @@ static inline bool pol_has(uint64_t value)
 
 #define POL_NODES_MAX 16
 #define POL_NAME_MAX  64
+/* Nodes that placement weighs: those numbered below this. */
+#define POL_PLACE_NODES 8
 
 /* ---- the ladder ---- */
 
@@ -47,7 +49,42 @@ const char *pol_rung_name(enum pol_rung rung);
 struct pol_node {
 	uint32_t node;
 	uint64_t memory_bytes, free_bytes;
+	uint64_t cpus; /* processors on it; 0: none, or not known */
+	/* To the node of each number, 10 is itself; 0 or POL_ABSENT: not known. */
+	uint64_t distance[POL_PLACE_NODES];
+	/* Free in its pools of huge pages, for pol_place() alone; POL_ABSENT: it has no such. */
+	uint64_t pool_2m_bytes, pool_1g_bytes;
 };
+
+/* Why a guest stays on the nodes where it is, and what is thought of the host as a whole. */
+enum pol_numa_why {
+	POL_NUMA_FREE, /* nothing stands against a move */
+	/* Told by the snapshot: */
+	POL_NUMA_UNKNOWN, /* not looked at yet, or it cannot be */
+	POL_NUMA_MANAGE,  /* manage=no in its section */
+	POL_NUMA_BOUND,	  /* its memory is bound to nodes by somebody else */
+	POL_NUMA_PINNED,  /* its threads are pinned to processors by somebody else */
+	POL_NUMA_POOL,	  /* its memory is of the hugetlb pool */
+	POL_NUMA_SPLIT,	  /* it has NUMA nodes of its own */
+	/* Of the host: */
+	POL_NUMA_OFF,	    /* numa=off */
+	POL_NUMA_ONE,	    /* at most one node has memory */
+	POL_NUMA_BALANCING, /* the kernel's automatic balancing is on */
+	/* Judged: */
+	POL_NUMA_LOCAL,	 /* it is where its processors are */
+	POL_NUMA_IDLE,	 /* it hardly runs: there is nothing to gain */
+	POL_NUMA_ROOM,	 /* no node has room for it */
+	POL_NUMA_COST,	 /* moving costs more than it brings */
+	POL_NUMA_WATCH,	 /* it would pay; watched for a while before it is done */
+	POL_NUMA_TURN,	 /* another one is being moved */
+	POL_NUMA_REST,	 /* moved of late */
+	POL_NUMA_MOVING, /* under way */
+	POL_NUMA_COUNT
+};
+/* One sentence in an operator's words, static. */
+const char *pol_numa_text(enum pol_numa_why why);
+/* A word for scripts, static. */
+const char *pol_numa_name(enum pol_numa_why why);
 
 /* KSM as the kernel reports it (Documentation/admin-guide/mm/ksm.rst); counters are totals. */
 struct pol_ksm {
@@ -87,9 +124,11 @@ struct pol_guest {
 	bool reporting; /* free page reporting is on */
 	bool mergeable;
 	bool pool; /* of the host's hugetlb pool: what it gives up goes there, not to others */
-	uint32_t domain;   /* trust domain: guests of different ones are never merged */
-	bool merge_switch; /* memd may switch its merging off and on */
-	bool merge_on;	   /* its monitor says that some of its memory is mergeable */
+	uint32_t domain;	    /* trust domain: guests of different ones are never merged */
+	bool merge_switch;	    /* memd may switch its merging off and on */
+	bool merge_on;		    /* its monitor says that some of its memory is mergeable */
+	enum pol_numa_why numa_bar; /* why it is not to be moved between nodes */
+	bool numa_moving;	    /* it is being moved */
 
 	/*
 	 * Its virtio-mem device, 0: none. What of it is unplugged is memory that the guest does not
@@ -132,6 +171,12 @@ struct pol_guest {
 	uint64_t reclaimable_bytes;
 	uint64_t refault_bytes; /* total that it has read back from swap, at least */
 	uint64_t psi_some_us;	/* memory stalls of its own cgroup, total */
+	/* where it is, as the host's kernel has it; POL_ABSENT: not known */
+	uint64_t node_bytes[POL_PLACE_NODES]; /* memory by node, at the last look */
+	uint64_t huge_bytes;		      /* of it in transparent huge pages, then */
+	uint64_t vcpus;
+	uint64_t cpu_node, cpu_node_ppm; /* where its vCPUs ran most of late; that part of their
+					    time */
 };
 
 struct pol_host {
@@ -141,6 +186,7 @@ struct pol_host {
 	uint64_t swap_bytes, swap_free_bytes;
 	uint64_t swap_in_bytes, swap_out_bytes; /* totals */
 	uint64_t psi_some_us, psi_full_us;	/* totals of /proc/pressure/memory, or POL_ABSENT */
+	uint64_t numa_balancing;		/* 0; 1: automatic; 2: tiering; POL_ABSENT: none */
 	struct pol_ksm ksm;
 	struct pol_node nodes[POL_NODES_MAX];
 	size_t n_nodes;
@@ -187,6 +233,9 @@ struct pol_config {
 	uint64_t ksm_trial_us;	 /* a guest's merging is judged when tried for so long */
 	bool ksm_manage, balloon_manage;
 	bool reclaim_manage; /* cold memory may be swapped out, while there is swap */
+	bool numa_manage;
+	uint64_t numa_bytes_per_s; /* at most so much is moved between nodes */
+	uint32_t node_reserve_ppm; /* of a node's memory, kept free by placement and moves */
 };
 
 /* Sensible values for every member. */
@@ -218,6 +267,11 @@ enum pol_action_kind {
 	 * memory in use too, if need be, not what is cold alone.
 	 */
 	POL_RECLAIM,
+	/*
+	 * Move the guest's memory from the nodes `from` (bits) to node `to`, some `to2` bytes at
+	 * `to3` bytes/s, and its threads to the processors there.
+	 */
+	POL_NUMA_MOVE,
 	POL_ACTION_COUNT
 };
 const char *pol_action_name(enum pol_action_kind kind);
@@ -268,6 +322,7 @@ enum pol_reason {
 	POL_WHY_NOTHING_LEFT, /* what was asked for last did not come */
 	POL_WHY_AT_FLOOR,     /* no more is resident than must be */
 	POL_WHY_HELD_BACK,    /* it was just started, or in trouble lately */
+	POL_WHY_NUMA_REMOTE,  /* much of what its vCPUs use lies on another node */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -293,6 +348,7 @@ struct pol_action {
 	uint64_t entitled_bytes;    /* guest: its share after idle tax */
 	uint32_t rejected;	    /* bits 1 << enum pol_rung: cheaper rungs looked at and left */
 	enum pol_reason rejected_why[POL_RUNG_COUNT];
+	uint64_t gain_us; /* POL_NUMA_MOVE: CPU time that the guest is expected to be spared */
 };
 
 /* Whether a guest's own numbers can be used. */
@@ -321,6 +377,8 @@ struct pol_view {
 	bool merge_refused;	     /* it cannot be switched off now: unmerging does not fit */
 	enum pol_reason reclaim_off; /* why nothing is reclaimed from it, POL_WHY_NONE: it may be */
 	uint64_t resident_floor_bytes; /* and no less than this is left resident */
+	enum pol_numa_why numa;	       /* why it stays where it is */
+	uint64_t local_ppm;	       /* of its accesses, as far as is known; else POL_ABSENT */
 };
 
 enum pol_merge_mode {
@@ -356,7 +414,49 @@ struct pol_plan {
 	uint64_t fall_bytes_per_s;
 	struct pol_merge_view merge;
 	uint64_t again_us; /* look again in so long, if no tick is due before; else POL_ABSENT */
+	enum pol_numa_why numa; /* of the whole host; POL_NUMA_FREE: guests are moved if it pays */
 };
+
+/* ---- placement ---- */
+
+enum pol_place_pages { POL_PLACE_SMALL, POL_PLACE_2M, POL_PLACE_1G };
+
+struct pol_place_want {
+	uint64_t memory_bytes, cpus;
+	enum pol_place_pages pages; /* of the pools; POL_PLACE_SMALL: ordinary memory */
+	bool has_domain;
+	uint32_t domain;  /* guests of others must not be met where KSM keeps to nodes */
+	uint64_t partner; /* guest whose company is worth most (it shares), 0: none */
+};
+
+enum pol_place_why {
+	POL_PLACE_OK,
+	POL_PLACE_NO_MEMORY, /* the nodes have not so much free above their reserves */
+	POL_PLACE_NO_POOL,   /* their pools of that page size have not */
+	POL_PLACE_NO_CPU,    /* there is no node with a processor */
+	POL_PLACE_DOMAIN,    /* what is free lies on nodes of other trust domains */
+	POL_PLACE_COUNT
+};
+/* One sentence in an operator's words, static. */
+const char *pol_place_text(enum pol_place_why why);
+
+struct pol_place {
+	enum pol_place_why why;
+	uint32_t nodes;			    /* bits by number; 0: nowhere */
+	uint64_t bytes[POL_PLACE_NODES];    /* how much on each, by number */
+	bool crowded;			    /* more vCPUs than these nodes have processors */
+	uint64_t room_bytes, missing_bytes; /* over all nodes allowed; what it lacks */
+	/* Where it does not fit into one node: the guest whose move makes it; 0: none does. */
+	uint64_t move_guest, move_bytes;
+	uint32_t move_from, move_to;
+};
+
+/*
+ * Where a new guest of this size goes: into one node if it fits with the reserve left, else into
+ * the fewest and nearest. A function of the snapshot alone. -EINVAL: no memory wanted, or no nodes.
+ */
+int pol_place(const struct pol_config *config, const struct pol_host *host,
+	      const struct pol_place_want *want, struct pol_place *ret_place);
 
 /* ---- the policy ---- */
 

@@ -30,7 +30,12 @@ static void make_world(uint64_t tick, size_t n)
 		.psi_full_us = tick % 2 ? POL_ABSENT : tick,
 		.ksm = {.present = tick % 3 != 0, .run = tick % 2, .zero_pages = POL_ABSENT},
 		.n_nodes = 2,
-		.nodes = {{0, 4ULL << 30, tick}, {3, 4ULL << 30, UINT64_MAX - 1}},
+		.nodes = {{.memory_bytes = 4ULL << 30, .free_bytes = tick, .cpus = 4},
+			  {.node = 3,
+			   .memory_bytes = 4ULL << 30,
+			   .free_bytes = UINT64_MAX - 1,
+			   .distance = {10, 21, POL_ABSENT}}},
+		.numa_balancing = tick % 2 ? 1 : POL_ABSENT,
 		.guests = guests,
 		.n_guests = n,
 	};
@@ -44,6 +49,10 @@ static void make_world(uint64_t tick, size_t n)
 			.actual_bytes = (i + 1) << 20,
 			.stat_age_us = tick % 7 ? tick : POL_ABSENT,
 			.cpu_us = tick * i,
+			.node_bytes = {tick, POL_ABSENT, 3},
+			.cpu_node = tick % 2 ? 1 : POL_ABSENT,
+			.numa_bar = POL_NUMA_BOUND,
+			.numa_moving = tick % 4 == 0,
 		};
 		snprintf(guests[i].name, sizeof(guests[i].name), "guest%llu",
 			 (unsigned long long)guests[i].id);

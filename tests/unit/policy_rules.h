@@ -152,6 +152,33 @@ static inline const char *rules_merge(const struct pol_host *host, size_t n,
 	return NULL;
 }
 
+static inline const char *rules_numa(const struct pol_config *config, const struct pol_host *host,
+				     const struct pol_action *a)
+{
+	const struct pol_guest *g = rules_guest(host, a->guest);
+	const struct pol_node *to = NULL;
+
+	for (size_t i = 0; i < host->n_nodes; i++)
+		if (host->nodes[i].node == a->to)
+			to = &host->nodes[i];
+	if (!config->numa_manage)
+		return "a move though moves are off";
+	if (host->numa_balancing == 1)
+		return "a move beside the kernel's balancing";
+	if (!g || g->numa_bar != POL_NUMA_FREE)
+		return "a move of a guest to be left alone";
+	for (size_t i = 0; i < host->n_guests; i++)
+		if (host->guests[i].numa_moving)
+			return "a move while one is under way";
+	if (!to || !to->cpus || a->from & 1ull << a->to)
+		return "a move to nowhere";
+	if (a->to2 > numa_room(config, to))
+		return "a move into a node without room";
+	if (a->gain_us < a->cost_us)
+		return "a move that does not pay";
+	return NULL;
+}
+
 static inline const char *rules_check(const struct pol_config *config, const struct pol_host *host,
 				      const struct pol_plan *plan, size_t max_guests)
 {
@@ -163,7 +190,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 		return "views do not match the guests";
 	if (plan->state > POL_STATE_LOW)
 		return "no such state";
-	if (plan->n_actions > 3 * n + 4)
+	if (plan->n_actions > 3 * n + 5)
 		return "more actions than guests";
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *a = &plan->actions[i];
@@ -223,10 +250,13 @@ static inline const char *rules_check(const struct pol_config *config, const str
 			if (a->to < 16 || a->to > 30000 || a->to2 < 10 || a->to2 > 1000)
 				broken = "a KSM rate out of bounds";
 			break;
+		case POL_NUMA_MOVE:
+			broken = rules_numa(config, host, a);
+			break;
 		default:
 			broken = "no such action";
 		}
-		if (a->kind != POL_BALLOON && a->kind != POL_RECLAIM &&
+		if (a->kind != POL_BALLOON && a->kind != POL_RECLAIM && a->kind != POL_NUMA_MOVE &&
 		    (!config->ksm_manage || !host->ksm.present))
 			broken = "KSM touched though it is not ours";
 		if (broken)

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Rebalancing between NUMA nodes: does moving a guest's memory to where its vCPUs run (or both to a
+ * third node) save more time than it costs? Gain and cost are microseconds of processor time:
+ *
+ *   gain  what the guest will be spared: its CPU time over a horizon, times the part of it that
+ *         waits for memory, times how much farther its memory is than it could be (SLIT)
+ *   cost  copying what has to move, and filling again the huge pages expected to break
+ *
+ * One move at a time, watched for a while first, with a rest behind it that doubles while moves
+ * bring nothing. Where the kernel's automatic balancing, or somebody's pinning, is at work, this
+ * stands aside: two movers would pull at the same pages.
+ */
+#include "policy/parts.h"
+
+/* A move must have looked right for so long. */
+#define WATCH_US (5 * SEC)
+/* After a move of the guest; doubled while it is not where it should be. */
+#define REST_FIRST_US (60 * SEC)
+#define REST_LAST_US  (3600 * SEC)
+/* The guest is reckoned to go on like this for so long. */
+#define HORIZON_US (600 * SEC)
+/* Part of a guest's CPU time that waits for memory, were all of it near. */
+#define MEMORY_PPM 300000ull
+/* So much local is good enough, and less to move than that is not worth it. */
+#define LOCAL_PPM   980000ull
+#define LEAST_BYTES (16 * MIB)
+/* Less than this of a processor is idle. */
+#define IDLE_PPM 10000ull
+/* Copying, remapping and the faults after it: bytes per microsecond. */
+#define COPY_BYTES_PER_US 1024ull
+/* A huge page that breaks costs this much until it is whole again. */
+#define BROKEN_US  1000ull
+#define HUGE_BYTES (2 * MIB)
+/* It must pay by this factor. */
+#define PAY_FACTOR 2
+/* A node's processors are full at this, ppm of them. */
+#define FULL_PPM 800000ull
+/* Time constant of the CPU use. */
+#define CPU_TAU_US   (10 * SEC)
+#define NEAR	     10ull /* SLIT: a node to itself */
+#define FAR	     20ull /* what is taken for a distance not told */
+#define DISTANCE_MAX 255ull
+
+uint64_t numa_room(const struct pol_config *config, const struct pol_node *node)
+{
+	uint64_t memory = bytes_in(node->memory_bytes), free = bytes_in(node->free_bytes);
+
+	if (!pol_has(memory) || !pol_has(free))
+		return 0;
+	return sub_sat(min_u64(free, memory), ppm_of(memory, config->node_reserve_ppm));
+}
+
+uint64_t numa_distance(const struct pol_node *from, uint32_t to)
+{
+	uint64_t d = to < POL_PLACE_NODES ? from->distance[to] : POL_ABSENT;
+
+	if (from->node == to)
+		return NEAR;
+	return !pol_has(d) || d < NEAR ? FAR : min_u64(d, DISTANCE_MAX);
+}
+
+static const struct pol_node *find_node(const struct pol_host *host, uint64_t number)
+{
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++)
+		if (host->nodes[i].node == number && number < POL_PLACE_NODES)
+			return &host->nodes[i];
+	return NULL;
+}
+
+/* All that is known of where it lies; 0: nothing is. */
+static uint64_t placed_bytes(const struct pol_guest *in)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < POL_PLACE_NODES; i++)
+		if (pol_has(in->node_bytes[i]))
+			sum += bytes_in(in->node_bytes[i]);
+	return sum;
+}
+
+static uint64_t bytes_on(const struct pol_guest *in, uint64_t node)
+{
+	return node < POL_PLACE_NODES && pol_has(in->node_bytes[node])
+		       ? bytes_in(in->node_bytes[node])
+		       : 0;
+}
+
+/* How much longer accesses from a node take than near ones, ppm: memory weighed by distance. */
+static uint64_t penalty_from(const struct pol_guest *in, const struct pol_node *node,
+			     uint64_t total)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < POL_PLACE_NODES; i++)
+		sum += mul_div(mul_div(bytes_on(in, i), PPM, total), numa_distance(node, i) - NEAR,
+			       NEAR);
+	return sum;
+}
+
+static uint64_t home_ppm(const struct pol_guest *in)
+{
+	return pol_has(in->cpu_node_ppm) ? min_u64(in->cpu_node_ppm, PPM) : PPM;
+}
+
+/* The same for the guest as it runs now: partly on its home, else anywhere. */
+static uint64_t penalty_now(const struct pol_host *host, const struct pol_guest *in, uint64_t total)
+{
+	const struct pol_node *home = find_node(host, in->cpu_node);
+	uint64_t other = 0, others = 0, at_home = home_ppm(in);
+
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++) {
+		const struct pol_node *node = &host->nodes[i];
+
+		if (!node->cpus || node->node >= POL_PLACE_NODES || node == home)
+			continue;
+		other += penalty_from(in, node, total);
+		others++;
+	}
+	other = others ? other / others : 0;
+	return mul_div(penalty_from(in, home, total), at_home, PPM) +
+	       mul_div(other, PPM - at_home, PPM);
+}
+
+/* Of its accesses, ppm: vCPUs off their home find what lies elsewhere near as often as not. */
+static uint64_t local_ppm(const struct pol_host *host, const struct pol_guest *in, uint64_t total)
+{
+	uint64_t here = mul_div(bytes_on(in, in->cpu_node), PPM, total), at_home = home_ppm(in);
+	uint64_t others = 0;
+
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++)
+		others += host->nodes[i].cpus && host->nodes[i].node != in->cpu_node;
+	return mul_div(here, at_home, PPM) +
+	       (others ? mul_div(PPM - here, PPM - at_home, PPM) / others : 0);
+}
+
+static void follow_cpu(const struct now_host *tick, struct now_guest *guest)
+{
+	struct numa_past *past = &guest->past->numa;
+	uint64_t cpu = guest->in->cpu_us, dt_us = tick->now_us - past->at_us;
+
+	if (pol_has(cpu) && past->at_us && cpu >= past->cpu_us && dt_us) {
+		uint64_t ppm = min_u64(mul_div(cpu - past->cpu_us, PPM, dt_us), 4096 * PPM);
+		uint64_t gap = ppm > past->cpu_ppm ? ppm - past->cpu_ppm : past->cpu_ppm - ppm;
+		uint64_t part = mul_div(gap, min_u64(dt_us, CPU_TAU_US), CPU_TAU_US);
+
+		if (!past->cpu_ppm) /* the first, or the end of idleness */
+			part = gap;
+		past->cpu_ppm = ppm > past->cpu_ppm ? past->cpu_ppm + part : past->cpu_ppm - part;
+	}
+	past->at_us = pol_has(cpu) ? tick->now_us : 0;
+	past->cpu_us = cpu;
+}
+
+/* ---- one guest ---- */
+
+struct move {
+	struct now_guest *guest;
+	const struct pol_node *to;
+	uint64_t bytes, gain_us, cost_us;
+};
+
+static bool pays(const struct move *move)
+{
+	return move->gain_us / PAY_FACTOR >= move->cost_us;
+}
+
+static bool is_better(const struct move *a, const struct move *b)
+{
+	return sub_sat(a->gain_us, a->cost_us) > sub_sat(b->gain_us, b->cost_us);
+}
+
+/* Processor time on a node, ppm of one, by the guests at home there but this one. */
+static uint64_t load_on(const struct pol *pol, uint32_t node, const struct now_guest *but)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (&pol->now[i] != but && pol->now[i].in->cpu_node == node)
+			sum += pol->now[i].past->numa.cpu_ppm;
+	return sum;
+}
+
+/* May all of its vCPUs run there? Where they are already they do. */
+static bool has_processors(const struct pol *pol, const struct now_guest *guest,
+			   const struct pol_node *node)
+{
+	uint64_t cpus = min_u64(node->cpus, 65536);
+
+	if (!cpus || (pol_has(guest->in->vcpus) && guest->in->vcpus > cpus))
+		return false;
+	return node->node == guest->in->cpu_node ||
+	       load_on(pol, node->node, guest) + guest->past->numa.cpu_ppm <= cpus * FULL_PPM;
+}
+
+/* Huge pages of the guest that have to move, and of them those that will find no place. */
+static uint64_t broken_cost(const struct pol_guest *in, uint64_t total, uint64_t bytes,
+			    uint64_t room)
+{
+	uint64_t huge = pol_has(in->huge_bytes) ? bytes_in(in->huge_bytes) : 0;
+
+	huge = mul_div(min_u64(huge, total), bytes, total);
+	/* A node that is nearly full afterwards has hardly a huge page left. */
+	return sub_sat(huge, sub_sat(room, bytes)) / HUGE_BYTES * BROKEN_US;
+}
+
+/* The best node for it; to NULL: none has room. */
+static struct move best_move(const struct pol *pol, const struct pol_host *host,
+			     struct now_guest *guest, uint64_t total)
+{
+	struct move best = {.guest = guest};
+	uint64_t gain = mul_div(mul_div(guest->past->numa.cpu_ppm, HORIZON_US, PPM),
+				mul_div(penalty_now(host, guest->in, total), MEMORY_PPM, PPM), PPM);
+
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++) {
+		const struct pol_node *node = &host->nodes[i];
+		uint64_t bytes = total - bytes_on(guest->in, node->node);
+		uint64_t room = numa_room(&pol->config, node);
+		struct move move = {.guest = guest, .to = node, .bytes = bytes, .gain_us = gain};
+
+		if (node->node >= POL_PLACE_NODES || bytes > room ||
+		    !has_processors(pol, guest, node))
+			continue;
+		move.cost_us =
+			bytes / COPY_BYTES_PER_US + broken_cost(guest->in, total, bytes, room);
+		if (!best.to || is_better(&move, &best))
+			best = move;
+	}
+	return best;
+}
+
+/* Why the guest stays, or POL_NUMA_WATCH with *ret_move: what would pay. */
+static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *host,
+			       struct now_guest *guest, struct move *ret_move)
+{
+	const struct pol_guest *in = guest->in;
+	struct numa_past *past = &guest->past->numa;
+	uint64_t total = placed_bytes(in);
+
+	past->local_ppm = POL_ABSENT;
+	if (total && find_node(host, in->cpu_node))
+		past->local_ppm = local_ppm(host, in, total);
+	if (in->numa_moving)
+		return POL_NUMA_MOVING;
+	if (in->numa_bar != POL_NUMA_FREE)
+		return in->numa_bar < POL_NUMA_COUNT ? in->numa_bar : POL_NUMA_UNKNOWN;
+	if (!pol_has(past->local_ppm))
+		return POL_NUMA_UNKNOWN;
+	if (past->local_ppm >= LOCAL_PPM ||
+	    (home_ppm(in) >= LOCAL_PPM && total - bytes_on(in, in->cpu_node) < LEAST_BYTES)) {
+		past->backoff_us = 0;
+		return POL_NUMA_LOCAL;
+	}
+	if (past->cpu_ppm < IDLE_PPM)
+		return POL_NUMA_IDLE;
+	if (pol->tick.now_us < past->rest_us)
+		return POL_NUMA_REST;
+	*ret_move = best_move(pol, host, guest, total);
+	if (!ret_move->to)
+		return POL_NUMA_ROOM;
+	return pays(ret_move) ? POL_NUMA_WATCH : POL_NUMA_COST;
+}
+
+/* ---- all of them ---- */
+
+static enum pol_numa_why host_bar(const struct pol *pol, const struct pol_host *host)
+{
+	size_t with_memory = 0;
+
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++)
+		with_memory +=
+			pol_has(host->nodes[i].memory_bytes) && host->nodes[i].memory_bytes > 0;
+	if (!pol->config.numa_manage)
+		return POL_NUMA_OFF;
+	if (with_memory < 2)
+		return POL_NUMA_ONE;
+	if (pol_has(host->numa_balancing) && host->numa_balancing & 1)
+		return POL_NUMA_BALANCING;
+	return POL_NUMA_FREE;
+}
+
+static void order(struct pol *pol, const struct move *move)
+{
+	struct numa_past *past = &move->guest->past->numa;
+	const struct pol_guest *in = move->guest->in;
+	struct pol_action *action =
+		plan_add(pol, move->guest, POL_NUMA_MOVE, POL_WHY_NUMA_REMOTE, POL_RUNG_NONE);
+
+	for (uint32_t i = 0; i < POL_PLACE_NODES; i++)
+		if (i != move->to->node && bytes_on(in, i))
+			action->from |= 1ull << i;
+	action->to = move->to->node;
+	action->to2 = move->bytes;
+	action->to3 = pol->config.numa_bytes_per_s;
+	action->gain_us = move->gain_us;
+	action->cost_us = move->cost_us;
+	past->backoff_us = clamp_u64(2 * past->backoff_us, REST_FIRST_US, REST_LAST_US);
+	/* What the move itself takes comes on top. */
+	past->rest_us = pol->tick.now_us + past->backoff_us +
+			mul_div(move->bytes, SEC, max_u64(pol->config.numa_bytes_per_s, MIB));
+	past->watched = false;
+	past->why = POL_NUMA_MOVING;
+}
+
+void numa_decide(struct pol *pol, const struct pol_host *host)
+{
+	enum pol_numa_why bar = host_bar(pol, host);
+	struct move best = {0};
+	bool busy = false;
+
+	pol->plan.numa = bar;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		follow_cpu(&pol->tick, &pol->now[i]);
+		busy |= pol->now[i].in->numa_moving;
+	}
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		struct numa_past *past = &guest->past->numa;
+		struct move move = {0};
+
+		past->why = judge(pol, host, guest, &move);
+		if (bar != POL_NUMA_FREE)
+			past->why = bar;
+		if (past->why != POL_NUMA_WATCH) {
+			past->watched = false;
+			continue;
+		}
+		if (!past->watched || past->to != move.to->node) {
+			past->watched = true;
+			past->to = move.to->node;
+			past->since_us = pol->tick.now_us;
+		}
+		if (busy)
+			past->why = POL_NUMA_TURN;
+		else if (pol->tick.now_us - past->since_us >= WATCH_US &&
+			 (!best.to || is_better(&move, &best)))
+			best = move;
+	}
+	if (best.to)
+		order(pol, &best);
+}
