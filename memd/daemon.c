@@ -90,6 +90,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 		return false;
 	}
 	guests_look(&daemon->guests, now_us);
+	daemon_numa_look(daemon, now_us);
 	savings_count(&daemon->guests, &host->ksm, host_page_bytes(), &daemon->savings);
 	host->guests = daemon->snapshot_guests;
 	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,
@@ -143,6 +144,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 		log_warn("KSM stands still: %s", pol_reason_text(plan->merge.why));
 	daemon->merge = plan->merge;
 	daemon->guests.calm = is_calm(daemon, plan);
+	daemon->numa = plan->numa;
 	if (before != plan->state)
 		log_info("host memory is %s: %s available, wanted free and missing %s",
 			 pol_state_name(plan->state), SIZE_TEXT(daemon->snapshot.available_bytes),

@@ -21,6 +21,7 @@
 #include "memd/host.h"
 #include "memd/isolation.h"
 #include "memd/manager.h"
+#include "memd/numa.h"
 #include "memd/record.h"
 #include "memd/savings.h"
 #include "memd/survey.h"
@@ -62,6 +63,10 @@ struct daemon {
 	enum pol_state state;
 	uint64_t need_bytes, high_bytes;
 	struct pol_merge_view merge;
+	enum pol_numa_why numa;
+	struct nodes_cpus cpus;		 /* which processor is of which node */
+	uint64_t cpus_us;		 /* read last; 0: not yet */
+	size_t cpus_next;		 /* guest whose threads are looked at next */
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */
 	bool sensed;			 /* at least once */
@@ -128,6 +133,8 @@ void daemon_wake(struct daemon *daemon, uint64_t delay_us);
 /* Watch for guests' sockets; and what pressure, arrivals and reclaim tell the loop. */
 void daemon_wake_watch(struct daemon *daemon);
 int daemon_wake_sources(struct daemon *daemon);
+/* Where guests' threads run, some guests a tick. */
+void daemon_numa_look(struct daemon *daemon, uint64_t now_us);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);

@@ -69,6 +69,8 @@ static int on_survey(sd_event_source *source, int fd, uint32_t revents, void *us
 	if (guest) {
 		guest->survey_us = clock_now_us();
 		guest->survey_start_us = result.start_us;
+		guest->threads = result.threads;
+		guest->vhost = result.vhost;
 		if (result.error == 0)
 			guest->survey = result.footprint;
 		else

@@ -155,7 +155,7 @@ static int quick(int rootfd, pid_t pid, struct footprint *out)
 	out->anon_huge_bytes = out->ram_bytes = out->mergeable_bytes = POL_ABSENT;
 	out->marked_bytes = out->bound_mask = out->seen_mask = POL_ABSENT;
 	for (size_t i = 0; i < POL_NODES_MAX; i++)
-		out->node_bytes[i] = POL_ABSENT;
+		out->node_bytes[i] = out->ram_node_bytes[i] = POL_ABSENT;
 	return 0;
 }
 

@@ -46,6 +46,8 @@ struct footprint {
 	uint64_t bound_mask, seen_mask;
 	uint64_t node_bytes[POL_NODES_MAX]; /* resident on node i, hugetlb included; POL_ABSENT in
 					       all: kernel without NUMA */
+	uint64_t ram_node_bytes[POL_NODES_MAX]; /* of these, private anonymous guest RAM */
+	bool bound_any;				/* some mapping of that is bound (MPOL_BIND) */
 	/* KSM can merge the guest's memory or a good part of it, should it run. Firmware and video
 	 * memory that QEMU marks beside RAM that is shared or hugetlb do not count. */
 	bool mergeable;

@@ -68,10 +68,11 @@ static uint64_t policy_nodes(const char *policy)
 }
 
 struct numa_sum {
-	uint64_t *node_bytes;
+	uint64_t *node_bytes, *ram_bytes;
 	const struct footprint_places *places;
 	size_t place; /* the next one to come */
 	uint64_t bound, seen;
+	bool any;
 };
 
 /*
@@ -106,13 +107,17 @@ static void numa_line(char *line, struct numa_sum *sum)
 		sum->place++;
 		sum->bound |= bound;
 		sum->seen |= seen;
+		sum->any |= pol_has(bound);
+		for (size_t i = 0; i < POL_NODES_MAX; i++)
+			sum->ram_bytes[i] += pages[i] * page_bytes;
 	}
 }
 
 int footprint_numa(int rootfd, pid_t pid, const struct footprint_places *places,
 		   struct footprint *out)
 {
-	struct numa_sum sum = {.node_bytes = out->node_bytes, .places = places};
+	struct numa_sum sum = {
+		.node_bytes = out->node_bytes, .ram_bytes = out->ram_node_bytes, .places = places};
 	AUTO_FREE char *text = NULL;
 	char path[64], *save = NULL;
 	int r;
@@ -124,12 +129,16 @@ int footprint_numa(int rootfd, pid_t pid, const struct footprint_places *places,
 	if (r < 0)
 		return r;
 	memset(out->node_bytes, 0, sizeof(out->node_bytes));
+	memset(out->ram_node_bytes, 0, sizeof(out->ram_node_bytes));
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
 		numa_line(line, &sum);
 	/* A mapping that is not found any more (cut, joined, gone) may be anywhere. */
 	if (sum.place == places->n && !places->lost) {
 		out->bound_mask = sum.bound;
 		out->seen_mask = sum.seen;
+	} else {
+		memset(out->ram_node_bytes, 0xff, sizeof(out->ram_node_bytes));
 	}
+	out->bound_any = sum.any;
 	return 0;
 }

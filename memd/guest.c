@@ -17,6 +17,7 @@
 #include "memd/guest_turn.h"
 #include "memd/guest_watch.h"
 #include "memd/guest_swap.h"
+#include "memd/vcpus.h"
 
 /* A guest that refused to switch its merging is not asked again before. */
 #define MERGE_REFUSED_US (60 * USEC_PER_SEC)
@@ -138,6 +139,10 @@ void guest_forget(struct guest *guest)
 	guest->n_backends = 0;
 	memset(guest->backends, 0, sizeof(guest->backends));
 	guest->merge_refused_us = guest->merge_set_us = 0;
+	guest->cpus =
+		(struct guest_cpus){.told = POL_ABSENT, .node = POL_ABSENT, .node_ppm = POL_ABSENT};
+	guest->numa_moving = false;
+	guest->threads = guest->vhost = POL_ABSENT;
 	chunk_forget(guest);
 }
 
@@ -346,6 +351,21 @@ static void snapshot_merge(const struct guest *guest, uint64_t now_us, struct po
 	p->ksm_bytes = guest->ksm_bytes;
 }
 
+/* Where it is; see vcpus.h and footprint.h. */
+static void snapshot_place(const struct guest *guest, struct pol_guest *p)
+{
+	bool looked = guest->survey.full;
+
+	for (size_t i = 0; i < POL_PLACE_NODES; i++)
+		p->node_bytes[i] = looked ? guest->survey.ram_node_bytes[i] : POL_ABSENT;
+	p->huge_bytes = looked ? guest->survey.anon_huge_bytes : POL_ABSENT;
+	p->vcpus = guest->cpus.told;
+	p->cpu_node = guest->cpus.node;
+	p->cpu_node_ppm = guest->cpus.node_ppm;
+	p->numa_bar = vcpus_bar(guest);
+	p->numa_moving = guest->numa_moving;
+}
+
 static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -378,6 +398,7 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 	snapshot_device(guest, p);
 	snapshot_merge(guest, now_us, p);
 	guest_swap_snapshot(guest, p);
+	snapshot_place(guest, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
 	snapshot_stats(guest, now_us, p);

@@ -33,6 +33,24 @@
 
 enum guest_mapped { GUEST_MAPPED_4K, GUEST_MAPPED_2M, GUEST_MAPPED_1G, GUEST_MAPPED_SIZES };
 
+#define GUEST_CPUS_MAX 64 /* of more vCPUs the first ones are looked at */
+
+/* Its vCPUs' threads, see vcpus.h. POL_ABSENT: not known. */
+struct guest_cpus {
+	uint64_t told;	      /* how many vCPUs it has */
+	uint64_t guest_nodes; /* of its own, bits */
+	size_t n;
+	pid_t tid[GUEST_CPUS_MAX];
+	uint64_t cpu_us[GUEST_CPUS_MAX], cpu[GUEST_CPUS_MAX], cpu_nodes[GUEST_CPUS_MAX];
+	uint64_t node_us[POL_PLACE_NODES]; /* their time by node, of late */
+	uint64_t node, node_ppm;	   /* where most of it was */
+	bool limits_known;		   /* the two below hold */
+	bool pinned;			   /* to processors, by somebody else */
+	bool mems_limited;		   /* its cpuset leaves nodes out */
+	bool placed;			   /* by us, to these: */
+	uint64_t placed_cpus[4096 / 64];
+};
+
 enum guest_phase {
 	GUEST_WAITING,	/* no connection, the next try is at retry_us */
 	GUEST_GREETING, /* connected, greeting and capabilities outstanding */
@@ -137,6 +155,9 @@ struct guest {
 	/* what the host's kernel counts */
 	struct footprint foot; /* of this tick */
 	bool foot_valid;
+	struct guest_cpus cpus;
+	uint64_t threads, vhost; /* that work for it, and of these vhost's, at the last survey */
+	bool numa_moving;	 /* by us, now */
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	struct guest_swap *swap;	     /* NULL: not looked at yet */

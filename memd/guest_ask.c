@@ -62,6 +62,7 @@ void guest_ask_facts(struct guest *guest)
 		{GUEST_REQUEST_ANONYMOUS, "qom-list", "/machine/peripheral-anon"},
 		{GUEST_REQUEST_MEMDEV, "query-memdev", NULL},
 		{GUEST_REQUEST_DEVICES, "query-memory-devices", NULL},
+		{GUEST_REQUEST_CPUS, "query-cpus-fast", NULL},
 	};
 
 	struct args args;
@@ -130,6 +131,8 @@ static void ask_tick(struct guest *guest)
 		guest_qmp_send(guest, GUEST_REQUEST_SIZE, "query-memory-size-summary", NULL, 0);
 		if (guest->conn)
 			guest_qmp_send(guest, GUEST_REQUEST_MEMDEV, "query-memdev", NULL, 0);
+		if (guest->conn)
+			guest_qmp_send(guest, GUEST_REQUEST_CPUS, "query-cpus-fast", NULL, 0);
 		if (guest->conn && !guest->mem_max_bytes && !guest->devices_refused)
 			guest_qmp_send(guest, GUEST_REQUEST_DEVICES, "query-memory-devices", NULL,
 				       0);

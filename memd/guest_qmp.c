@@ -43,6 +43,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_PERIPHERAL] = "qom-list /machine/peripheral",
 	[GUEST_REQUEST_ANONYMOUS] = "qom-list /machine/peripheral-anon",
 	[GUEST_REQUEST_MEMDEV] = "query-memdev",
+	[GUEST_REQUEST_CPUS] = "query-cpus-fast",
 	[GUEST_REQUEST_DEVICES] = "query-memory-devices",
 	[GUEST_REQUEST_DEFLATE_ON_OOM] = "qom-get deflate-on-oom",
 	[GUEST_REQUEST_REPORTING] = "qom-get free-page-reporting",

@@ -21,6 +21,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_PERIPHERAL,
 	GUEST_REQUEST_ANONYMOUS,
 	GUEST_REQUEST_MEMDEV,
+	GUEST_REQUEST_CPUS,
 	GUEST_REQUEST_DEVICES, /* and each tick of a guest that has one */
 	/* setup, second round: the balloon */
 	GUEST_REQUEST_DEFLATE_ON_OOM,

@@ -14,6 +14,7 @@
 #include "common/size.h"
 #include "memd/chunk.h"
 #include "memd/guest_reply.h"
+#include "memd/vcpus.h"
 
 /* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
 #define SLACK_BYTES (4 * MIB)
@@ -397,6 +398,9 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 		break;
 	case GUEST_REQUEST_DEVICES:
 		take_memory_devices(guest, value);
+		break;
+	case GUEST_REQUEST_CPUS:
+		vcpus_told(guest, value);
 		break;
 	case GUEST_REQUEST_DEFLATE_ON_OOM:
 		take_flag(value, &guest->deflate_on_oom);

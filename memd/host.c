@@ -33,6 +33,8 @@ struct host {
 	size_t n_nodes;
 	uint32_t node[POL_NODES_MAX];
 	int node_fd[POL_NODES_MAX];
+	struct pol_node node_facts[POL_NODES_MAX]; /* processors and distances, as of then */
+	int balancing_fd;
 
 	char text[16384];
 };
@@ -68,6 +70,30 @@ static void nodes_close(struct host *host)
 	host->n_nodes = 0;
 }
 
+/* What does not change while the set of nodes stays: distances by number, processors. */
+static void facts_read(struct host *host)
+{
+	struct nodes nodes;
+
+	memset(host->node_facts, 0, sizeof(host->node_facts));
+	if (nodes_read(host->rootfd, &nodes) < 0)
+		return;
+	for (size_t i = 0; i < host->n_nodes; i++) {
+		struct pol_node *facts = &host->node_facts[i];
+
+		for (size_t k = 0; k < nodes.n_nodes; k++) {
+			const struct nodes_node *node = &nodes.nodes[k];
+
+			if (node->node != host->node[i])
+				continue;
+			facts->cpus = pol_has(node->cpus) ? node->cpus : 0;
+			for (size_t j = 0; j < nodes.n_nodes; j++)
+				if (nodes.nodes[j].node < POL_PLACE_NODES)
+					facts->distance[nodes.nodes[j].node] = node->distance[j];
+		}
+	}
+}
+
 /* Open meminfo of each node of the list; one that is not there counts as unknown, not as none. */
 static void nodes_open(struct host *host, const char *list)
 {
@@ -86,6 +112,7 @@ static void nodes_open(struct host *host, const char *list)
 		host->node[host->n_nodes] = n;
 		host->node_fd[host->n_nodes++] = kept_open(host->rootfd, path);
 	}
+	facts_read(host);
 }
 
 int host_open(const char *sysroot, struct host **ret_host)
@@ -96,6 +123,7 @@ int host_open(const char *sysroot, struct host **ret_host)
 	if (!host)
 		return -ENOMEM;
 	host->meminfo_fd = host->vmstat_fd = host->psi_fd = host->node_list_fd = -1;
+	host->balancing_fd = -1;
 	host->rootfd = r = kfile_open_root(sysroot);
 	if (r < 0)
 		goto fail;
@@ -110,6 +138,7 @@ int host_open(const char *sysroot, struct host **ret_host)
 	host->vmstat_fd = kept_open(host->rootfd, "proc/vmstat");
 	host->psi_fd = kept_open(host->rootfd, "proc/pressure/memory");
 	host->node_list_fd = kept_open(host->rootfd, NODE_DIR "has_memory");
+	host->balancing_fd = kept_open(host->rootfd, NODES_BALANCING_PATH);
 	*ret_host = host;
 	return 0;
 fail:
@@ -124,6 +153,7 @@ void host_close(struct host *host)
 	nodes_close(host);
 	ksm_close(host->ksm);
 	swap_close(host->swap);
+	cleanup_fd(&host->balancing_fd);
 	cleanup_fd(&host->node_list_fd);
 	cleanup_fd(&host->psi_fd);
 	cleanup_fd(&host->vmstat_fd);
@@ -215,6 +245,8 @@ static void sense_nodes(struct host *host, struct pol_host *out)
 	char list[sizeof(host->node_list)];
 
 	out->n_nodes = 0;
+	if (kept_read_u64(host->balancing_fd, &out->numa_balancing) < 0)
+		out->numa_balancing = POL_ABSENT;
 	if (kept_read(host->node_list_fd, list, sizeof(list)) < 0) {
 		/* no CONFIG_NUMA: all memory is node 0 */
 		out->nodes[out->n_nodes++] = (struct pol_node){.node = 0,
@@ -227,7 +259,9 @@ static void sense_nodes(struct host *host, struct pol_host *out)
 	for (size_t i = 0; i < host->n_nodes; i++) {
 		struct pol_node *node = &out->nodes[out->n_nodes++];
 
+		*node = host->node_facts[i];
 		node->node = host->node[i];
+		node->pool_2m_bytes = node->pool_1g_bytes = POL_ABSENT;
 		node->memory_bytes = node->free_bytes = POL_ABSENT;
 		if (kept_read(host->node_fd[i], host->text, sizeof(host->text)) < 0)
 			continue;

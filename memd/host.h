@@ -43,7 +43,9 @@ uint64_t host_page_bytes(void);
  *   memory_bytes: MemTotal less every huge-page pool (meminfo "Hugetlb", else HugePages_Total)
  *   swap: meminfo SwapTotal/SwapFree (the sum of /proc/swaps); in/out: vmstat pswpin/pswpout
  *   psi: "total=" of /proc/pressure/memory; absent when PSI is off (the file then reads ENOTSUP)
- *   nodes: those with memory, by number, MemTotal and MemFree of the node (pools included)
+ *   nodes: those with memory, by number, MemTotal and MemFree of the node (pools included);
+ *     processors and distances as of when the set of nodes changed last; pools are left out
+ *   numa_balancing: of /proc/sys/kernel
  * 0; -EIO: /proc/meminfo has no MemTotal or MemFree; -errno of read(2).
  */
 int host_sense(struct host *host, struct pol_host *ret_host);

@@ -13,9 +13,8 @@
 #include "common/cleanup.h"
 #include "common/kfile.h"
 
-#define NODE_DIR   "sys/devices/system/node/"
-#define NODE_BITS  1024 /* MAX_NUMNODES of any configuration */
-#define NODE_WORDS (NODE_BITS / 64)
+#define NODE_DIR    "sys/devices/system/node/"
+#define CPUS_ONLINE "sys/devices/system/cpu/online"
 
 int nodes_field_u64(const char *text, const char *key, uint64_t *ret_value)
 {
@@ -35,14 +34,19 @@ int nodes_field_u64(const char *text, const char *key, uint64_t *ret_value)
 	return -ENOENT;
 }
 
-/* A node list file to bits; a missing or broken one is no nodes. */
-static int list_read(int rootfd, const char *path, uint64_t *words)
+/* A list file to bits; a missing or broken one is none. */
+static int bits_read(int rootfd, const char *path, uint64_t *words, size_t nbits)
 {
 	char text[4096];
 	int r = kfile_read(rootfd, path, text, sizeof(text));
 
-	memset(words, 0, NODE_WORDS * sizeof(*words));
-	return r < 0 ? r : kfile_list_parse(text, words, NODE_BITS);
+	memset(words, 0, nbits / 8);
+	return r < 0 ? r : kfile_list_parse(text, words, nbits);
+}
+
+static int list_read(int rootfd, const char *path, uint64_t *words)
+{
+	return bits_read(rootfd, path, words, NODES_BITS);
 }
 
 static bool bit_get(const uint64_t *words, size_t bit)
@@ -50,10 +54,24 @@ static bool bit_get(const uint64_t *words, size_t bit)
 	return words[bit / 64] & (1ULL << (bit % 64));
 }
 
+static uint64_t bits_count(const uint64_t *words, size_t n)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		count += (uint64_t)__builtin_popcountll(words[i]);
+	return count;
+}
+
 static void node_read(int rootfd, struct nodes_node *node)
 {
+	uint64_t cpus[NODES_CPU_WORDS];
 	char path[96], text[8192];
 
+	node->cpus = POL_ABSENT;
+	snprintf(path, sizeof(path), NODE_DIR "node%u/cpulist", node->node);
+	if (bits_read(rootfd, path, cpus, NODES_CPUS_MAX) == 0)
+		node->cpus = bits_count(cpus, NODES_CPU_WORDS);
 	node->memory_bytes = node->free_bytes = node->used_bytes = POL_ABSENT;
 	snprintf(path, sizeof(path), NODE_DIR "node%u/meminfo", node->node);
 	if (kfile_read(rootfd, path, text, sizeof(text)) < 0)
@@ -91,12 +109,16 @@ static void distance_read(int rootfd, struct nodes *nodes, size_t i)
 static int whole_host(int rootfd, struct nodes *nodes)
 {
 	struct nodes_node *node = &nodes->nodes[0];
+	uint64_t cpus[NODES_CPU_WORDS];
 	char text[8192];
 	int r = kfile_read(rootfd, "proc/meminfo", text, sizeof(text));
 
 	if (r < 0)
 		return r;
 	node->has_memory = node->has_cpu = true;
+	node->cpus = POL_ABSENT;
+	if (bits_read(rootfd, CPUS_ONLINE, cpus, NODES_CPUS_MAX) == 0)
+		node->cpus = bits_count(cpus, NODES_CPU_WORDS);
 	node->memory_bytes = node->free_bytes = node->used_bytes = POL_ABSENT;
 	for (size_t j = 0; j < POL_NODES_MAX; j++)
 		node->distance[j] = POL_ABSENT;
@@ -111,7 +133,7 @@ static int whole_host(int rootfd, struct nodes *nodes)
 
 int nodes_read(int rootfd, struct nodes *ret_nodes)
 {
-	uint64_t online[NODE_WORDS], memory[NODE_WORDS], cpu[NODE_WORDS];
+	uint64_t online[NODES_WORDS], memory[NODES_WORDS], cpu[NODES_WORDS];
 	struct nodes out = {.balancing = POL_ABSENT};
 	uint64_t value;
 	int r;
@@ -128,7 +150,7 @@ int nodes_read(int rootfd, struct nodes *ret_nodes)
 		memcpy(memory, online, sizeof(memory));
 	if (list_read(rootfd, NODE_DIR "has_cpu", cpu) < 0)
 		memset(cpu, 0, sizeof(cpu));
-	for (size_t n = 0; n < NODE_BITS; n++) {
+	for (size_t n = 0; n < NODES_BITS; n++) {
 		if (!bit_get(online, n))
 			continue;
 		if (out.n_nodes == POL_NODES_MAX) {
@@ -145,4 +167,55 @@ int nodes_read(int rootfd, struct nodes *ret_nodes)
 	}
 	*ret_nodes = out;
 	return 0;
+}
+
+int nodes_cpus_read(int rootfd, struct nodes_cpus *ret_cpus)
+{
+	struct nodes_cpus out = {0};
+	uint64_t online[NODES_WORDS], cpus[NODES_CPU_WORDS];
+	int r = bits_read(rootfd, CPUS_ONLINE, out.online, NODES_CPUS_MAX);
+
+	if (r < 0)
+		return r;
+	for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++)
+		out.node[cpu] = NODES_BITS;
+	if (list_read(rootfd, NODE_DIR "online", online) < 0) {
+		for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++)
+			out.node[cpu] = bit_get(out.online, cpu) ? 0 : NODES_BITS;
+		out.memory[0] = 1;
+		*ret_cpus = out;
+		return 0;
+	}
+	if (list_read(rootfd, NODE_DIR "has_memory", out.memory) < 0)
+		memcpy(out.memory, online, sizeof(out.memory));
+	for (size_t n = 0; n < NODES_BITS; n++) {
+		char path[96];
+
+		if (!bit_get(online, n))
+			continue;
+		snprintf(path, sizeof(path), NODE_DIR "node%zu/cpulist", n);
+		if (bits_read(rootfd, path, cpus, NODES_CPUS_MAX) < 0)
+			continue;
+		for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++)
+			if (bit_get(cpus, cpu))
+				out.node[cpu] = (uint16_t)n;
+	}
+	*ret_cpus = out;
+	return 0;
+}
+
+uint64_t nodes_of_cpu(const struct nodes_cpus *cpus, uint64_t cpu)
+{
+	if (cpu >= NODES_CPUS_MAX || !bit_get(cpus->online, cpu) || cpus->node[cpu] >= NODES_BITS)
+		return POL_ABSENT;
+	return cpus->node[cpu];
+}
+
+void nodes_cpus_of(const struct nodes_cpus *cpus, uint64_t node,
+		   uint64_t ret_words[NODES_CPU_WORDS])
+{
+	memset(ret_words, 0, NODES_CPU_WORDS * sizeof(*ret_words));
+	for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++)
+		if (cpus->node[cpu] == node && bit_get(cpus->online, cpu))
+			ret_words[cpu / 64] |= 1ULL << (cpu % 64);
 }

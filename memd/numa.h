@@ -12,10 +12,15 @@
 #include "policy/policy.h"
 
 #define NODES_BALANCING_PATH "proc/sys/kernel/numa_balancing"
+#define NODES_BITS	     1024 /* MAX_NUMNODES of any configuration */
+#define NODES_WORDS	     (NODES_BITS / 64)
+#define NODES_CPUS_MAX	     4096
+#define NODES_CPU_WORDS	     (NODES_CPUS_MAX / 64)
 
 struct nodes_node {
 	uint32_t node;
 	bool has_memory, has_cpu;
+	uint64_t cpus; /* processors of its cpulist, POL_ABSENT: not told */
 	uint64_t memory_bytes, free_bytes, used_bytes; /* of the node's meminfo, else POL_ABSENT */
 	uint64_t distance[POL_NODES_MAX]; /* to nodes[j] of the same list, POL_ABSENT: unknown */
 };
@@ -33,6 +38,26 @@ struct nodes {
  * 0, or -errno when not even that could be read.
  */
 int nodes_read(int rootfd, struct nodes *ret_nodes);
+
+/* Which processor is of which node. */
+struct nodes_cpus {
+	uint64_t online[NODES_CPU_WORDS];
+	uint64_t memory[NODES_WORDS];  /* nodes with memory */
+	uint16_t node[NODES_CPUS_MAX]; /* NODES_BITS: of none that is known */
+};
+
+/*
+ * A host that tells of no nodes has one, 0, with all processors. 0, or -errno when it does not even
+ * tell which processors are online.
+ */
+int nodes_cpus_read(int rootfd, struct nodes_cpus *ret_cpus);
+
+/* POL_ABSENT: of none that is known. */
+uint64_t nodes_of_cpu(const struct nodes_cpus *cpus, uint64_t cpu);
+
+/* The processors of a node as bits. */
+void nodes_cpus_of(const struct nodes_cpus *cpus, uint64_t node,
+		   uint64_t ret_words[NODES_CPU_WORDS]);
 
 /*
  * One node's meminfo text ("Node 0 MemTotal:  4548820 kB" lines): value of key in bytes.

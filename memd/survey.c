@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
+#include "memd/vcpus.h"
 #include "memd/worker.h"
 
 #define REST_FACTOR 9
@@ -26,10 +28,17 @@ static void look(void *arg, const atomic_bool *cancel)
 {
 	struct job *job = arg;
 	struct survey_result *result = &job->result;
+	AUTO_FREE pid_t *tids = NULL;
+	size_t n, vhost;
 
 	(void)cancel;
+	result->threads = result->vhost = POL_ABSENT;
 	result->start_us = clock_now_us();
 	result->error = footprint_full(job->rootfd, job->pid, &result->footprint);
+	if (vcpus_threads(job->rootfd, job->pid, &tids, &n, &vhost) == 0) {
+		result->threads = n;
+		result->vhost = vhost;
+	}
 	result->took_us = clock_now_us() - result->start_us;
 }
 

@@ -19,6 +19,7 @@ struct survey_result {
 	int error;	/* of footprint_full(), 0 fine */
 	uint64_t start_us, took_us;
 	struct footprint footprint;
+	uint64_t threads, vhost; /* that work for it, and of these vhost's; POL_ABSENT: not known */
 };
 
 /* rootfd must outlive the survey. -ENOMEM, -errno of eventfd(2) and pthread_create(3). */

@@ -276,22 +276,23 @@ static void node_masks(void **state)
 	static const struct {
 		const char *numa_maps;
 		uint64_t bound, seen;
+		bool any;
 	} cases[] = {
-		{"100000 bind:1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", 2, 2},
-		{"100000 bind:0-1 N1=5 kernelpagesize_kB=4\n9000000 bind=static:3\n", 0xb, 2},
+		{"100000 bind:1 anon=5 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", 2, 2, true},
+		{"100000 bind:0-1 N1=5 kernelpagesize_kB=4\n9000000 bind=static:3\n", 0xb, 2, true},
 		/* bound later than it was touched, or merged */
-		{"100000 bind:1 N0=1 N1=4 kernelpagesize_kB=4\n9000000 bind:1\n", 2, 3},
-		{"100000 bind:1 N1=5 kernelpagesize_kB=4\n9000000 default\n", POL_ABSENT, 2},
-		{"100000 prefer:1 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", POL_ABSENT, 2},
-		{"100000 interleave:0-1\n9000000 bind:1\n", POL_ABSENT, 0},
-		{"100000 bind:1\n", POL_ABSENT, POL_ABSENT}, /* a mapping is missing */
-		{"100000 bind:\n9000000 bind:1\n", POL_ABSENT, 0},
-		{"100000 bind:1,x\n9000000 bind:1\n", POL_ABSENT, 0},
-		{"100000 bind:70\n9000000 bind:1\n", POL_ABSENT, 0},
-		{"100000 bind:1 N99=1 kernelpagesize_kB=4\n9000000 bind:1\n", 2, POL_ABSENT},
+		{"100000 bind:1 N0=1 N1=4 kernelpagesize_kB=4\n9000000 bind:1\n", 2, 3, true},
+		{"100000 bind:1 N1=5 kernelpagesize_kB=4\n9000000 default\n", POL_ABSENT, 2, true},
+		{"100000 prefer:1 N1=5 kernelpagesize_kB=4\n9000000 bind:1\n", POL_ABSENT, 2, true},
+		{"100000 interleave:0-1\n9000000 bind:1\n", POL_ABSENT, 0, true},
+		{"100000 bind:1\n", POL_ABSENT, POL_ABSENT, true}, /* a mapping is missing */
+		{"100000 bind:\n9000000 bind:1\n", POL_ABSENT, 0, true},
+		{"100000 bind:1,x\n9000000 bind:1\n", POL_ABSENT, 0, true},
+		{"100000 bind:70\n9000000 bind:1\n", POL_ABSENT, 0, true},
+		{"100000 bind:1 N99=1 kernelpagesize_kB=4\n9000000 bind:1\n", 2, POL_ABSENT, true},
 		/* others of the process do not count */
-		{"1000 default N0=9\n100000 bind:1\n9000000 bind:0\n", 3, 0},
-		{"", POL_ABSENT, POL_ABSENT},
+		{"1000 default N0=9\n100000 bind:1\n9000000 bind:0\n", 3, 0, true},
+		{"", POL_ABSENT, POL_ABSENT, false},
 	};
 	AUTO_TREE struct tree tree = tree_new("npt-6.12");
 	AUTO_FD int rootfd = tree_rootfd(&tree);
@@ -311,9 +312,21 @@ static void node_masks(void **state)
 				 (unsigned long long)f.bound_mask, (unsigned long long)f.seen_mask);
 		assert_int_equal(f.marked_bytes, 256 * KIB);
 		assert_int_equal(f.mergeable_bytes, 0);
+		/* A part that is bound is enough to be left alone. */
+		assert_int_equal(f.bound_any, cases[i].any);
 	}
+	/* Of RAM alone, not of the rest of the process. */
+	tree_set(&tree, "proc/217/numa_maps",
+		 "1000 default N0=9 kernelpagesize_kB=4\n"
+		 "100000 prefer:1 N0=1 N1=4 kernelpagesize_kB=4\n"
+		 "9000000 default N1=2 kernelpagesize_kB=4\n");
+	assert_int_equal(full(rootfd, KVM_PRIVATE).node_bytes[0], 10 * 4096);
+	assert_int_equal(full(rootfd, KVM_PRIVATE).ram_node_bytes[0], 4096);
+	assert_int_equal(full(rootfd, KVM_PRIVATE).ram_node_bytes[1], 6 * 4096);
+	assert_int_equal(full(rootfd, KVM_PRIVATE).ram_node_bytes[2], 0);
 	tree_remove(&tree, "proc/217/numa_maps");
 	assert_false(pol_has(full(rootfd, KVM_PRIVATE).bound_mask));
+	assert_false(pol_has(full(rootfd, KVM_PRIVATE).ram_node_bytes[0]));
 }
 
 /* ---- live ---- */
