@@ -172,6 +172,8 @@ static const struct wire_arg stats_args[] = {{"target", WIRE_STRING, false},
 					     {0}};
 
 static const struct wire_arg merge_args[] = {{"ranges", WIRE_ARRAY, false}, {0}};
+static const struct wire_arg place_args[] = {
+	{"host-node", WIRE_INT, false}, {"bytes-per-second", WIRE_INT, true}, {0}};
 static const struct wire_arg query_merge_args[] = {{"gpa", WIRE_INT, true}, {0}};
 
 static const struct wire_command commands[] = {
@@ -190,6 +192,8 @@ static const struct wire_command commands[] = {
 	{"__memd-query-returned", qmp_query_returned, NULL, false},
 	{"__memd-merge", qmp_merge, merge_args, true},
 	{"__memd-query-merge", qmp_query_merge, query_merge_args, false},
+	{"__memd-place", qmp_place, place_args, true},
+	{"__memd-query-place", qmp_query_place, NULL, false},
 	{"qom-list", qmp_qom_list, list_args, false},
 	{"qom-get", qmp_qom_get, get_args, false},
 	{"qom-set", qmp_qom_set, set_args, true},

@@ -47,6 +47,10 @@ int qmp_qom_set(void *ctx, json_object *args, json_object **ret_value, struct wi
 int qmp_merge(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 int qmp_query_merge(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 
+/* qmp_place.c */
+int qmp_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+int qmp_query_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+
 /* qmp_stats.c */
 int qmp_query_stats(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 

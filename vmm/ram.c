@@ -367,6 +367,7 @@ void ram_free(struct ram *ram)
 	if (!ram)
 		return;
 	ram_collapse_stop(ram);
+	ram_place_stop(ram);
 	unmap_all(ram);
 	for (size_t i = 0; i < ram->n_pieces; i++) {
 		ram_merge_free(&ram->pieces[i]);

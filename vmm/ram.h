@@ -244,6 +244,28 @@ int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size
 /* The longest range of equal state at or behind gpa, within a region. False: no RAM there. */
 bool ram_merge_run(const struct ram *ram, uint64_t gpa, struct ram_merge_range *ret_run);
 
+enum ram_place_status { RAM_PLACE_NONE, RAM_PLACE_ACTIVE, RAM_PLACE_COMPLETED, RAM_PLACE_FAILED };
+struct ram_place_state {
+	enum ram_place_status status;
+	unsigned int host_node;
+	uint64_t total_bytes, done_bytes; /* looked at, whether or not something had to move */
+	uint64_t start_us, took_us;
+	uint64_t longest_us; /* of a slice: what a vCPU waits at most */
+	int error;	     /* errno of the last slice that failed, 0: none did */
+};
+#define RAM_PLACE_RATE	   (256ULL << 20)
+#define RAM_PLACE_RATE_MIN (1ULL << 20)
+/*
+ * Begin to move all RAM to a host node, bytes_per_s (0: RAM_PLACE_RATE) at most, by a thread of its
+ * own (kind SANDBOX_WORKER); memory that is taken later comes from there, too. ram_node_config()
+ * tells the new binding. -EBUSY: a move is under way; -ENODEV: no such node, or not for us;
+ * -EOPNOTSUPP: several guest nodes, or pages of the pools; -errno of pthread_create.
+ */
+int ram_place(struct ram *ram, unsigned int host_node, uint64_t bytes_per_s);
+void ram_place_state(const struct ram *ram, struct ram_place_state *ret_state);
+/* Ends a move under way; the rest stays where it is. Twice is fine. */
+void ram_place_stop(struct ram *ram);
+
 struct bus;
 /* [gpa, gpa + len) is huge pages now, and unmapped from the guest. Own thread, no bus_lock. */
 typedef void (*ram_collapsed_fn)(void *ctx, uint64_t gpa, uint64_t len);

@@ -54,7 +54,8 @@ int ram_bind_check(const struct ram_config *config, const char *of, unsigned int
 	return -ENODEV;
 }
 
-int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len)
+static int bind_range(const struct ram_config *config, uint8_t *hva, uint64_t len,
+		      unsigned int flags)
 {
 	/*
 	 * The kernel reads maxnode - 1 bits (mm/mempolicy.c get_nodes()), so one more than there
@@ -76,7 +77,17 @@ int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len)
 		mode = MPOL_INTERLEAVE;
 	else /* MPOL_PREFERRED looks at the first node only; _MANY is Linux 5.15 */
 		mode = n_nodes > 1 ? MPOL_PREFERRED_MANY : MPOL_PREFERRED;
-	return mbind(hva, len, mode, words, RAM_HOST_NODES + 1, 0) < 0 ? -errno : 0;
+	return mbind(hva, len, mode, words, RAM_HOST_NODES + 1, flags) < 0 ? -errno : 0;
+}
+
+int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len)
+{
+	return bind_range(config, hva, len, 0);
+}
+
+int ram_bind_move(const struct ram_config *config, uint8_t *hva, uint64_t len)
+{
+	return bind_range(config, hva, len, MPOL_MF_MOVE);
 }
 
 /* ---- where it lies ---- */

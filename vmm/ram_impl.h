@@ -3,7 +3,8 @@
  * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
  * and the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host nodes
  * and placement, ram_pool.c the hugetlb pools, ram_return.c what was given back, ram_hold.c what
- * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages,
+ * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages, ram_place.c
+ * moves between host nodes,
  * ram_plug.c pluggable memory, whose pieces are apart from the others.
  */
 #ifndef MEMD_VMM_RAM_IMPL_H
@@ -85,6 +86,7 @@ struct ram {
 	size_t settle_piece; /* where the next unit is looked for when too many are open */
 	uint64_t settle_unit;
 	struct ram_collapse *collapse; /* NULL: not running */
+	struct ram_place *place;       /* NULL: never moved */
 };
 
 /* The piece that gpa lies in, or NULL. */
@@ -195,6 +197,9 @@ void ram_check_placement(const struct ram *ram, unsigned int node);
 int ram_bind_check(const struct ram_config *config, const char *of, unsigned int index);
 /* Apply the policy to [hva, hva + len) before its first touch. -errno of mbind(2), not logged. */
 int ram_bind(const struct ram_config *config, uint8_t *hva, uint64_t len);
+
+/* The same for memory that is in use: what lies elsewhere and is nobody else's moves there. */
+int ram_bind_move(const struct ram_config *config, uint8_t *hva, uint64_t len);
 
 /*
  * Where [hva, hva + len) lies: samples of its pages are looked at, ret_bytes[host node] is added to

@@ -319,6 +319,7 @@ void vm_free(struct vm *vm)
 	/* Threads of a machine that never ran may wait to be confined still. */
 	sandbox_abandon();
 	ram_collapse_stop(vm->ram);
+	ram_place_stop(vm->ram);
 	vcpus_free(vm->vcpus);
 	kvm_close(vm->kvm);
 	devices_free(vm->devices);

@@ -49,6 +49,10 @@ struct ram {
 	bool merge[2];
 	size_t n;
 	int set_merge_result;
+	int place_result;
+	unsigned int place_node; /* of the last ram_place */
+	uint64_t place_rate;
+	struct ram_place_state place;
 	size_t n_ranges; /* of the last ram_merge_ranges, and the last of them */
 	struct ram_merge_range range;
 	struct ram_plug_config plug; /* one when it has a size */
@@ -294,6 +298,18 @@ int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size
 		ram->range = ranges[n - 1];
 	snprintf(why, RAM_WHY_MAX, "a reason");
 	return ram->set_merge_result;
+}
+
+int ram_place(struct ram *ram, unsigned int host_node, uint64_t bytes_per_s)
+{
+	ram->place_node = host_node;
+	ram->place_rate = bytes_per_s;
+	return ram->place_result;
+}
+
+void ram_place_state(const struct ram *ram, struct ram_place_state *ret_state)
+{
+	*ret_state = ram->place;
 }
 
 int ram_placement(const struct ram *ram, unsigned int node, uint64_t ret_bytes[RAM_HOST_NODES])

@@ -382,6 +382,48 @@ static void test_query_merge(void **state)
 	assert_int_equal(next, 8 * GIB);
 }
 
+static void test_place(void **state)
+{
+#define PLACE(args) "{\"execute\":\"__memd-place\",\"arguments\":{" args "}}"
+	expect(PLACE("\"host-node\":1"), "{}");
+	assert_int_equal(vm.ram.place_node, 1);
+	assert_int_equal(vm.ram.place_rate, 0);
+	expect(PLACE("\"host-node\":3,\"bytes-per-second\":67108864"), "{}");
+	assert_int_equal(vm.ram.place_node, 3);
+	assert_int_equal(vm.ram.place_rate, 64 * MIB);
+	expect(PLACE("\"host-node\":1024"),
+	       "!GenericError: Parameter 'host-node' expects a number below 1024");
+	expect(PLACE("\"host-node\":-1"),
+	       "!GenericError: Parameter 'host-node' expects a number below 1024");
+	expect(PLACE("\"host-node\":1,\"bytes-per-second\":1000"),
+	       "!GenericError: Parameter 'bytes-per-second' expects at least 1048576");
+	vm.ram.place_result = -EBUSY;
+	expect(PLACE("\"host-node\":1"),
+	       "!GenericError: A move is under way (see __memd-query-place)");
+	vm.ram.place_result = -ENODEV;
+	expect(PLACE("\"host-node\":7"),
+	       "!GenericError: The host has no node 7 with memory for this process");
+	vm.ram.place_result = -EOPNOTSUPP;
+	expect(PLACE("\"host-node\":1"),
+	       "!GenericError: Only a guest with one NUMA node, and without pages of the host's "
+	       "pools, can be moved");
+	vm.ram.place_result = -ENOMEM;
+	expect(PLACE("\"host-node\":1"), "!GenericError: Cannot move: Cannot allocate memory");
+
+	expect("{\"execute\":\"__memd-query-place\"}", "{\"status\":\"none\"}");
+	vm.ram.place = (struct ram_place_state){.status = RAM_PLACE_FAILED,
+						.host_node = 1,
+						.total_bytes = 4096,
+						.done_bytes = 2048,
+						.took_us = 5,
+						.longest_us = 3,
+						.error = ENOMEM};
+	expect("{\"execute\":\"__memd-query-place\"}",
+	       "{\"status\":\"failed\",\"host-node\":1,\"total-bytes\":4096,\"done-bytes\":2048,"
+	       "\"elapsed-us\":5,\"longest-slice-us\":3,"
+	       "\"error-desc\":\"Cannot allocate memory\"}");
+}
+
 static void test_mem_device(void **state)
 {
 #define SET_SIZE(value)                                                                  \
@@ -677,6 +719,7 @@ int main(void)
 		TEST(test_merge),
 		TEST(test_merge_ranges),
 		TEST(test_query_merge),
+		TEST(test_place),
 		TEST(test_mem_device),
 		TEST(test_returned),
 		TEST(test_tree),
