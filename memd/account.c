@@ -267,6 +267,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_MERGE_AGAIN] = "merge-again",
 		[POL_WHY_COW_CLIFF] = "cow-cliff",
 		[POL_WHY_RECLAIM] = "reclaim",
+		[POL_WHY_NUMA_REMOTE] = "numa-remote",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -284,6 +285,8 @@ static const char *unit(enum pol_action_kind kind)
 		return "merge";
 	case POL_KSM_NODES:
 		return "merge_across_nodes";
+	case POL_NUMA_MOVE:
+		return "node";
 	default:
 		return "run";
 	}

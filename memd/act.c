@@ -18,6 +18,7 @@
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 #include "memd/reclaim.h"
+#include "memd/place.h"
 
 void act_complain(const struct act *act, const char *fmt, ...)
 {
@@ -286,6 +287,8 @@ void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 			continue;
 		if (action->kind == POL_MERGE || action->kind == POL_KSM_NODES)
 			merge_act(act, action, now_us);
+		else if (action->kind == POL_NUMA_MOVE)
+			place_act(act->place, action, now_us);
 		else if (action->kind != POL_BALLOON)
 			act_ksm(act, action, now_us);
 		else if (balloons++ < ACT_BALLOONS_MAX)

@@ -77,6 +77,7 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	daemon->policy = daemon->config->policy;
 	daemon->policy.ksm_manage &= !daemon->ksm_aside;
 	daemon->policy.balloon_manage &= !daemon->balloon_aside;
+	daemon->policy.numa_manage &= daemon->act.place != NULL;
 	pol_configure(daemon->pol, &daemon->policy);
 	if (daemon->record)
 		record_config(daemon->record, &daemon->policy);

@@ -95,6 +95,9 @@ static const struct config_key keys[] = {
 	{"policy", "ksm", CONFIG_SWITCH, POL(ksm_manage), 0, 0, NULL, NULL},
 	{"policy", "balloon", CONFIG_SWITCH, POL(balloon_manage), 0, 0, NULL, NULL},
 	{"policy", "reclaim", CONFIG_SWITCH, POL(reclaim_manage), 0, 0, NULL, NULL},
+	{"policy", "numa", CONFIG_SWITCH, POL(numa_manage), 0, 0, NULL, NULL},
+	{"policy", "numa-rate", CONFIG_SIZE, POL(numa_bytes_per_s), MIB, 0, NULL, NULL},
+	{"policy", "node-reserve", CONFIG_PERCENT, POL(node_reserve_ppm), 0, ALL, NULL, NULL},
 };
 _Static_assert(ARRAY_SIZE(keys) <= CONFIG_KEYS_MAX, "struct config has too few origins");
 

@@ -21,6 +21,8 @@
 #include "memd/merge.h"
 #include "memd/misfit.h"
 #include "memd/reclaim.h"
+#include "memd/pin.h"
+#include "memd/place.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
 #define GRACE_US	  200000ULL
@@ -202,6 +204,7 @@ static void finish_tick(struct daemon *daemon)
 		decide_and_act(daemon, now_us);
 	daemon_survey_next(daemon);
 	daemon_merge_tick(daemon, now_us);
+	place_tick(daemon->act.place, now_us);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
 	if (daemon->tick_last_us > daemon->tick_max_us)
@@ -281,8 +284,10 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 {
 	struct daemon *daemon = ctx;
 
-	if (strcmp(what, "found") == 0 && daemon->act.dir[0])
+	if (strcmp(what, "found") == 0 && daemon->act.dir[0]) {
 		merge_recall(guest, daemon->act.dir);
+		pin_recall(guest, daemon->act.dir);
+	}
 	if (strcmp(what, "found") == 0 && (daemon->settled || guests_have_said(&daemon->guests)))
 		daemon_wake(daemon, 0);
 	if (strcmp(what, "found") == 0)
@@ -435,6 +440,7 @@ json_object *daemon_reset(struct daemon *daemon)
 			 "is started again");
 	daemon->act.stopped = true;
 	daemon->stopped_us = clock_now_us();
+	daemon_numa_leave(daemon);
 	act_restore(&daemon->act, restored);
 	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);

@@ -136,6 +136,12 @@ int daemon_wake_sources(struct daemon *daemon);
 /* Where guests' threads run, some guests a tick. */
 void daemon_numa_look(struct daemon *daemon, uint64_t now_us);
 
+/* Give back what was changed of guests' threads; for stop and reset. */
+void daemon_numa_leave(struct daemon *daemon);
+
+/* Why memd moves no guest between nodes, NULL: it does where it pays. */
+const char *daemon_numa_aside(const struct daemon *daemon);
+
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);
 

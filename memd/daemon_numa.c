@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* NUMA beside the tick: where the threads of guests run. */
+/* NUMA beside the tick: where the threads of guests run, and back where they could run before. */
 #include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "memd/daemon.h"
+#include "memd/pin.h"
 #include "memd/vcpus.h"
 
 /* Threads looked at in one tick, at most one guest beyond. */
@@ -32,4 +33,20 @@ void daemon_numa_look(struct daemon *daemon, uint64_t now_us)
 		vcpus_look(rootfd, guest, &daemon->cpus);
 		threads += 1 + guest->cpus.n;
 	}
+}
+
+void daemon_numa_leave(struct daemon *daemon)
+{
+	if (daemon->act.place)
+		pin_leave(&daemon->guests, host_rootfd(daemon->host), daemon->act.dir);
+}
+
+const char *daemon_numa_aside(const struct daemon *daemon)
+{
+	if (daemon->config->policy.numa_manage && !daemon->policy.numa_manage)
+		return "this is a captured host, whose guests cannot be moved";
+	/* Where there is one node only there is nothing to stand aside from. */
+	return daemon->numa == POL_NUMA_FREE || daemon->numa == POL_NUMA_ONE
+		       ? NULL
+		       : pol_numa_text(daemon->numa);
 }

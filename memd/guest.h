@@ -49,6 +49,21 @@ struct guest_cpus {
 	bool mems_limited;		   /* its cpuset leaves nodes out */
 	bool placed;			   /* by us, to these: */
 	uint64_t placed_cpus[4096 / 64];
+	uint64_t before_cpus[4096 / 64]; /* what they were before */
+};
+
+/* How far vmm is with __memd-place. */
+enum guest_place_status {
+	GUEST_PLACE_NONE,
+	GUEST_PLACE_ASKED,
+	GUEST_PLACE_ACTIVE,
+	GUEST_PLACE_COMPLETED,
+	GUEST_PLACE_FAILED
+};
+struct guest_place {
+	enum guest_place_status status;
+	uint64_t longest_us;
+	char error[128];
 };
 
 enum guest_phase {
@@ -158,6 +173,7 @@ struct guest {
 	struct guest_cpus cpus;
 	uint64_t threads, vhost; /* that work for it, and of these vhost's, at the last survey */
 	bool numa_moving;	 /* by us, now */
+	struct guest_place place;
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	struct guest_swap *swap;	     /* NULL: not looked at yet */

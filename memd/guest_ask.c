@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <errno.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -190,4 +191,26 @@ int guest_qmp_set_size(struct guest *guest, uint64_t bytes, uint64_t requested, 
 		guest->target_sent_us = clock_now_us();
 	}
 	return r;
+}
+
+int guest_qmp_place(struct guest *guest, uint32_t node, uint64_t bytes_per_s)
+{
+	json_object *args;
+	int r;
+
+	if (guest->phase != GUEST_READY)
+		return -ENOTCONN;
+	args = json_object_new_object();
+	json_add_u64(args, "host-node", node);
+	json_add_u64(args, "bytes-per-second", bytes_per_s);
+	r = guest_qmp_send(guest, GUEST_REQUEST_PLACE, "__memd-place", args, 0);
+	if (r == 0)
+		guest->place = (struct guest_place){.status = GUEST_PLACE_ASKED};
+	return r;
+}
+
+void guest_qmp_ask_place(struct guest *guest)
+{
+	if (guest->place.status == GUEST_PLACE_ACTIVE && !is_open(guest, GUEST_REQUEST_QUERY_PLACE))
+		guest_qmp_send(guest, GUEST_REQUEST_QUERY_PLACE, "__memd-query-place", NULL, 0);
 }

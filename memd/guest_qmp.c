@@ -57,6 +57,8 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_SET_TARGET] = "balloon",
 	[GUEST_REQUEST_SET_MERGE] = "qom-set merge",
 	[GUEST_REQUEST_QUERY_MERGE] = "__memd-query-merge",
+	[GUEST_REQUEST_PLACE] = "__memd-place",
+	[GUEST_REQUEST_QUERY_PLACE] = "__memd-query-place",
 };
 
 const char *guest_request_name(enum guest_request_kind kind)

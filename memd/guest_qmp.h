@@ -38,6 +38,8 @@ enum guest_request_kind {
 	GUEST_REQUEST_SET_TARGET,
 	GUEST_REQUEST_SET_MERGE,
 	GUEST_REQUEST_QUERY_MERGE,
+	GUEST_REQUEST_PLACE,
+	GUEST_REQUEST_QUERY_PLACE,
 	GUEST_REQUEST_COUNT
 };
 const char *guest_request_name(enum guest_request_kind kind);
@@ -73,6 +75,13 @@ int guest_qmp_set_target(struct guest *guest, uint64_t bytes, uint64_t cookie);
  * that cannot be named; -EALREADY: nothing to do.
  */
 int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie);
+
+/*
+ * Have vmm move its memory to a host node; guest->place tells how far it is, as of the last
+ * guest_qmp_ask_place(). Changes the guest: only place.c calls this. Errors as above.
+ */
+int guest_qmp_place(struct guest *guest, uint32_t node, uint64_t bytes_per_s);
+void guest_qmp_ask_place(struct guest *guest);
 
 /* One of its commands has ended, with -EPIPE by the connection; for guest_qmp.c. */
 void guest_merge_done(struct guest *guest, int error, const char *why);

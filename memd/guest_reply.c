@@ -368,6 +368,25 @@ static void take_mapped(struct guest *guest, json_object *value)
 	}
 }
 
+/* Its own words, made harmless. */
+static void fail_place(struct guest *guest, const char *why)
+{
+	guest->place.status = GUEST_PLACE_FAILED;
+	guest_name_clean(why ? why : "no reason given", guest->place.error,
+			 sizeof(guest->place.error));
+}
+
+static void take_place(struct guest *guest, json_object *value)
+{
+	const char *status = json_get_str(value, "status");
+
+	json_get_u64(value, "longest-slice-us", &guest->place.longest_us);
+	if (status && strcmp(status, "completed") == 0)
+		guest->place.status = GUEST_PLACE_COMPLETED;
+	else if (!status || strcmp(status, "active") != 0)
+		fail_place(guest, json_get_str(value, "error-desc"));
+}
+
 static void take_flag(json_object *value, bool *ret_flag)
 {
 	if (json_object_is_type(value, json_type_boolean))
@@ -428,6 +447,12 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 	case GUEST_REQUEST_QUERY_MERGE:
 		chunk_take_runs(guest, value);
 		break;
+	case GUEST_REQUEST_PLACE:
+		guest->place.status = GUEST_PLACE_ACTIVE;
+		break;
+	case GUEST_REQUEST_QUERY_PLACE:
+		take_place(guest, value);
+		break;
 	default:
 		break;
 	}
@@ -449,6 +474,10 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 		break;
 	case GUEST_REQUEST_QUERY_MERGE:
 		chunk_take_runs(guest, NULL);
+		break;
+	case GUEST_REQUEST_PLACE:
+	case GUEST_REQUEST_QUERY_PLACE:
+		fail_place(guest, desc);
 		break;
 	case GUEST_REQUEST_MAPPED:
 		/* QEMU before 7.1, or a kernel without binary statistics. */

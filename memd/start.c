@@ -23,6 +23,7 @@
 #include "memd/daemon.h"
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
+#include "memd/place.h"
 #include "memd/probe.h"
 #include "memd/reclaim_work.h"
 
@@ -230,6 +231,10 @@ static int open_parts(struct daemon *daemon)
 	r = chunk_work_open(host_rootfd(daemon->host), &daemon->chunk_work);
 	if (r < 0)
 		return r;
+	/* Threads and memory of other hosts' processes are not within reach. */
+	r = is_live(daemon) ? place_open(&daemon->act, &daemon->cpus, &daemon->act.place) : 0;
+	if (r < 0)
+		return r;
 	daemon->snapshot_guests = calloc(GUESTS_MAX, sizeof(*daemon->snapshot_guests));
 	daemon->pol = pol_new(&config->policy, GUESTS_MAX);
 	return daemon->snapshot_guests && daemon->pol ? 0 : -ENOMEM;
@@ -354,6 +359,7 @@ static void leave_host(struct daemon *daemon)
 	for (size_t i = 0; i < daemon->guests.n; i++)
 		guest_qmp_restore_interval(daemon->guests.v[i]);
 	merge_leave(&daemon->act);
+	daemon_numa_leave(daemon);
 	if (act_restore(&daemon->act, NULL) != 0)
 		log_err("some host settings could not be restored; %s/undo lists them",
 			daemon->config->runtime_dir);
@@ -371,6 +377,7 @@ void daemon_close(struct daemon *daemon)
 	reclaim_work_close(daemon->act.reclaim);
 	isolation_close(daemon->isolation);
 	chunk_work_close(daemon->chunk_work);
+	place_close(daemon->act.place);
 	pol_free(daemon->pol);
 	free(daemon->snapshot_guests);
 	json_object_put(daemon->probe);

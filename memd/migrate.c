@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * move_pages(2) without MPOL_MF_MOVE_ALL leaves alone what is mapped more than once, so pages that
+ * KSM shares stay where others use them too. Given the first page of a transparent huge page the
+ * kernel moves all of it; given the others as well it would look at each for nothing. So each
+ * window is looked at, then the heads of what may be huge pages are moved, then what is left.
+ */
+#include "memd/migrate.h"
+
+#include <errno.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/kfile.h"
+#include "common/size.h"
+#include "memd/host.h"
+#include "memd/smaps.h"
+
+#define WINDOW_BYTES (8 * MIB)
+#define WINDOW_PAGES 2048
+#define HUGE_PAGES   512
+#define NAP_US	     20000
+
+struct window {
+	struct migrate_job *job;
+	void *pages[WINDOW_PAGES]; /* elsewhere, in rising order */
+	int nodes[WINDOW_PAGES];
+	unsigned long n;
+};
+
+/* Which of [start, start + n pages) are elsewhere; *ret_present: how many there are at all. */
+static int look(struct window *w, uint64_t start, unsigned long n, unsigned long *ret_present)
+{
+	uint64_t page = host_page_bytes();
+	unsigned long kept = 0, present = 0;
+
+	for (unsigned long i = 0; i < n; i++)
+		w->pages[i] = (void *)(uintptr_t)(start + i * page);
+	if (move_pages(w->job->pid, n, w->pages, NULL, w->nodes, 0) < 0)
+		return -errno;
+	for (unsigned long i = 0; i < n; i++) {
+		present += w->nodes[i] >= 0;
+		if (w->nodes[i] < 0 || (uint32_t)w->nodes[i] == w->job->node)
+			continue;
+		w->nodes[kept] = w->nodes[i];
+		w->pages[kept++] = w->pages[i];
+	}
+	w->n = kept;
+	if (ret_present)
+		*ret_present = present;
+	return 0;
+}
+
+/* So many a call as make 2 MiB: a vCPU that wants one of them waits for no more than that. */
+static int move(struct window *w, void **pages, unsigned long n, unsigned long per_call)
+{
+	int to[HUGE_PAGES], status[HUGE_PAGES];
+
+	while (n) {
+		unsigned long part = n < per_call ? n : per_call;
+		uint64_t start_us = clock_now_us(), took_us;
+		long r;
+
+		for (unsigned long i = 0; i < part; i++)
+			to[i] = (int)w->job->node;
+		r = move_pages(w->job->pid, part, pages, to, status, MPOL_MF_MOVE);
+		took_us = clock_now_us() - start_us;
+		if (took_us > w->job->longest_us)
+			w->job->longest_us = took_us;
+		/* Positive: so many were not moved. */
+		if (r < 0)
+			return -errno;
+		pages += part;
+		n -= part;
+	}
+	return 0;
+}
+
+/* First pages of 2 MiB that are elsewhere as a whole. */
+static unsigned long find_heads(struct window *w, void **ret_heads)
+{
+	uint64_t page = host_page_bytes(), huge = page * HUGE_PAGES;
+	unsigned long n = 0;
+
+	for (unsigned long i = 0; i + HUGE_PAGES <= w->n; i++) {
+		uint64_t at = (uint64_t)(uintptr_t)w->pages[i];
+
+		if (at % huge == 0 &&
+		    (uint64_t)(uintptr_t)w->pages[i + HUGE_PAGES - 1] == at + huge - page)
+			ret_heads[n++] = w->pages[i];
+	}
+	return n;
+}
+
+static int move_window(struct window *w, uint64_t start, unsigned long n)
+{
+	uint64_t page = host_page_bytes();
+	void *heads[WINDOW_PAGES / HUGE_PAGES + 1];
+	unsigned long present, before, n_heads;
+	int r = look(w, start, n, &present);
+
+	if (r < 0)
+		return r;
+	w->job->looked_bytes += present * page;
+	before = w->n;
+	if (!before)
+		return 0;
+	n_heads = find_heads(w, heads);
+	if (n_heads) {
+		r = move(w, heads, n_heads, 1);
+		if (r == 0)
+			r = look(w, start, n, NULL);
+	}
+	if (r == 0 && w->n)
+		r = move(w, w->pages, w->n, HUGE_PAGES);
+	if (r == 0)
+		r = look(w, start, n, NULL);
+	if (r == 0) {
+		w->job->left_bytes += w->n * page;
+		w->job->moved_bytes += before > w->n ? (before - w->n) * page : 0;
+	}
+	return r;
+}
+
+/* False: cancelled. */
+static bool rest_until(uint64_t until_us, const atomic_bool *cancel)
+{
+	uint64_t now_us;
+
+	while (!atomic_load(cancel) && (now_us = clock_now_us()) < until_us) {
+		uint64_t us = until_us - now_us < NAP_US ? until_us - now_us : NAP_US;
+		struct timespec nap = {.tv_nsec = (long)us * 1000};
+
+		nanosleep(&nap, NULL);
+	}
+	return !atomic_load(cancel);
+}
+
+static int move_mapping(struct window *w, uint64_t start, uint64_t end, const atomic_bool *cancel)
+{
+	uint64_t page = host_page_bytes();
+
+	for (uint64_t to; start < end; start = to) {
+		uint64_t begin_us = clock_now_us(), moved = w->job->moved_bytes, now_us, pace_us;
+		int r;
+
+		/* Windows begin on their own multiples, so that no huge page lies in two. */
+		to = (start / WINDOW_BYTES + 1) * WINDOW_BYTES;
+		to = to < end ? to : end;
+		r = move_window(w, start, (to - start) / page);
+		if (r < 0)
+			return r;
+		moved = w->job->moved_bytes - moved;
+		if (!moved)
+			continue;
+		now_us = clock_now_us();
+		pace_us = w->job->bytes_per_s ? moved * USEC_PER_SEC / w->job->bytes_per_s : 0;
+		if (pace_us < 2 * (now_us - begin_us))
+			pace_us = 2 * (now_us - begin_us);
+		if (!rest_until(begin_us + pace_us, cancel))
+			return -ECANCELED;
+	}
+	return 0;
+}
+
+/* Private and written to: guest RAM, and what the process keeps about it. */
+static bool is_wanted(const struct smaps_mapping *map)
+{
+	return map->writable && !map->shared && strncmp(map->name, "[v", 2) != 0;
+}
+
+void migrate_run(void *arg, const atomic_bool *cancel)
+{
+	struct migrate_job *job = arg;
+	struct window w = {.job = job};
+	AUTO_FREE char *maps = NULL;
+	char path[64], *save = NULL;
+	uint64_t start_us = clock_now_us();
+
+	snprintf(path, sizeof(path), "proc/%d/maps", (int)job->pid);
+	job->error = kfile_read_all(job->rootfd, path, &maps, NULL);
+	if (job->error == -ENOENT || (job->error == 0 && !maps[0]))
+		job->error = -ESRCH;
+	for (char *line = job->error ? NULL : strtok_r(maps, "\n", &save); line && !job->error;
+	     line = strtok_r(NULL, "\n", &save)) {
+		struct smaps_mapping map;
+
+		if (smaps_header(line, &map) > 0 && is_wanted(&map))
+			job->error = move_mapping(&w, map.start, map.end, cancel);
+		/* One that is gone by now is no error. */
+		if (job->error == -EFAULT || job->error == -ENOENT)
+			job->error = 0;
+	}
+	job->took_us = clock_now_us() - start_us;
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The note has a line "PID STARTTIME BEFORE NOW" per guest, with lists of processors. */
+#include "memd/pin.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
+#include "common/log.h"
+#include "memd/vcpus.h"
+
+#define NOTE_NAME "pinned"
+#define LIST_MAX  1024
+
+static int set_affinity(pid_t tid, const uint64_t *words)
+{
+	cpu_set_t *set = CPU_ALLOC(NODES_CPUS_MAX);
+	size_t size = CPU_ALLOC_SIZE(NODES_CPUS_MAX);
+	int r;
+
+	if (!set)
+		return -ENOMEM;
+	CPU_ZERO_S(size, set);
+	for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++)
+		if (words[cpu / 64] >> cpu % 64 & 1)
+			CPU_SET_S(cpu, size, set);
+	r = sched_setaffinity(tid, size, set) < 0 ? -errno : 0;
+	CPU_FREE(set);
+	return r;
+}
+
+static bool is_same(const uint64_t *a, const uint64_t *b)
+{
+	return memcmp(a, b, NODES_CPU_WORDS * sizeof(*a)) == 0;
+}
+
+static bool is_empty(const uint64_t *words)
+{
+	for (size_t i = 0; i < NODES_CPU_WORDS; i++)
+		if (words[i])
+			return false;
+	return true;
+}
+
+/* All threads that may run on just these: on those from now on. The first error, but for one gone.
+ */
+static int change(int rootfd, const struct guest *guest, const uint64_t *from, const uint64_t *to)
+{
+	AUTO_FREE pid_t *tids = NULL;
+	uint64_t now[NODES_CPU_WORDS];
+	size_t n = 0;
+	/* The survey has searched; no need to look through all processes if there was none. */
+	int result = vcpus_threads(rootfd, guest->pid, guest->vhost != 0, &tids, &n, NULL);
+
+	for (size_t i = 0; i < n; i++) {
+		int r;
+
+		/* Those of the kernel for vhost are processes of their own there. */
+		if (vcpus_allowed(rootfd, tids[i], tids[i], now) < 0 || !is_same(now, from))
+			continue;
+		r = set_affinity(tids[i], to);
+		if (r < 0 && r != -ESRCH && result == 0)
+			result = r;
+	}
+	return result;
+}
+
+/* ---- the note ---- */
+
+static int note_write(const struct guests *guests, const char *dir)
+{
+	char path[CONFIG_PATH_MAX + 32], temp[CONFIG_PATH_MAX + 40];
+	char before[LIST_MAX], now[LIST_MAX];
+	FILE *file;
+	bool bad;
+
+	if (!dir[0])
+		return 0;
+	snprintf(path, sizeof(path), "%s/" NOTE_NAME, dir);
+	snprintf(temp, sizeof(temp), "%s.new", path);
+	file = fopen(temp, "we");
+	if (!file)
+		return -errno;
+	for (size_t i = 0; i < guests->n; i++) {
+		const struct guest *guest = guests->v[i];
+
+		if (!guest->cpus.placed)
+			continue;
+		kfile_list_format(guest->cpus.before_cpus, NODES_CPUS_MAX, before, sizeof(before));
+		kfile_list_format(guest->cpus.placed_cpus, NODES_CPUS_MAX, now, sizeof(now));
+		fprintf(file, "%d %" PRIu64 " %s %s\n", (int)guest->pid, guest->starttime, before,
+			now);
+	}
+	bad = ferror(file);
+	bad |= fclose(file) != 0;
+	if (!bad && rename(temp, path) == 0)
+		return 0;
+	unlink(temp);
+	return -EIO;
+}
+
+void pin_recall(struct guest *guest, const char *dir)
+{
+	char path[CONFIG_PATH_MAX + 32], line[2 * LIST_MAX + 64];
+	struct guest_cpus *own = &guest->cpus;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/" NOTE_NAME, dir);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		char before[LIST_MAX], now[LIST_MAX];
+		uint64_t starttime;
+		int pid;
+
+		if (sscanf(line, "%d %" SCNu64 " %1023s %1023s", &pid, &starttime, before, now) !=
+			    4 ||
+		    pid != guest->pid || starttime != guest->starttime)
+			continue;
+		memset(own->before_cpus, 0, sizeof(own->before_cpus));
+		memset(own->placed_cpus, 0, sizeof(own->placed_cpus));
+		own->placed = kfile_list_parse(before, own->before_cpus, NODES_CPUS_MAX) == 0 &&
+			      kfile_list_parse(now, own->placed_cpus, NODES_CPUS_MAX) == 0 &&
+			      !is_empty(own->before_cpus);
+	}
+	fclose(file);
+}
+
+/* ---- there and back ---- */
+
+int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, uint64_t node,
+	      const char *dir)
+{
+	struct guest_cpus *own = &guest->cpus, was = *own;
+	uint64_t from[NODES_CPU_WORDS], to[NODES_CPU_WORDS];
+	pid_t first = own->n ? own->tid[0] : guest->pid;
+	int r;
+
+	nodes_cpus_of(cpus, node, to);
+	if (is_empty(to))
+		return -ENODEV;
+	r = vcpus_allowed(rootfd, guest->pid, first, from);
+	if (r < 0)
+		return r;
+	if (is_same(from, to))
+		return 0;
+	if (!own->placed)
+		memcpy(own->before_cpus, from, sizeof(from));
+	memcpy(own->placed_cpus, to, sizeof(to));
+	own->placed = true;
+	/* Before the first thread: a note too many does no harm. */
+	r = note_write(guest->all, dir);
+	if (r < 0) {
+		*own = was;
+		return r;
+	}
+	return change(rootfd, guest, from, to);
+}
+
+size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
+{
+	size_t given = 0;
+
+	for (size_t i = 0; i < guests->n; i++) {
+		struct guest *guest = guests->v[i];
+		struct guest_cpus *own = &guest->cpus;
+		int r;
+
+		if (!own->placed)
+			continue;
+		r = change(rootfd, guest, own->placed_cpus, own->before_cpus);
+		if (r < 0 && r != -ESRCH) {
+			log_warn("guest %s: its threads stay on the processors that memd gave "
+				 "them: %s",
+				 guest->name, strerror(-r));
+			continue;
+		}
+		log_info("guest %s: its threads may run where they could before", guest->name);
+		own->placed = false;
+		given++;
+	}
+	if (given && note_write(guests, dir) < 0)
+		log_warn("%s/" NOTE_NAME ": cannot be written", dir);
+	return given;
+}

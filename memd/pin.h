@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests' threads on the processors of a node, and back: sched_setaffinity(2) of all that work for
+ * a guest (vCPUs, emulator, vhost), with a note in DIR/pinned of what was before, so that a memd
+ * after a crash still knows. Threads that somebody else has pinned are left alone.
+ */
+#ifndef MEMD_PIN_H
+#define MEMD_PIN_H
+
+#include <stddef.h>
+
+#include "memd/guest.h"
+#include "memd/numa.h"
+
+/*
+ * Let the guest's threads run on the node's processors only. dir "": nothing is noted. 0; -ENODEV:
+ * the node has no processor; -errno of the note, of reading, or of the first thread that refused.
+ */
+int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, uint64_t node,
+	      const char *dir);
+
+/* A guest was found: was it pinned by a memd before this one? */
+void pin_recall(struct guest *guest, const char *dir);
+
+/* Let all run where they could before. Returns how many guests were given back. */
+size_t pin_leave(const struct guests *guests, int rootfd, const char *dir);
+
+#endif

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Moves carried out: a child's real threads and memory, a vmm's monitor that is scripted, a
+ * topology that is made up (processors of this machine on two nodes), and what is noted for a
+ * crash.
+ */
+#include "memd/place.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "common/clock.h"
+#include "common/kfile.h"
+#include "common/size.h"
+#include "memd/guest_qmp.h"
+#include "memd/pin.h"
+#include "memd/vcpus.h"
+#include "tests/unit/child.h"
+#include "tests/unit/monitor.h"
+#include "tests/unit/tree.h"
+
+static struct {
+	struct tree tree;
+	int rootfd;
+	sd_event *event;
+	struct config config;
+	struct guests guests;
+	struct account account;
+	struct act act;
+	struct nodes_cpus cpus;
+	struct place *place;
+	struct monitor monitor;
+	char failed[400];
+	uint64_t now_us;
+	/* of the scripted vmm */
+	const char *status;
+	bool refuse;
+	uint64_t node, rate;
+	unsigned int asked;
+	pid_t child;
+	uint64_t all[NODES_CPU_WORDS];
+} w;
+
+static void on_failed(void *ctx, const char *text)
+{
+	(void)ctx;
+	snprintf(w.failed, sizeof(w.failed), "%s", text);
+}
+
+static bool fill(void *ctx)
+{
+	char *memory =
+		mmap(NULL, 32 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return false;
+	memset(memory, 7, 32 * MIB);
+	return true;
+}
+
+/* The first processor is of node 0, all others of node 1. */
+static void make_topology(void)
+{
+	bool first = true;
+
+	assert_int_equal(nodes_cpus_read(w.rootfd, &w.cpus), 0);
+	for (size_t cpu = 0; cpu < NODES_CPUS_MAX; cpu++) {
+		if (!(w.cpus.online[cpu / 64] >> cpu % 64 & 1))
+			continue;
+		w.cpus.node[cpu] = first ? 0 : 1;
+		first = false;
+	}
+}
+
+static int setup(void **state)
+{
+	static const struct guests_hooks hooks = {0};
+
+	memset(&w, 0, sizeof(w));
+	w.tree = tree_new(NULL);
+	w.rootfd = kfile_open_root("/");
+	w.status = "{\"status\":\"active\",\"longest-slice-us\":7}";
+	w.config.guest_timeout_us = 2 * USEC_PER_SEC;
+	snprintf(w.config.guest_globs, sizeof(w.config.guest_globs), "%s/*.qmp", w.tree.root);
+	assert_true(sd_event_new(&w.event) >= 0);
+	assert_int_equal(guests_init(&w.guests, w.event, &w.config, &hooks, false, w.rootfd), 0);
+	account_init(&w.account);
+	w.act = (struct act){.rootfd = w.rootfd,
+			     .guests = &w.guests,
+			     .account = &w.account,
+			     .failed = on_failed};
+	snprintf(w.act.dir, sizeof(w.act.dir), "%s", w.tree.root);
+	make_topology();
+	assert_int_equal(place_open(&w.act, &w.cpus, &w.place), 0);
+	w.child = child_new(fill, NULL);
+	assert_int_equal(vcpus_allowed(w.rootfd, w.child, w.child, w.all), 0);
+	w.monitor.package = "vmm 0.1.0";
+	monitor_open(&w.monitor, w.tree.root, "web.qmp");
+	w.now_us = clock_now_us();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	place_close(w.place);
+	guests_fini(&w.guests);
+	monitor_close(&w.monitor);
+	sd_event_unref(w.event);
+	child_end(w.child);
+	close(w.rootfd);
+	tree_free(&w.tree);
+	return 0;
+}
+
+static void answer(json_object *message)
+{
+	const char *command = json_get_str(message, "execute");
+	json_object *args = json_get_obj(message, "arguments");
+	uint64_t id = 0;
+	char text[512];
+	const char *value = NULL;
+
+	json_get_u64(message, "id", &id);
+	if (strcmp(command, "qmp_capabilities") == 0 || strcmp(command, "query-name") == 0)
+		value = "{}";
+	else if (strcmp(command, "query-memory-size-summary") == 0)
+		value = "{\"base-memory\":33554432,\"plugged-memory\":0}";
+	else if (strcmp(command, "__memd-query-place") == 0)
+		value = w.status;
+	if (strcmp(command, "__memd-place") == 0) {
+		w.asked++;
+		json_get_u64(args, "host-node", &w.node);
+		json_get_u64(args, "bytes-per-second", &w.rate);
+		value = w.refuse ? NULL : "{}";
+	}
+	if (value)
+		snprintf(text, sizeof(text), "{\"return\":%s,\"id\":%llu}\r\n", value,
+			 (unsigned long long)id);
+	else
+		snprintf(text, sizeof(text),
+			 "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not \\u0007now\"},"
+			 "\"id\":%llu}\r\n",
+			 (unsigned long long)id);
+	monitor_tell(&w.monitor, text);
+}
+
+static void settle(void)
+{
+	monitor_settle(&w.monitor, w.event, answer);
+}
+
+/* A guest behind the monitor; its process is the child, whatever the socket says. */
+static struct guest *find_guest(bool ours)
+{
+	struct guest *guest;
+
+	w.monitor.package = ours ? "vmm 0.1.0" : "Debian";
+	guests_scan(&w.guests, w.now_us);
+	settle();
+	assert_int_equal(w.guests.n, 1);
+	guest = w.guests.v[0];
+	assert_int_equal(guest->phase, GUEST_READY);
+	guest->pid = w.child;
+	guest->starttime = 4711;
+	guest->cpus.n = 1;
+	guest->cpus.tid[0] = w.child;
+	guest->survey.full = true;
+	guest->survey.ram_node_bytes[0] = 8 * MIB;
+	guest->survey.ram_node_bytes[1] = 24 * MIB;
+	return guest;
+}
+
+static void order(struct guest *guest, uint64_t to, uint64_t bytes)
+{
+	struct pol_action action = {.kind = POL_NUMA_MOVE,
+				    .guest = guest->id,
+				    .from = 1,
+				    .to = to,
+				    .to2 = bytes,
+				    .to3 = 64 * MIB,
+				    .reason = POL_WHY_NUMA_REMOTE};
+
+	place_act(w.place, &action, w.now_us);
+}
+
+static void tick(void)
+{
+	w.now_us += USEC_PER_SEC;
+	place_tick(w.place, w.now_us);
+	settle();
+}
+
+static const struct account_entry *entry(const struct guest *guest)
+{
+	return account_last(&w.account, POL_NUMA_MOVE, guest->id);
+}
+
+static bool runs_on(const uint64_t *words)
+{
+	uint64_t now[NODES_CPU_WORDS];
+
+	assert_int_equal(vcpus_allowed(w.rootfd, w.child, w.child, now), 0);
+	return memcmp(now, words, sizeof(now)) == 0;
+}
+
+static void test_vmm_moves_itself(void **state)
+{
+	struct guest *guest = find_guest(true);
+	uint64_t node0[NODES_CPU_WORDS];
+
+	nodes_cpus_of(&w.cpus, 0, node0);
+	order(guest, 0, 24 * MIB);
+	settle();
+	assert_int_equal(w.asked, 1);
+	assert_int_equal(w.node, 0);
+	assert_int_equal(w.rate, 64 * MIB);
+	assert_true(guest->numa_moving);
+	assert_true(runs_on(node0));
+	order(guest, 0, 24 * MIB); /* one at a time */
+	assert_int_equal(w.asked, 1);
+	tick();
+	tick();
+	assert_int_equal(guest->place.status, GUEST_PLACE_ACTIVE);
+	w.status = "{\"status\":\"completed\",\"longest-slice-us\":9}";
+	tick();
+	tick();
+	assert_int_equal(guest->survey_us, 0); /* a look is wanted */
+	assert_true(guest->numa_moving);
+	tick();
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_PENDING);
+	guest->survey_start_us = w.now_us + 1;
+	guest->survey.ram_node_bytes[0] = 32 * MIB;
+	guest->survey.ram_node_bytes[1] = 0;
+	tick();
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_DONE);
+	assert_contains(entry(guest)->text, "25.0 % of its memory was there, now 100.0 %");
+	assert_false(guest->numa_moving);
+	assert_int_equal(w.place->moves[0].longest_us, 9);
+
+	/* At the end all is as it was. */
+	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 1);
+	assert_true(runs_on(w.all));
+	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 0);
+}
+
+static void test_vmm_refuses(void **state)
+{
+	struct guest *guest = find_guest(true);
+
+	w.refuse = true;
+	order(guest, 0, 24 * MIB);
+	settle();
+	tick();
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
+	assert_string_equal(entry(guest)->error, "not ?now");
+	assert_contains(w.failed, "its move to node 0 failed: not ?now");
+	assert_false(guest->numa_moving);
+	/* The next one may come. */
+	w.refuse = false;
+	w.status = "{\"status\":\"failed\",\"error-desc\":\"Cannot allocate memory\"}";
+	order(guest, 0, 24 * MIB);
+	settle();
+	tick();
+	tick();
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
+	assert_string_equal(entry(guest)->error, "Cannot allocate memory");
+	assert_int_equal(w.place->n_moves, 2);
+}
+
+static void test_hangs_or_goes(void **state)
+{
+	struct guest *guest = find_guest(true);
+
+	order(guest, 0, 24 * MIB);
+	settle();
+	for (int i = 0; i < 200 && w.place->active; i++) {
+		w.now_us += USEC_PER_SEC;
+		place_tick(w.place, w.now_us);
+	}
+	assert_false(w.place->active);
+	assert_string_equal(entry(guest)->error, "it does not come to an end");
+	guest->place.status = GUEST_PLACE_NONE;
+	order(guest, 0, 24 * MIB);
+	settle();
+	guest->pid = w.child + 1;
+	tick();
+	assert_false(w.place->active);
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
+}
+
+/* Others are moved from outside; here there is one node, so that all is looked at and stays. */
+static void test_worker_moves_others(void **state)
+{
+	struct guest *guest = find_guest(false);
+
+	order(guest, 0, 24 * MIB);
+	for (int i = 0; i < 500 && w.place->moves[0].phase == PLACE_MEMORY; i++) {
+		usleep(10000);
+		w.now_us = clock_now_us();
+		place_tick(w.place, w.now_us);
+	}
+	if (w.place->moves[0].phase == PLACE_FAILED && strstr(w.failed, "not implemented"))
+		skip();
+	assert_int_equal(w.place->moves[0].phase, PLACE_LOOK);
+	assert_int_equal(w.asked, 0);
+	/* A look that never comes ends it all the same. */
+	w.now_us += 61 * USEC_PER_SEC;
+	tick();
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_DONE);
+	assert_int_equal(w.place->moves[0].phase, PLACE_DONE);
+}
+
+/* Threads alone: nothing is asked of anybody. */
+static void test_threads_alone(void **state)
+{
+	struct guest *guest = find_guest(true);
+	uint64_t node1[NODES_CPU_WORDS];
+
+	nodes_cpus_of(&w.cpus, 1, node1);
+	if (!node1[0])
+		skip(); /* one processor */
+	order(guest, 1, 0);
+	assert_true(runs_on(node1));
+	assert_int_equal(w.asked, 0);
+	assert_int_equal(w.place->moves[0].phase, PLACE_LOOK);
+
+	/* A memd after a crash knows what was before; by start time, so not of another process. */
+	guest->cpus.placed = false;
+	guest->starttime = 4712;
+	pin_recall(guest, w.act.dir);
+	assert_false(guest->cpus.placed);
+	guest->starttime = 4711;
+	pin_recall(guest, w.act.dir);
+	assert_true(guest->cpus.placed);
+	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 1);
+	assert_true(runs_on(w.all));
+}
+
+/* Pinned by somebody else meanwhile: that stays. */
+static void test_strangers_stay(void **state)
+{
+	struct guest *guest = find_guest(true);
+	uint64_t node1[NODES_CPU_WORDS], node0[NODES_CPU_WORDS];
+	cpu_set_t set;
+
+	nodes_cpus_of(&w.cpus, 0, node0);
+	nodes_cpus_of(&w.cpus, 1, node1);
+	if (!node1[0])
+		skip();
+	order(guest, 1, 0);
+	CPU_ZERO(&set);
+	for (int cpu = 0; cpu < 64; cpu++)
+		if (node0[0] >> cpu & 1)
+			CPU_SET(cpu, &set);
+	assert_int_equal(sched_setaffinity(w.child, sizeof(set), &set), 0);
+	vcpus_look(w.rootfd, guest, &w.cpus);
+	assert_true(guest->cpus.pinned);
+	pin_leave(&w.guests, w.rootfd, w.act.dir);
+	assert_true(runs_on(node0));
+}
+
+static void test_no_processor_there(void **state)
+{
+	struct guest *guest = find_guest(true);
+
+	order(guest, 5, 24 * MIB);
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
+	assert_false(w.place->active);
+	assert_false(guest->cpus.placed);
+	assert_true(runs_on(w.all));
+}
+
+static void test_dry_run(void **state)
+{
+	struct guest *guest = find_guest(true);
+
+	w.act.dry_run = true;
+	order(guest, 0, 24 * MIB);
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_DRY_RUN);
+	assert_false(w.place->active);
+	assert_int_equal(w.place->n_moves, 0);
+	assert_true(runs_on(w.all));
+	/* On a captured host there is nothing that moves. */
+	place_act(NULL, &(struct pol_action){.guest = guest->id}, w.now_us);
+	place_tick(NULL, w.now_us);
+}
+
+/* What a worker says of processes that it cannot move. */
+static void test_migrate_errors(void **state)
+{
+	struct migrate_job job = {.rootfd = w.rootfd, .pid = 0x7ffffff0, .node = 0};
+	atomic_bool cancel = false;
+
+	migrate_run(&job, &cancel);
+	assert_int_equal(job.error, -ESRCH);
+	job = (struct migrate_job){.rootfd = w.rootfd, .pid = w.child, .node = 0};
+	migrate_run(&job, &cancel);
+	if (job.error == -ENOSYS)
+		skip();
+	assert_int_equal(job.error, 0);
+	assert_true(job.looked_bytes >= 32 * MIB);
+	assert_int_equal(job.moved_bytes, 0); /* all of it is there */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_vmm_moves_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_vmm_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hangs_or_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_strangers_stay, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_processor_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_migrate_errors, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
