@@ -10,6 +10,7 @@
 #include "memd/control.h"
 #include "memd/guest_reply.h"
 #include "memd/plan.h"
+#include "memd/numa_report.h"
 #include "memd/report.h"
 
 #define DRAIN_US 200000ULL
@@ -92,6 +93,20 @@ static int query_plan(void *ctx, json_object *args, json_object **ret_value, str
 	return plan_query(ctx, more_bytes, ret_value, err);
 }
 
+static int query_numa(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
+{
+	(void)args;
+	(void)err;
+	*ret_value = numa_report(ctx);
+	return 0;
+}
+
+static int query_place(void *ctx, json_object *args, json_object **ret_value,
+		       struct wire_error *err)
+{
+	return numa_report_place(ctx, args, ret_value, err);
+}
+
 static int reset(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	struct daemon *daemon = ctx;
@@ -127,6 +142,11 @@ static const struct wire_arg plan_args[] = {
 	{0},
 };
 
+static const struct wire_arg place_args[] = {
+	{"memory", WIRE_U64, false},  {"cpus", WIRE_U64, true},	     {"domain", WIRE_STRING, true},
+	{"pages", WIRE_STRING, true}, {"beside", WIRE_STRING, true}, {0},
+};
+
 static const struct wire_command commands[] = {
 	{"query-probe", query_probe, NULL, false},
 	{"query-status", query_status, NULL, false},
@@ -134,6 +154,8 @@ static const struct wire_command commands[] = {
 	{"query-report", query_report, NULL, false},
 	{"query-explain", query_explain, explain_args, false},
 	{"query-plan", query_plan, plan_args, false},
+	{"query-numa", query_numa, NULL, false},
+	{"query-place", query_place, place_args, false},
 	{"reset", reset, NULL, true},
 	{"quit", quit, NULL, true},
 	{0},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memd's own QMP socket: query-probe, query-status, query-guests, query-report, query-explain,
- * query-plan, reset, quit. */
+ * query-plan, query-numa, query-place, reset, quit. */
 #ifndef MEMD_CONTROL_H
 #define MEMD_CONTROL_H
 

@@ -27,6 +27,8 @@ static const struct {
 	 "which guest saves what by KSM, with whom; the sum against the kernel's"},
 	{"estimate", memctl_estimate, "[GUEST...]",
 	 "what KSM would save, before it is switched on; also for pids"},
+	{"numa", memctl_numa, "", "the nodes: who lives where, how local, what was moved"},
+	{"place", memctl_place, "", "where a guest of --memory SIZE would go"},
 	{"explain", memctl_explain, "[GUEST]",
 	 "the last decisions: why, what was expected, what came"},
 	{"plan", memctl_plan, "", "what memd would do now, and what one more guest would cost"},
@@ -45,6 +47,7 @@ static const struct {
 	{"sharing", " matrix pid "},
 	{"replay", " policy set min "},
 	{"simulate", " scenario policy set seed guests hours "},
+	{"place", " memory cpus domain pages beside "},
 };
 
 static void print_help(FILE *out)
@@ -88,6 +91,8 @@ static void print_help(FILE *out)
 	      "  --scenario NAME    simulate: one of `memctl simulate list` (default: all)\n"
 	      "  --seed N, --guests N, --hours N\n"
 	      "                     simulate: which day (1), how many guests (20), how long (24)\n"
+	      "  --memory SIZE, --cpus N, --domain LABEL, --pages 2M|1G, --beside GUEST\n"
+	      "                     place: what the new guest is like, whom it shares with\n"
 	      "  --help, --version\n\n"
 	      "Exit status: 0 done, 1 failed, 2 wrong usage, 3 memd does not answer.\n",
 	      out);
@@ -198,6 +203,11 @@ int main(int argc, char **argv)
 		{"seed", required_argument, NULL, OPT_OTHER},
 		{"guests", required_argument, NULL, OPT_OTHER},
 		{"hours", required_argument, NULL, OPT_OTHER},
+		{"memory", required_argument, NULL, OPT_OTHER},
+		{"cpus", required_argument, NULL, OPT_OTHER},
+		{"domain", required_argument, NULL, OPT_OTHER},
+		{"pages", required_argument, NULL, OPT_OTHER},
+		{"beside", required_argument, NULL, OPT_OTHER},
 		{0},
 	};
 	const char *env = getenv("MEMD_SOCKET"), *shorts = has_own_options(argc, argv) ? "+h" : "h";

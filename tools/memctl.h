@@ -54,6 +54,8 @@ enum memctl_exit memctl_sharing(const struct memctl *ctl, int argc, char **argv)
 enum memctl_exit memctl_estimate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_explain(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_plan(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv);
+enum memctl_exit memctl_place(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_replay(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_simulate(const struct memctl *ctl, int argc, char **argv);
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv);

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Nodes and guests on them as JSON. An absent number is null, never 0. */
+#include "memd/numa_report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/size.h"
+#include "memd/hugepage.h"
+#include "memd/place.h"
+
+/* ---- who lives where ---- */
+
+static void add_by_node(json_object *one, const char *key, const uint64_t *bytes)
+{
+	json_object *obj = pol_has(bytes[0]) ? json_object_new_object() : NULL;
+	char name[8];
+
+	for (unsigned int i = 0; obj && i < POL_NODES_MAX; i++) {
+		if (!bytes[i])
+			continue;
+		snprintf(name, sizeof(name), "%u", i);
+		json_add_u64(obj, name, bytes[i]);
+	}
+	json_object_object_add(one, key, obj);
+}
+
+static json_object *residents_json(const struct daemon *daemon, uint32_t node)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < daemon->guests.n && node < POL_NODES_MAX; i++) {
+		const struct guest *guest = daemon->guests.v[i];
+		uint64_t bytes = guest->survey.ram_node_bytes[node];
+		json_object *one;
+
+		if (!guest->known || !guest->survey.full || !pol_has(bytes) || bytes < MIB)
+			continue;
+		one = json_object_new_object();
+		json_add_str(one, "name", guest->name);
+		json_add_u64(one, "bytes", bytes);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+static json_object *pools_json(const struct hugepage *pages, uint32_t node)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < pages->n_pools; i++) {
+		const struct hugepage_pool *pool = &pages->pools[i];
+		json_object *one;
+
+		if (pool->node != node || !pool->total || !pol_has(pool->total))
+			continue;
+		one = json_object_new_object();
+		json_add_u64(one, "page_bytes", pool->page_bytes);
+		json_add_u64(one, "total_bytes", pool->total * pool->page_bytes);
+		json_add_u64(one, "free_bytes",
+			     pol_has(pool->free) ? pool->free * pool->page_bytes : POL_ABSENT);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+static json_object *node_json(const struct daemon *daemon, const struct nodes *nodes, size_t i,
+			      const struct hugepage *pages)
+{
+	const struct nodes_node *node = &nodes->nodes[i];
+	json_object *one = json_object_new_object(), *distances = json_object_new_object();
+	char name[12];
+
+	json_add_u64(one, "node", node->node);
+	json_add_u64(one, "memory_bytes", node->memory_bytes);
+	json_add_u64(one, "free_bytes", node->free_bytes);
+	json_add_u64(one, "used_bytes", node->used_bytes);
+	json_add_u64(one, "cpus", node->cpus);
+	for (size_t j = 0; j < nodes->n_nodes; j++) {
+		snprintf(name, sizeof(name), "%u", nodes->nodes[j].node);
+		json_add_u64(distances, name, node->distance[j]);
+	}
+	json_object_object_add(one, "distances", distances);
+	json_object_object_add(one, "pools", pools_json(pages, node->node));
+	json_object_object_add(one, "guests", residents_json(daemon, node->node));
+	return one;
+}
+
+static json_object *vcpus_json(const struct guest_cpus *cpus)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t i = 0; i < cpus->n; i++) {
+		json_object *one = json_object_new_object();
+
+		json_add_i64(one, "thread", cpus->tid[i]);
+		json_add_u64(one, "cpu", cpus->cpu[i]);
+		json_add_u64(one, "node", cpus->cpu_nodes[i]);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+/* The part of guest RAM in transparent huge pages. */
+static uint64_t huge_ppm(const struct guest *guest)
+{
+	const uint64_t *bytes = guest->survey.ram_node_bytes;
+	uint64_t all = 0, huge = guest->survey.anon_huge_bytes;
+
+	if (!guest->survey.full || !pol_has(bytes[0]) || !pol_has(huge))
+		return POL_ABSENT;
+	for (size_t i = 0; i < POL_NODES_MAX; i++)
+		all += bytes[i];
+	if (!all)
+		return POL_ABSENT;
+	return (uint64_t)((unsigned __int128)(huge < all ? huge : all) * 1000000 / all);
+}
+
+static json_object *guest_json(const struct guest *guest)
+{
+	json_object *one = json_object_new_object();
+	static const uint64_t nothing[POL_NODES_MAX] = {POL_ABSENT};
+	bool judged = guest->has_view;
+
+	json_add_str(one, "name", guest->name);
+	add_by_node(one, "nodes", guest->survey.full ? guest->survey.ram_node_bytes : nothing);
+	json_add_u64(one, "looked_age_us",
+		     guest->survey.full ? clock_now_us() - guest->survey_start_us : POL_ABSENT);
+	json_object_object_add(one, "vcpus", vcpus_json(&guest->cpus));
+	json_add_u64(one, "cpu_node", guest->cpus.node);
+	json_add_u64(one, "cpu_node_ppm", guest->cpus.node_ppm);
+	json_add_u64(one, "threads", guest->threads);
+	json_add_u64(one, "vhost_threads", guest->vhost);
+	json_add_bool(one, "pinned_by_memd", guest->cpus.placed);
+	json_add_u64(one, "local_ppm", judged ? guest->view.local_ppm : POL_ABSENT);
+	json_add_u64(one, "huge_bytes",
+		     guest->survey.full ? guest->survey.anon_huge_bytes : POL_ABSENT);
+	json_add_u64(one, "huge_ppm", huge_ppm(guest));
+	json_add_u64(one, "mapped_4k_bytes", guest->mapped_bytes[GUEST_MAPPED_4K]);
+	json_add_u64(one, "mapped_2m_bytes", guest->mapped_bytes[GUEST_MAPPED_2M]);
+	json_add_u64(one, "mapped_1g_bytes", guest->mapped_bytes[GUEST_MAPPED_1G]);
+	json_add_str(one, "verdict", judged ? pol_numa_name(guest->view.numa) : NULL);
+	json_add_str(one, "verdict_text", judged ? pol_numa_text(guest->view.numa) : NULL);
+	return one;
+}
+
+json_object *numa_report(const struct daemon *daemon)
+{
+	json_object *doc = json_object_new_object(), *list = json_object_new_array();
+	json_object *guests = json_object_new_array();
+	int rootfd = host_rootfd(daemon->host);
+	const char *aside = daemon_numa_aside(daemon);
+	struct hugepage pages = {0};
+	struct nodes nodes = {0};
+
+	hugepage_read(rootfd, &pages);
+	json_add_i64(doc, "schema", 1);
+	if (nodes_read(rootfd, &nodes) == 0)
+		for (size_t i = 0; i < nodes.n_nodes; i++)
+			json_object_array_add(list, node_json(daemon, &nodes, i, &pages));
+	json_object_object_add(doc, "nodes", list);
+	json_add_u64(doc, "nodes_left_out", nodes.n_left_out);
+	json_add_u64(doc, "numa_balancing", daemon->snapshot.numa_balancing);
+	json_add_str(doc, "verdict", pol_numa_name(daemon->numa));
+	json_add_str(doc, "verdict_text", aside ? aside : pol_numa_text(daemon->numa));
+	for (size_t i = 0; i < daemon->guests.n; i++)
+		if (daemon->guests.v[i]->known)
+			json_object_array_add(guests, guest_json(daemon->guests.v[i]));
+	json_object_object_add(doc, "guests", guests);
+	json_object_object_add(doc, "moves",
+			       daemon->act.place ? place_moves_json(daemon->act.place)
+						 : json_object_new_array());
+	return doc;
+}
+
+/* ---- where a new one would go ---- */
+
+/* A label that no guest has is a domain of its own. */
+static uint32_t domain_of(const struct config *config, const char *label)
+{
+	for (uint32_t number = 1; number <= config->n_guests; number++)
+		if (strcmp(config->guests[number - 1].domain, label) == 0)
+			return config->guests[number - 1].domain_number;
+	return *label ? UINT32_MAX : 0;
+}
+
+static int read_want(const struct daemon *daemon, json_object *args, struct pol_place_want *want,
+		     struct wire_error *err)
+{
+	const char *pages = json_get_str(args, "pages"), *label = json_get_str(args, "domain");
+	const char *beside = json_get_str(args, "beside");
+
+	*want = (struct pol_place_want){.cpus = 1};
+	json_get_u64(args, "memory", &want->memory_bytes);
+	json_get_u64(args, "cpus", &want->cpus);
+	if (!want->memory_bytes)
+		return wire_fail(err, -EINVAL, NULL, "Parameter 'memory' expects bytes");
+	if (pages && strcmp(pages, "2M") == 0)
+		want->pages = POL_PLACE_2M;
+	else if (pages && strcmp(pages, "1G") == 0)
+		want->pages = POL_PLACE_1G;
+	else if (pages && strcmp(pages, "thp") != 0 && strcmp(pages, "small") != 0)
+		return wire_fail(err, -EINVAL, NULL,
+				 "Parameter 'pages' expects thp, small, 2M or 1G");
+	if (label) {
+		want->has_domain = true;
+		want->domain = domain_of(daemon->config, label);
+	}
+	for (size_t i = 0; beside && i < daemon->guests.n; i++)
+		if (daemon->guests.v[i]->known && strcmp(daemon->guests.v[i]->name, beside) == 0)
+			want->partner = daemon->guests.v[i]->id;
+	if (beside && !want->partner)
+		return wire_fail(err, -ENOENT, NULL, "there is no guest '%.64s' (see query-guests)",
+				 beside);
+	return 0;
+}
+
+static void add_pools(int rootfd, struct pol_host *host)
+{
+	struct hugepage pages = {0};
+
+	hugepage_read(rootfd, &pages);
+	for (size_t i = 0; i < host->n_nodes; i++) {
+		struct pol_node *node = &host->nodes[i];
+
+		node->pool_2m_bytes = node->pool_1g_bytes = POL_ABSENT;
+		for (size_t k = 0; k < pages.n_pools; k++) {
+			const struct hugepage_pool *pool = &pages.pools[k];
+
+			if (pool->node != node->node || !pol_has(pool->free))
+				continue;
+			if (pool->page_bytes == 2 * MIB)
+				node->pool_2m_bytes = pool->free * pool->page_bytes;
+			else if (pool->page_bytes == GIB)
+				node->pool_1g_bytes = pool->free * pool->page_bytes;
+		}
+	}
+}
+
+static json_object *nodes_of(const struct pol_place *place)
+{
+	json_object *list = json_object_new_array();
+
+	for (uint32_t n = 0; n < POL_PLACE_NODES; n++) {
+		json_object *one;
+
+		if (!(place->nodes >> n & 1))
+			continue;
+		one = json_object_new_object();
+		json_add_u64(one, "node", n);
+		json_add_u64(one, "bytes", place->bytes[n]);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
+static json_object *move_of(const struct daemon *daemon, const struct pol_place *place)
+{
+	const struct guest *guest = guests_find(&daemon->guests, place->move_guest);
+	json_object *one;
+
+	if (!guest)
+		return NULL;
+	one = json_object_new_object();
+	json_add_str(one, "guest", guest->name);
+	json_add_u64(one, "bytes", place->move_bytes);
+	json_add_u64(one, "from_node", place->move_from);
+	json_add_u64(one, "to_node", place->move_to);
+	return one;
+}
+
+int numa_report_place(const struct daemon *daemon, json_object *args, json_object **ret_value,
+		      struct wire_error *err)
+{
+	struct pol_host host = daemon->snapshot;
+	struct pol_place_want want;
+	struct pol_place place;
+	json_object *doc;
+	int r = read_want(daemon, args, &want, err);
+
+	if (r < 0)
+		return r;
+	if (!daemon->sensed)
+		return wire_fail(err, -EAGAIN, NULL,
+				 "the host has not been looked at yet; try again in a second");
+	add_pools(host_rootfd(daemon->host), &host);
+	r = pol_place(&daemon->policy, &host, &want, &place);
+	if (r < 0)
+		return wire_fail(err, r, NULL, "no node of this host is known");
+	doc = json_object_new_object();
+	json_add_i64(doc, "schema", 1);
+	json_add_u64(doc, "memory_bytes", want.memory_bytes);
+	json_add_u64(doc, "cpus", want.cpus);
+	json_add_bool(doc, "fits", place.why == POL_PLACE_OK);
+	json_add_str(doc, "why", pol_place_text(place.why));
+	json_object_object_add(doc, "nodes", nodes_of(&place));
+	json_add_bool(doc, "crowded", place.crowded);
+	json_add_u64(doc, "room_bytes", place.room_bytes);
+	json_add_u64(doc, "missing_bytes", place.missing_bytes);
+	json_object_object_add(doc, "would_fit_one_node_after", move_of(daemon, &place));
+	*ret_value = doc;
+	return 0;
+}

@@ -1,0 +1,110 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# memctl numa and place on captured hosts: two nodes, a node without memory, one that goes away, one
+# node, a kernel without NUMA, a cpuset; each a clear line. Moves themselves: lab_numa.sh.
+cd "$(dirname "$0")/../.." || exit 1
+# shellcheck source=tests/it/lib.sh
+. tests/it/lib.sh
+# shellcheck source=tests/it/fake_host.sh
+. tests/it/fake_host.sh
+nodes=sys/devices/system/node
+memctl() { "$MEMD_BUILD/memctl" --socket "$T/run/memd.sock" "$@" 2>&1; }
+start_memd() {
+	printf '[memd]\nruntime-dir=%s\nstate-dir=%s\n[policy]\nksm=off\nballoon=off\n[guest web2]\ndomain=red\n' \
+		"$T/run" "$T/state" >"$T/memd.conf"
+	"$MEMD_BUILD/memd" --config "$T/memd.conf" --sysroot "$T/tree" >"$T/memd.log" 2>&1 &
+	PID[memd]=$!
+	wait_for 10 memctl --json status >/dev/null
+}
+end_memd() {
+	kill "${PID[memd]}"
+	wait "${PID[memd]}"
+}
+says() { grep -qE -- "$1" <<<"$out"; }
+# gives NAME STATUS REGEX COMMAND...
+gives() {
+	local name=$1 want=$2 regex=$3 status
+	shift 3
+	out=$("$@" </dev/null)
+	status=$?
+	if [ $status -ne "$want" ]; then not_ok "$name" "status $status, not $want: $out"; else check "$name" "$out" says "$regex"; fi
+}
+number_of() { memctl --json numa | jq "$1"; }
+is() { [ "$(number_of "$1")" = "$2" ]; }
+# set_node NODE CPULIST MEMORY_KB FREE_KB DISTANCES
+set_node() {
+	local dir=$T/tree/$nodes/node$1
+	mkdir -p "$dir"
+	echo "$2" >"$dir/cpulist"
+	printf 'Node %s MemTotal: %s kB\nNode %s MemFree: %s kB\nNode %s MemUsed: %s kB\n' "$1" "$3" "$1" "$4" "$1" $(($3 - $4)) >"$dir/meminfo"
+	echo "$5" >"$dir/distance"
+}
+gib=$((1 << 20))
+
+copy_host
+mkdir -p "$T/tree/sys/devices/system/cpu"
+echo 0-3 >"$T/tree/sys/devices/system/cpu/online"
+set_node 0 0-1 $((4 * gib)) $((3 * gib)) '10 21'
+set_node 1 2-3 $((4 * gib)) $((2 * gib)) '21 10'
+echo 0 >"$T/tree/proc/sys/kernel/numa_balancing"
+start_fakes web1:good:1024 web2:vmm:1024
+start_memd
+wait_for 20 is '.guests | length' 2
+wait_for 20 is '[.guests[].nodes["0"]] | all(. != null)' true
+
+gives node-line 0 '^ *1 +2 +4 GiB +2 GiB +0:21 1:10 +-' memctl numa
+gives residents 0 '^ *0 +2 .* web1 1 GiB, web2 1 GiB|web2 1 GiB, web1 1 GiB' memctl numa
+gives says-why-not 0 'captured host, whose guests cannot be moved' memctl numa
+check unknown-is-null 'local share of guests whose vCPUs are not known' is '.guests[0].local_ppm' null
+check unknown-is-said 'no verdict' is '.guests[0].verdict_text | length > 10' true
+gives status 0 'captured host' memctl status
+gives plain-bytes 0 '^ *1 +2 +4294967296 +2147483648 ' memctl --bytes numa
+gives numa-takes-none 2 'takes no argument' memctl numa web1
+
+# ---- where a new one would go; 4 % of each node stay free
+gives place-one-node 0 '^node 0: 2.5 GiB$' memctl place --memory 2560M --cpus 2
+gives place-crowded 0 'More vCPUs than processors' memctl place --memory 1G --cpus 3
+gives place-two-nodes 0 '^node 1: ' memctl place --memory 4G --cpus 4
+gives place-nowhere 1 'fits nowhere: .* \(4.7 GiB, 3.3 GiB missing\)' memctl place --memory 8G
+gives place-pool 1 'pools of that page size' memctl place --memory 1G --pages 2M
+gives place-beside 0 '^node 0: 1 GiB$' memctl place --memory 1G --beside web1
+gives place-stranger 1 "no guest 'nobody'" memctl place --memory 1G --beside nobody
+gives place-no-size 2 'wants to know how large' memctl place
+gives place-bad-size 2 'expected a size' memctl place --memory much
+gives place-bad-cpus 2 'expected a number of vCPUs' memctl place --memory 1G --cpus 0
+gives place-bad-pages 1 'expects thp, small, 2M or 1G' memctl place --memory 1G --pages 4K
+gives foreign-option 2 'does not take --cpus' memctl numa --cpus 3
+echo 512 >"$T/tree/$nodes/node1/hugepages/hugepages-2048kB/nr_hugepages"
+echo 512 >"$T/tree/$nodes/node1/hugepages/hugepages-2048kB/free_hugepages"
+gives place-pool-fits 0 '^node 1: 1 GiB$' memctl place --memory 1G --pages 2M
+# A domain of its own, where KSM keeps to nodes: not beside the others.
+echo 0 >"$T/tree/sys/kernel/mm/ksm/merge_across_nodes"
+sleep 2.2
+gives place-domain 0 '^node 1: 1 GiB$' memctl place --memory 1G --domain blue
+gives place-domain-nowhere 1 'other trust domains' memctl place --memory 3G --domain blue
+out=$(memctl --json place --memory 3G --domain blue)
+check place-json "$out" [ "$(jq '.schema == 1 and .fits == false and .room_bytes > 0 and .nodes == []' <<<"$out")" = true ]
+
+# ---- a node's memory goes offline while memd runs, and then the node
+echo 0 >"$T/tree/$nodes/has_memory"
+set_node 1 2-3 0 0 '21 10'
+sleep 1.2
+gives memoryless 0 '^ *1 +2 +0 B +0 B ' memctl numa
+gives memoryless-place 1 'fits nowhere' memctl place --memory 4G
+echo 0 >"$T/tree/$nodes/online"
+rm -r "$T/tree/$nodes/node1"
+sleep 1.2
+gives node-gone 0 '^ *0 +2 ' memctl numa
+check node-gone-alive 'memd did not outlive it' alive memd
+check node-gone-list 'the node is still told of' is '.nodes | length' 1
+gives one-node-place 0 '^node 0: 1 GiB$' memctl place --memory 1G
+end_memd
+
+# ---- a kernel without NUMA
+rm -r "$T/tree/${nodes:?}" "$T/tree/proc/sys/kernel/numa_balancing"
+start_memd
+wait_for 20 is '.guests | length' 2
+gives no-numa 0 '^ *0 +4 ' memctl numa
+check no-numa-balancing 'balancing is told of' is '.numa_balancing' null
+end_memd
+finish

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A process that looks like a QEMU guest to memd: its memory prefers one NUMA node when it is first
+touched, and a thread of it, its "vCPU", counts without end.
+
+usage: numa_peer.py NAME SOCKET MIB NODE [CPU]
+NODE -: wherever its policy says.
+CPU: where the counting thread begins; it may run anywhere afterwards. Beside QEMU's commands it
+answers x-count ({"count", "gap_ms"}: the longest the count stood still since the last question) and
+x-check (true while every page has the content that it was given).
+"""
+import ctypes
+import json
+import mmap
+import os
+import socket
+import sys
+import threading
+import time
+
+MIB = 1 << 20
+PAGE = 4096
+SYS_SET_MEMPOLICY, MPOL_DEFAULT, MPOL_PREFERRED = 238, 0, 1
+libc = ctypes.CDLL(None, use_errno=True)
+
+name, path, size, node = sys.argv[1], sys.argv[2], int(sys.argv[3]) * MIB, sys.argv[4]
+cpu = int(sys.argv[5]) if len(sys.argv) > 5 else None
+vcpu, count, gap = {}, 0, 0.0
+
+
+def prefer(mode, nodes):
+    mask = ctypes.c_ulong(nodes)
+    if libc.syscall(SYS_SET_MEMPOLICY, mode, ctypes.byref(mask) if nodes else None, 64 if nodes else 0):
+        sys.exit("set_mempolicy: " + os.strerror(ctypes.get_errno()))
+
+
+def content(index):
+    return (index * 0x9E3779B97F4A7C15 & (1 << 64) - 1).to_bytes(8, "little")
+
+
+def count_on():
+    global count, gap
+    vcpu["tid"] = threading.get_native_id()
+    if cpu is not None:
+        everywhere = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {cpu})
+        os.sched_setaffinity(0, everywhere)
+    last = time.monotonic()
+    while True:
+        now = time.monotonic()
+        gap = max(gap, now - last)
+        last = now
+        count += 1
+
+
+def run(command, args):
+    global gap
+    if command == "query-name":
+        return {"name": name}
+    if command == "query-status":
+        return {"status": "running", "singlestep": False, "running": True}
+    if command == "query-memory-size-summary":
+        return {"base-memory": size, "plugged-memory": 0}
+    if command == "query-cpus-fast":
+        return [{"thread-id": vcpu["tid"], "cpu-index": 0, "qom-path": "/x", "target": "x86_64",
+                 "props": {"core-id": 0, "thread-id": 0, "socket-id": 0}}]
+    if command == "query-memdev":
+        return [{"id": "pc.ram", "size": size, "merge": False, "dump": True, "prealloc": False,
+                 "share": False, "host-nodes": [], "policy": "default"}]
+    if command == "qom-list":
+        return []
+    if command == "x-count":
+        longest, gap = gap, 0.0
+        return {"count": count, "gap_ms": int(longest * 1000)}
+    if command == "x-check":
+        return all(memory[at:at + 8] == content(at // PAGE) for at in range(0, size, PAGE))
+    raise KeyError(command)
+
+
+def serve(conn):
+    stream = conn.makefile("rw")
+
+    def say(message):
+        stream.write(json.dumps(message) + "\r\n")
+        stream.flush()
+
+    version = {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian 1:7.2+dfsg-7"}
+    say({"QMP": {"version": version, "capabilities": []}})
+    try:
+        for line in stream:
+            request = json.loads(line)
+            answer = {"id": request["id"]} if "id" in request else {}
+            try:
+                done = request["execute"] == "qmp_capabilities"
+                answer["return"] = {} if done else run(request["execute"], request.get("arguments", {}))
+            except KeyError as error:
+                answer["error"] = {"class": "CommandNotFound", "desc": f"no {error}"}
+            say(answer)
+    except (OSError, ValueError):
+        pass
+    conn.close()
+
+
+if node != "-":
+    prefer(MPOL_PREFERRED, 1 << int(node))
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+for offset in range(0, size, PAGE):
+    memory[offset:offset + 8] = content(offset // PAGE)
+if node != "-":
+    prefer(MPOL_DEFAULT, 0)
+threading.Thread(target=count_on, daemon=True).start()
+while "tid" not in vcpu:
+    time.sleep(0.01)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(4)
+print("READY", flush=True)
+while True:
+    client, _ = listener.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()

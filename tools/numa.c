@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+/* memctl numa: the nodes with who lives there, how local each guest is, and what was moved. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/clock.h"
+#include "common/size.h"
+#include "tools/memctl.h"
+#include "tools/table.h"
+
+#define ITEMS_MAX 512
+
+/* "0:10 1:21" and "web1 1.0 GiB, db 512 MiB". */
+static void distances_text(json_object *distances, char *buf, size_t n)
+{
+	size_t used = 0;
+
+	buf[0] = '\0';
+	if (!json_object_is_type(distances, json_type_object))
+		return;
+	json_object_object_foreach (distances, node, value) {
+		if (value && used < n)
+			used += (size_t)snprintf(buf + used, n - used, "%s%s:%" PRIu64,
+						 used ? " " : "", node,
+						 json_object_get_uint64(value));
+	}
+}
+
+static void residents_text(const struct memctl *ctl, json_object *guests, char *buf, size_t n)
+{
+	size_t used = 0, count = guests ? json_object_array_length(guests) : 0;
+	char size[SIZE_TEXT_MAX];
+
+	snprintf(buf, n, "-");
+	for (size_t i = 0; i < count; i++) {
+		json_object *one = json_object_array_get_idx(guests, i);
+		const char *name = json_get_str(one, "name");
+		uint64_t bytes = 0;
+
+		json_get_u64(one, "bytes", &bytes);
+		if (used >= n - 96) {
+			snprintf(buf + used, n - used, ", and %zu more", count - i);
+			return;
+		}
+		used += (size_t)snprintf(buf + used, n - used, "%s%.48s %s", used ? ", " : "",
+					 name ? name : "?",
+					 table_size(bytes, ctl->bytes, size, sizeof(size)));
+	}
+}
+
+static enum memctl_exit print_nodes(const struct memctl *ctl, json_object *nodes)
+{
+	enum { COLUMN_DISTANCE = 4, COLUMN_GUESTS = 5 };
+	static const struct table_column columns[] = {
+		{"NODE", TABLE_NUMBER, "node"},
+		{"CPUS", TABLE_NUMBER, "cpus"},
+		{"MEMORY", TABLE_BYTES, "memory_bytes"},
+		{"FREE", TABLE_BYTES, "free_bytes"},
+		{"DISTANCES", TABLE_TEXT, NULL},
+		{"GUESTS", TABLE_WRAP, NULL},
+		{0},
+	};
+	struct table *table = table_new(columns, ctl->bytes);
+
+	if (!table)
+		return MEMCTL_FAILED;
+	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
+		json_object *node = json_object_array_get_idx(nodes, i);
+		struct libscols_line *row = table_row(table, node);
+		char text[ITEMS_MAX];
+
+		distances_text(json_get_obj(node, "distances"), text, sizeof(text));
+		table_set(table, row, COLUMN_DISTANCE, text[0] ? text : "-");
+		residents_text(ctl, json_get_array(node, "guests"), text, sizeof(text));
+		table_set(table, row, COLUMN_GUESTS, text);
+	}
+	table_print(table);
+	table_free(table);
+	return MEMCTL_OK;
+}
+
+static enum memctl_exit print_guests(const struct memctl *ctl, json_object *guests)
+{
+	static const struct table_column columns[] = {
+		{"GUEST", TABLE_TEXT, "name"},
+		{"LOCAL", TABLE_PPM, "local_ppm"},
+		{"CPU NODE", TABLE_NUMBER, "cpu_node"},
+		{"TIME THERE", TABLE_PPM, "cpu_node_ppm"},
+		{"THREADS", TABLE_NUMBER, "threads"},
+		{"VHOST", TABLE_NUMBER, "vhost_threads"},
+		{"HUGE", TABLE_PPM, "huge_ppm"},
+		{"MAPPED 2M", TABLE_BYTES, "mapped_2m_bytes"},
+		{"STAYS BECAUSE", TABLE_WRAP, "verdict_text"},
+		{0},
+	};
+	struct table *table;
+
+	if (!guests || json_object_array_length(guests) == 0) {
+		puts("\nNo guests.");
+		return MEMCTL_OK;
+	}
+	puts("");
+	table = table_new(columns, ctl->bytes);
+	if (!table)
+		return MEMCTL_FAILED;
+	for (size_t i = 0; i < json_object_array_length(guests); i++)
+		table_row(table, json_object_array_get_idx(guests, i));
+	table_print(table);
+	table_free(table);
+	return MEMCTL_OK;
+}
+
+static void set_share(struct table *table, struct libscols_line *row, unsigned int column,
+		      json_object *move, const char *key, const char *part)
+{
+	json_object *look = json_get_obj(move, key);
+	char text[24] = "-";
+	uint64_t value;
+
+	if (json_get_u64(look, part, &value))
+		snprintf(text, sizeof(text), "%.1f%%", (double)value / 10000);
+	table_set(table, row, column, text);
+}
+
+static enum memctl_exit print_moves(const struct memctl *ctl, json_object *moves)
+{
+	enum { COLUMN_BEFORE = 3, COLUMN_AFTER = 4, COLUMN_HUGE = 5, COLUMN_TOOK = 6 };
+	static const struct table_column columns[] = {
+		{"MOVED", TABLE_TEXT, "guest"},
+		{"TO", TABLE_NUMBER, "to_node"},
+		{"BYTES", TABLE_BYTES, "planned_bytes"},
+		{"LOCAL BEFORE", TABLE_TEXT, NULL},
+		{"AFTER", TABLE_TEXT, NULL},
+		{"HUGE", TABLE_TEXT, NULL},
+		{"TOOK", TABLE_TEXT, NULL},
+		{"STATE", TABLE_TEXT, "state"},
+		{"ERROR", TABLE_WRAP, "error"},
+		{0},
+	};
+	struct table *table;
+
+	if (!moves || json_object_array_length(moves) == 0)
+		return MEMCTL_OK;
+	puts("");
+	table = table_new(columns, ctl->bytes);
+	if (!table)
+		return MEMCTL_FAILED;
+	for (size_t i = 0; i < json_object_array_length(moves); i++) {
+		json_object *move = json_object_array_get_idx(moves, i);
+		struct libscols_line *row = table_row(table, move);
+		char text[80], a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
+		uint64_t us, before, after;
+
+		set_share(table, row, COLUMN_BEFORE, move, "before", "local_ppm");
+		set_share(table, row, COLUMN_AFTER, move, "after", "local_ppm");
+		snprintf(text, sizeof(text), "-");
+		if (json_get_u64(json_get_obj(move, "before"), "huge_bytes", &before) &&
+		    json_get_u64(json_get_obj(move, "after"), "huge_bytes", &after))
+			snprintf(text, sizeof(text), "%s -> %s",
+				 table_size(before, ctl->bytes, a, sizeof(a)),
+				 table_size(after, ctl->bytes, b, sizeof(b)));
+		table_set(table, row, COLUMN_HUGE, text);
+		snprintf(text, sizeof(text), "-");
+		if (json_get_u64(move, "took_us", &us))
+			snprintf(text, sizeof(text), "%.1f s", (double)us / USEC_PER_SEC);
+		table_set(table, row, COLUMN_TOOK, text);
+	}
+	table_print(table);
+	table_free(table);
+	return MEMCTL_OK;
+}
+
+enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
+{
+	AUTO_JSON json_object *answer = NULL;
+	const char *verdict, *text;
+	enum memctl_exit status;
+
+	if (!memctl_no_arguments(argc, argv))
+		return MEMCTL_USAGE;
+	status = memctl_query(ctl, "query-numa", NULL, &answer);
+	if (!answer)
+		return status;
+	status = print_nodes(ctl, json_get_array(answer, "nodes"));
+	if (status == MEMCTL_OK)
+		status = print_guests(ctl, json_get_array(answer, "guests"));
+	if (status == MEMCTL_OK)
+		status = print_moves(ctl, json_get_array(answer, "moves"));
+	verdict = json_get_str(answer, "verdict");
+	text = json_get_str(answer, "verdict_text");
+	if (status == MEMCTL_OK && verdict && text && *verdict && *text &&
+	    json_object_array_length(json_get_array(answer, "nodes")) > 0)
+		printf("\nMoves: %s.\n", text);
+	return status;
+}
