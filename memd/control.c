@@ -143,8 +143,13 @@ static const struct wire_arg plan_args[] = {
 };
 
 static const struct wire_arg place_args[] = {
-	{"memory", WIRE_U64, false},  {"cpus", WIRE_U64, true},	     {"domain", WIRE_STRING, true},
-	{"pages", WIRE_STRING, true}, {"beside", WIRE_STRING, true}, {0},
+	{"memory", WIRE_U64, false},
+	{"cpus", WIRE_U64, true},
+	{"domain", WIRE_STRING, true},
+	{"pages", WIRE_STRING, true},
+	{"beside", WIRE_STRING, true},
+	{"name", WIRE_STRING, true},
+	{0},
 };
 
 static const struct wire_command commands[] = {

@@ -25,8 +25,16 @@
 #define HUGE_PAGES   512
 #define NAP_US	     20000
 
+/*
+ * A mapping this large with so little in it is an address range kept free, not memory: to look at
+ * each of its pages would take hours.
+ */
+#define SPARSE_BYTES (1024 * GIB)
+#define SPARSE_PART  1024
+
 struct window {
 	struct migrate_job *job;
+	uint64_t end_us;
 	void *pages[WINDOW_PAGES]; /* elsewhere, in rising order */
 	int nodes[WINDOW_PAGES];
 	unsigned long n;
@@ -140,14 +148,20 @@ static bool rest_until(uint64_t until_us, const atomic_bool *cancel)
 	return !atomic_load(cancel);
 }
 
-static int move_mapping(struct window *w, uint64_t start, uint64_t end, const atomic_bool *cancel)
+/* All of it, or until as much was seen as there is of it in memory. */
+static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t resident,
+			const atomic_bool *cancel)
 {
-	uint64_t page = host_page_bytes();
+	uint64_t page = host_page_bytes(), seen = w->job->looked_bytes;
 
-	for (uint64_t to; start < end; start = to) {
+	for (uint64_t to; start < end && w->job->looked_bytes - seen < resident; start = to) {
 		uint64_t begin_us = clock_now_us(), moved = w->job->moved_bytes, now_us, pace_us;
 		int r;
 
+		if (begin_us > w->end_us)
+			return -ETIMEDOUT;
+		if (atomic_load(cancel))
+			return -ECANCELED;
 		/* Windows begin on their own multiples, so that no huge page lies in two. */
 		to = (start / WINDOW_BYTES + 1) * WINDOW_BYTES;
 		to = to < end ? to : end;
@@ -173,27 +187,54 @@ static bool is_wanted(const struct smaps_mapping *map)
 	return map->writable && !map->shared && strncmp(map->name, "[v", 2) != 0;
 }
 
+static bool is_sparse(const struct smaps_mapping *map, uint64_t resident)
+{
+	return map->end - map->start >= SPARSE_BYTES &&
+	       resident < (map->end - map->start) / SPARSE_PART;
+}
+
+/* The text is cut into lines in place. A mapping's size in memory comes behind its first line. */
+static int move_all(struct window *w, char *smaps, const atomic_bool *cancel)
+{
+	struct smaps_mapping map = {0};
+	char *save = NULL;
+	bool wanted = false;
+
+	for (char *line = strtok_r(smaps, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		uint64_t resident;
+		int r;
+
+		if (smaps_header(line, &map) > 0) {
+			wanted = is_wanted(&map);
+			continue;
+		}
+		if (!wanted || kfile_field_u64(line, "Rss", &resident) < 0)
+			continue;
+		wanted = false;
+		if (is_sparse(&map, resident))
+			continue;
+		r = move_mapping(w, map.start, map.end, resident, cancel);
+		/* One that is gone by now is no error. */
+		if (r < 0 && r != -EFAULT && r != -ENOENT)
+			return r;
+	}
+	return 0;
+}
+
 void migrate_run(void *arg, const atomic_bool *cancel)
 {
 	struct migrate_job *job = arg;
 	struct window w = {.job = job};
-	AUTO_FREE char *maps = NULL;
-	char path[64], *save = NULL;
+	AUTO_FREE char *smaps = NULL;
+	char path[64];
 	uint64_t start_us = clock_now_us();
 
-	snprintf(path, sizeof(path), "proc/%d/maps", (int)job->pid);
-	job->error = kfile_read_all(job->rootfd, path, &maps, NULL);
-	if (job->error == -ENOENT || (job->error == 0 && !maps[0]))
+	w.end_us = start_us + job->limit_us;
+	snprintf(path, sizeof(path), "proc/%d/smaps", (int)job->pid);
+	job->error = kfile_read_all(job->rootfd, path, &smaps, NULL);
+	if (job->error == -ENOENT || (job->error == 0 && !smaps[0]))
 		job->error = -ESRCH;
-	for (char *line = job->error ? NULL : strtok_r(maps, "\n", &save); line && !job->error;
-	     line = strtok_r(NULL, "\n", &save)) {
-		struct smaps_mapping map;
-
-		if (smaps_header(line, &map) > 0 && is_wanted(&map))
-			job->error = move_mapping(&w, map.start, map.end, cancel);
-		/* One that is gone by now is no error. */
-		if (job->error == -EFAULT || job->error == -ENOENT)
-			job->error = 0;
-	}
+	if (job->error == 0)
+		job->error = move_all(&w, smaps, cancel);
 	job->took_us = clock_now_us() - start_us;
 }

@@ -16,6 +16,7 @@ struct migrate_job {
 	pid_t pid;
 	uint32_t node;
 	uint64_t bytes_per_s;
+	uint64_t limit_us; /* it ends with -ETIMEDOUT after so long */
 	/* what came of it */
 	int error;	       /* -ESRCH, -EPERM, -errno of reading; 0: all was looked at */
 	uint64_t looked_bytes; /* present private memory */

@@ -191,7 +191,7 @@ static int read_want(const struct daemon *daemon, json_object *args, struct pol_
 		     struct wire_error *err)
 {
 	const char *pages = json_get_str(args, "pages"), *label = json_get_str(args, "domain");
-	const char *beside = json_get_str(args, "beside");
+	const char *beside = json_get_str(args, "beside"), *name = json_get_str(args, "name");
 
 	*want = (struct pol_place_want){.cpus = 1};
 	json_get_u64(args, "memory", &want->memory_bytes);
@@ -205,9 +205,10 @@ static int read_want(const struct daemon *daemon, json_object *args, struct pol_
 	else if (pages && strcmp(pages, "thp") != 0 && strcmp(pages, "small") != 0)
 		return wire_fail(err, -EINVAL, NULL,
 				 "Parameter 'pages' expects thp, small, 2M or 1G");
-	if (label) {
-		want->has_domain = true;
-		want->domain = domain_of(daemon->config, label);
+	if (label || name) {
+		want->has_domain = label || config_has_domains(daemon->config);
+		want->domain = label ? domain_of(daemon->config, label)
+				     : config_domain(daemon->config, name);
 	}
 	for (size_t i = 0; beside && i < daemon->guests.n; i++)
 		if (daemon->guests.v[i]->known && strcmp(daemon->guests.v[i]->name, beside) == 0)

@@ -11,8 +11,9 @@
 json_object *numa_report(const struct daemon *daemon);
 
 /*
- * `query-place`: {"memory": bytes, "cpus", "domain", "pages": "2M"|"1G", "beside": guest}. 0, or
- * -errno with err filled: arguments that make no sense.
+ * `query-place`: {"memory": bytes, "cpus", "domain", "pages": "2M"|"1G", "beside": guest,
+ * "name": of the new guest, for its section's domain}. 0, or -errno with err filled: arguments that
+ * make no sense.
  */
 int numa_report_place(const struct daemon *daemon, json_object *args, json_object **ret_value,
 		      struct wire_error *err);

@@ -84,7 +84,8 @@ static void finish(struct place *place, int error, const char *why, uint64_t now
 	struct guest *guest = guests_find(place->act->guests, move->guest);
 
 	place->active = false;
-	move->took_us = now_us - move->begin_us;
+	if (move->phase == PLACE_MEMORY)
+		move->took_us = now_us - move->begin_us;
 	if (guest) {
 		guest->numa_moving = false;
 		guest->survey_us = 0;
@@ -121,7 +122,21 @@ static void tell_result(struct place *place, struct guest *guest, uint64_t now_u
 	log_info("guest %s moved %s", move->name, text);
 }
 
+/* All is there; a survey begun from now on tells what that brought. */
+static void look_next(struct place_move *move, struct guest *guest, uint64_t now_us)
+{
+	move->phase = PLACE_LOOK;
+	move->phase_us = now_us;
+	move->took_us = now_us - move->begin_us;
+	guest->survey_us = 0;
+}
+
 /* ---- the beginning ---- */
+
+static uint64_t limit_us(const struct place_move *move, uint64_t rate)
+{
+	return SLOW_US + SLOW_FACTOR * (move->bytes / (rate ? rate : MIB) + 1) * USEC_PER_SEC;
+}
 
 static int start_worker(struct place *place, const struct place_move *move, uint64_t rate)
 {
@@ -134,6 +149,7 @@ static int start_worker(struct place *place, const struct place_move *move, uint
 	job->pid = move->pid;
 	job->node = move->to;
 	job->bytes_per_s = rate;
+	job->limit_us = limit_us(move, rate);
 	r = worker_start(place->worker, job);
 	if (r < 0)
 		free(job);
@@ -183,6 +199,7 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 		.from = action->from,
 		.to = (uint32_t)action->to,
 		.bytes = action->to2,
+		.rate = action->to3,
 		.wall_us = act_wall_us(),
 		.begin_us = now_us,
 		.phase_us = now_us,
@@ -195,7 +212,7 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 	if (r < 0)
 		finish(place, r, NULL, now_us);
 	else if (r > 0)
-		move->phase = PLACE_LOOK;
+		look_next(move, guest, now_us);
 }
 
 /* ---- under way ---- */
@@ -227,15 +244,6 @@ static int poll_guest(struct guest *guest, struct place_move *move, const char *
 	return 0;
 }
 
-static uint64_t limit_us(const struct place *place, const struct place_move *move)
-{
-	const struct account_entry *entry =
-		account_last(place->act->account, POL_NUMA_MOVE, move->guest);
-	uint64_t rate = entry && entry->action.to3 ? entry->action.to3 : MIB;
-
-	return SLOW_US + SLOW_FACTOR * (move->bytes / rate + 1) * USEC_PER_SEC;
-}
-
 void place_tick(struct place *place, uint64_t now_us)
 {
 	struct place_move *move = place && place->active ? last_move(place) : NULL;
@@ -255,16 +263,14 @@ void place_tick(struct place *place, uint64_t now_us)
 	}
 	if (move->phase == PLACE_MEMORY) {
 		r = move->by_guest ? poll_guest(guest, move, &why) : poll_worker(place, move);
-		if (r == 0 && now_us - move->begin_us > limit_us(place, move)) {
+		if (r == 0 && now_us - move->begin_us > limit_us(move, move->rate)) {
 			r = -ETIMEDOUT;
 			why = "it does not come to an end";
 		}
 		if (r < 0) {
 			finish(place, r, why, now_us);
 		} else if (r > 0) {
-			move->phase = PLACE_LOOK;
-			move->phase_us = now_us;
-			guest->survey_us = 0;
+			look_next(move, guest, now_us);
 		}
 		return;
 	}

@@ -38,7 +38,9 @@ struct place_move {
 	uint64_t from; /* nodes, bits */
 	uint32_t to;
 	uint64_t bytes; /* that were to move */
-	uint64_t wall_us, begin_us, phase_us, took_us;
+	uint64_t rate;	/* bytes a second, at most */
+	uint64_t wall_us, begin_us, phase_us;
+	uint64_t took_us;    /* without the look behind it */
 	uint64_t longest_us; /* a slice: what a vCPU waits at most */
 	struct place_look before, after;
 	char error[128];

@@ -60,6 +60,9 @@ static bool key_pages(struct key_target *t, const char *value)
 
 static bool key_host_nodes(struct key_target *t, const char *value)
 {
+	t->memory->ask_nodes = strcmp(value, "auto") == 0;
+	if (t->memory->ask_nodes)
+		return true;
 	return *value && kfile_list_parse(value, t->memory->host_nodes, RAM_HOST_NODES) == 0 &&
 	       ram_config_is_bound(t->memory);
 }
@@ -220,7 +223,7 @@ static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 1.5G"},
 	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
 	[KEY_HOST_NODES] = {"host-nodes", key_host_nodes,
-			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2"},
+			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2, or auto"},
 	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
 	[KEY_MERGE] = {"merge", key_merge, "on or off"},
 	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
@@ -245,7 +248,7 @@ static const struct key_entry mem_device_keys[N_MEM_DEVICE_KEYS] = {
 	[KEY_SIZE] = {"size", key_size, "a size of at least 2M, such as 512M or 4G"},
 	[KEY_PAGES] = {"pages", key_pages, "thp, small, 2M or 1G"},
 	[KEY_HOST_NODES] = {"host-nodes", key_host_nodes,
-			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2"},
+			    "host NUMA nodes below 1024, such as 1, 0-1 or 0,2, or auto"},
 	[KEY_POLICY] = {"policy", key_policy, "bind, preferred or interleave"},
 	[KEY_MERGE] = {"merge", key_merge, "on or off"},
 	[KEY_REQUESTED] = {"requested", key_requested, "a size, such as 0 or 512M"},
@@ -336,7 +339,7 @@ static int finish_memory(const char *option, const char *text, unsigned int give
 	if (ram_config_is_bound(config)) {
 		if (config->policy == RAM_POLICY_DEFAULT)
 			config->policy = RAM_POLICY_BIND;
-	} else if (config->policy != RAM_POLICY_DEFAULT) {
+	} else if (config->policy != RAM_POLICY_DEFAULT && !config->ask_nodes) {
 		log_err("--%s %s: policy=%s needs host-nodes, for instance host-nodes=0", option,
 			text, ram_policy_name(config->policy));
 		return -EINVAL;
@@ -356,6 +359,11 @@ int options_parse_memory(const char *text, struct options *options)
 	if (parse_keys("memory", text, memory_keys, N_MEMORY_KEYS, &target) < 0 ||
 	    finish_memory("memory", text, target.given, &config) < 0)
 		return -EINVAL;
+	/* memd tells where a guest goes, not where each of its nodes does. */
+	if (options->n_memory && (config.ask_nodes || options->memory[0].ask_nodes)) {
+		log_err("--memory %s: host-nodes=auto is for guests with one NUMA node", text);
+		return -EINVAL;
+	}
 	options->memory[options->n_memory++] = config;
 	return 0;
 }

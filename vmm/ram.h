@@ -39,6 +39,7 @@ struct ram_config {
 	enum ram_pages pages;
 	enum ram_policy policy;
 	uint64_t host_nodes[RAM_HOST_NODES / 64]; /* bits; none: not bound */
+	bool ask_nodes; /* memd is asked for host_nodes before ram_new(), see advice.h */
 	bool merge;
 	bool prealloc;
 	bool dump; /* keep it in core dumps of the process */

@@ -4,6 +4,7 @@
  * thread, that shuts the vCPUs' gate and calls the loop. The loop waits for all vCPUs, then serves
  * the gravest request first, so that a reset, a power-off and a quit at one time make sense.
  */
+#include "vmm/advice.h"
 #include "vmm/vm.h"
 
 #include <errno.h>
@@ -248,7 +249,10 @@ static int vm_make_devices(struct vm *vm)
 static int vm_make_ram(struct vm *vm)
 {
 	const struct options *options = &vm->options;
-	int r = ram_new(options->memory, options->n_memory, &vm->ram);
+	int r;
+
+	advice_take(&vm->options);
+	r = ram_new(options->memory, options->n_memory, &vm->ram);
 
 	for (size_t i = 0; i < options->n_mem_devices && !r; i++)
 		r = ram_plug_add(vm->ram, &options->mem_devices[i].plug);

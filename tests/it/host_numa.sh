@@ -77,6 +77,20 @@ gives foreign-option 2 'does not take --cpus' memctl numa --cpus 3
 echo 512 >"$T/tree/$nodes/node1/hugepages/hugepages-2048kB/nr_hugepages"
 echo 512 >"$T/tree/$nodes/node1/hugepages/hugepages-2048kB/free_hugepages"
 gives place-pool-fits 0 '^node 1: 1 GiB$' memctl place --memory 1G --pages 2M
+# vmm asks for itself. This machine has a node 0, whatever else; the captured host's node 0 is where
+# there is room for it.
+if [ -e /$nodes/node0 ] && [ -w /dev/kvm ]; then
+	MEMD_SOCKET=$T/run/memd.sock start_tiny auto 'echo hello' --memory size=2560M,host-nodes=auto
+	check auto-asks "$(cat "$T/auto.err")" grep -q 'host-nodes=auto: preferred on 0, as memd says' "$T/auto.err"
+	out=$(qmp "$T/auto.qmp" query-memdev)
+	check auto-prefers "$out" says '"host-nodes": *\[ *0 *\], *"policy": *"preferred"'
+	stop_vmm auto
+	MEMD_SOCKET=$T/nobody.sock start_tiny alone 'echo hello' --memory size=64M,host-nodes=auto
+	check auto-alone "$(cat "$T/alone.err")" grep -q 'memd does not answer at .*nobody.sock .*; memory is not bound' "$T/alone.err"
+	stop_vmm alone
+else
+	skip auto-asks 'no /dev/kvm, or no nodes here'
+fi
 # A domain of its own, where KSM keeps to nodes: not beside the others.
 echo 0 >"$T/tree/sys/kernel/mm/ksm/merge_across_nodes"
 sleep 2.2

@@ -389,18 +389,28 @@ static void test_dry_run(void **state)
 /* What a worker says of processes that it cannot move. */
 static void test_migrate_errors(void **state)
 {
-	struct migrate_job job = {.rootfd = w.rootfd, .pid = 0x7ffffff0, .node = 0};
+	struct migrate_job job = {
+		.rootfd = w.rootfd, .pid = 0x7ffffff0, .node = 0, .limit_us = 60 * USEC_PER_SEC};
 	atomic_bool cancel = false;
 
 	migrate_run(&job, &cancel);
 	assert_int_equal(job.error, -ESRCH);
-	job = (struct migrate_job){.rootfd = w.rootfd, .pid = w.child, .node = 0};
+	job.pid = w.child;
 	migrate_run(&job, &cancel);
 	if (job.error == -ENOSYS)
 		skip();
 	assert_int_equal(job.error, 0);
 	assert_true(job.looked_bytes >= 32 * MIB);
 	assert_int_equal(job.moved_bytes, 0); /* all of it is there */
+
+	job.limit_us = 0;
+	usleep(10);
+	migrate_run(&job, &cancel);
+	assert_int_equal(job.error, -ETIMEDOUT);
+	job.limit_us = 60 * USEC_PER_SEC;
+	cancel = true;
+	migrate_run(&job, &cancel);
+	assert_int_equal(job.error, -ECANCELED);
 }
 
 int main(void)

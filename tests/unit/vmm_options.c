@@ -321,9 +321,15 @@ static void test_memory(void **state)
 	bad_memory("size=1G,pages=4K", "--memory pages=4K", "thp, small, 2M or 1G");
 	bad_memory("size=1G,pages=TH", "--memory pages=TH", "thp, small");
 	bad_memory("size=1G,host-nodes=a", "host-nodes=a", "0-1");
+	bad_memory("size=1G,host-nodes=automatic", "host-nodes=automatic", "or auto");
 	bad_memory("size=1G,host-nodes=", "host-nodes=", "0-1");
 	bad_memory("size=1G,host-nodes=1024", "host-nodes=1024", "below 1024");
 	bad_memory("size=1G,host-nodes=3-1", "host-nodes=3-1", "0-1");
+	bad_memory("size=1G,host-nodes=auto --memory size=1G", "size=1G", "one NUMA node");
+	assert_true(good("--kernel k --memory size=1G,host-nodes=auto").memory[0].ask_nodes);
+	assert_int_equal(
+		good("--kernel k --memory size=1G,host-nodes=auto,policy=bind").memory[0].policy,
+		RAM_POLICY_BIND);
 	bad_memory("size=1G,policy=bind", "policy=bind", "needs host-nodes");
 	bad_memory("size=1G,host-nodes=0,policy=default", "policy=default", "interleave");
 	bad_memory("size=1G,merge=yes", "--memory merge=yes", "on or off");
