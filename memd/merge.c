@@ -9,13 +9,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
 #include "memd/chunk.h"
 #include "memd/guest_qmp.h"
+#include "memd/note.h"
 #include "memd/unmerge.h"
 
 #define KEEP_NAME "merge-off"
@@ -41,17 +41,10 @@ bool merge_is_unsorted(const struct guests *guests, const struct guest **ret_gue
 
 /* ---- what outlives a crash: lines of "PID STARTTIME BACKEND" ---- */
 
-int merge_keep(const struct guests *guests, const char *dir)
+static void fill_note(FILE *file, const void *ctx)
 {
-	char path[CONFIG_PATH_MAX + 32], temp[CONFIG_PATH_MAX + 40];
-	FILE *file;
-	bool bad;
+	const struct guests *guests = ctx;
 
-	snprintf(path, sizeof(path), "%s/" KEEP_NAME, dir);
-	snprintf(temp, sizeof(temp), "%s.new", path);
-	file = fopen(temp, "we");
-	if (!file)
-		return -errno;
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
@@ -60,12 +53,11 @@ int merge_keep(const struct guests *guests, const char *dir)
 				fprintf(file, "%d %" PRIu64 " %s\n", (int)guest->pid,
 					guest->starttime, guest->backends[k].id);
 	}
-	bad = ferror(file);
-	bad |= fclose(file) != 0;
-	if (!bad && rename(temp, path) == 0)
-		return 0;
-	unlink(temp);
-	return -EIO;
+}
+
+int merge_keep(const struct guests *guests, const char *dir)
+{
+	return note_write(dir, KEEP_NAME, fill_note, guests);
 }
 
 void merge_recall(struct guest *guest, const char *dir)

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
 #include "common/log.h"
+#include "memd/note.h"
 #include "memd/vcpus.h"
 
 #define NOTE_NAME "pinned"
@@ -73,20 +73,11 @@ static int change(int rootfd, const struct guest *guest, const uint64_t *from, c
 
 /* ---- the note ---- */
 
-static int note_write(const struct guests *guests, const char *dir)
+static void fill_note(FILE *file, const void *ctx)
 {
-	char path[CONFIG_PATH_MAX + 32], temp[CONFIG_PATH_MAX + 40];
+	const struct guests *guests = ctx;
 	char before[LIST_MAX], now[LIST_MAX];
-	FILE *file;
-	bool bad;
 
-	if (!dir[0])
-		return 0;
-	snprintf(path, sizeof(path), "%s/" NOTE_NAME, dir);
-	snprintf(temp, sizeof(temp), "%s.new", path);
-	file = fopen(temp, "we");
-	if (!file)
-		return -errno;
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
@@ -97,12 +88,11 @@ static int note_write(const struct guests *guests, const char *dir)
 		fprintf(file, "%d %" PRIu64 " %s %s\n", (int)guest->pid, guest->starttime, before,
 			now);
 	}
-	bad = ferror(file);
-	bad |= fclose(file) != 0;
-	if (!bad && rename(temp, path) == 0)
-		return 0;
-	unlink(temp);
-	return -EIO;
+}
+
+static int keep(const struct guests *guests, const char *dir)
+{
+	return dir[0] ? note_write(dir, NOTE_NAME, fill_note, guests) : 0;
 }
 
 void pin_recall(struct guest *guest, const char *dir)
@@ -156,7 +146,7 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 	memcpy(own->placed_cpus, to, sizeof(to));
 	own->placed = true;
 	/* Before the first thread: a note too many does no harm. */
-	r = note_write(guest->all, dir);
+	r = keep(guest->all, dir);
 	if (r < 0) {
 		*own = was;
 		return r;
@@ -186,7 +176,7 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 		own->placed = false;
 		given++;
 	}
-	if (given && note_write(guests, dir) < 0)
+	if (given && keep(guests, dir) < 0)
 		log_warn("%s/" NOTE_NAME ": cannot be written", dir);
 	return given;
 }

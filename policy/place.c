@@ -28,17 +28,21 @@ struct rank {
 
 const char *pol_place_text(enum pol_place_why why)
 {
-	static const char *const texts[] = {
-		[POL_PLACE_OK] = "it fits",
-		[POL_PLACE_NO_MEMORY] =
-			"the nodes have not so much memory free above their reserves",
-		[POL_PLACE_NO_POOL] = "the nodes' pools of that page size have not so much free",
-		[POL_PLACE_NO_CPU] = "no node that is known has a processor",
-		[POL_PLACE_DOMAIN] = "what is free lies on nodes with guests of other trust "
-				     "domains, which are kept apart by nodes",
-	};
-
-	return (size_t)why < POL_PLACE_COUNT ? texts[why] : "unknown";
+	switch (why) {
+	case POL_PLACE_OK:
+		return "it fits";
+	case POL_PLACE_NO_MEMORY:
+		return "the nodes have not so much memory free above their reserves";
+	case POL_PLACE_NO_POOL:
+		return "the nodes' pools of that page size have not so much free";
+	case POL_PLACE_NO_CPU:
+		return "no node that is known has a processor";
+	case POL_PLACE_DOMAIN:
+		return "what is free lies on nodes with guests of other trust domains, which are "
+		       "kept apart by nodes";
+	default:
+		return "unknown";
+	}
 }
 
 static uint64_t page_bytes(enum pol_place_pages pages)
@@ -153,12 +157,11 @@ static void fill(const struct places *p, uint64_t need, struct pol_place *place)
 	unsigned int left = place->nodes;
 
 	while (left && need) {
-		uint32_t most = POL_PLACE_NODES;
+		uint32_t most = (uint32_t)__builtin_ctz(left);
 		uint64_t bytes;
 
-		for (uint32_t n = 0; n < POL_PLACE_NODES; n++)
-			if (left & 1u << n &&
-			    (most == POL_PLACE_NODES || p->room[n] > p->room[most]))
+		for (uint32_t n = most; n < POL_PLACE_NODES; n++)
+			if (left & 1u << n && p->room[n] > p->room[most])
 				most = n;
 		bytes = min_u64(need, p->room[most]);
 		place->bytes[most] = bytes;

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small files in the runtime directory that outlive a crash: written anew as a whole, or not. */
+#ifndef MEMD_NOTE_H
+#define MEMD_NOTE_H
+
+#include <stdio.h>
+
+/* Have fill write DIR/NAME anew. 0; -errno of fopen(3); -EIO: the old one stays. */
+int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const void *ctx),
+	       const void *ctx);
+
+#endif
