@@ -243,7 +243,7 @@ static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *hos
 	if (in->numa_moving)
 		return POL_NUMA_MOVING;
 	if (in->numa_bar != POL_NUMA_FREE)
-		return in->numa_bar < POL_NUMA_COUNT ? in->numa_bar : POL_NUMA_UNKNOWN;
+		return in->numa_bar <= POL_NUMA_SPLIT ? in->numa_bar : POL_NUMA_UNKNOWN;
 	if (!pol_has(past->local_ppm))
 		return POL_NUMA_UNKNOWN;
 	if (past->local_ppm >= LOCAL_PPM ||

@@ -227,6 +227,46 @@ static inline void disturb_guest(struct pol_guest *g, bool wild)
 		g->mem_block_bytes = extreme();
 }
 
+/* Up to four nodes, and where the guests are on them, some of it out of this world. */
+static inline void disturb_nodes(struct history *h)
+{
+	struct pol_host *host = &h->host;
+
+	if (once_in(50))
+		host->n_nodes = below(5);
+	if (once_in(20))
+		host->numa_balancing = once_in(3) ? POL_ABSENT : below(3);
+	for (uint32_t i = 0; i < host->n_nodes; i++) {
+		struct pol_node *node = &host->nodes[i];
+
+		node->node = i;
+		node->memory_bytes = once_in(40) ? extreme() : host->memory_bytes / host->n_nodes;
+		node->free_bytes = once_in(40) ? extreme() : below(host->memory_bytes);
+		node->cpus = once_in(4) ? 0 : once_in(20) ? extreme() : 4;
+		for (size_t k = 0; k < POL_PLACE_NODES; k++)
+			node->distance[k] = once_in(20) ? extreme() : 10 + below(40);
+	}
+	for (size_t i = 0; i < host->n_guests; i++) {
+		struct pol_guest *g = &h->guests[i];
+
+		g->cpu_us += once_in(3) ? 0 : below(2 * SEC);
+		if (once_in(100)) {
+			g->numa_bar = once_in(2) ? POL_NUMA_FREE
+						 : (enum pol_numa_why)below(POL_NUMA_COUNT);
+			g->cpu_node = once_in(4) ? POL_ABSENT : below(5);
+			g->cpu_node_ppm = once_in(4) ? extreme() : below(PPM + 1);
+			g->huge_bytes = once_in(4) ? extreme() : below(g->memory_bytes);
+			g->vcpus = once_in(4) ? extreme() : 1 + below(4);
+			for (size_t k = 0; k < POL_PLACE_NODES; k++)
+				g->node_bytes[k] = once_in(10)	 ? extreme()
+						   : once_in(10) ? POL_ABSENT
+								 : below(GIB);
+		}
+		if (once_in(30))
+			g->numa_moving = once_in(8);
+	}
+}
+
 static inline void disturb(struct history *h)
 {
 	struct pol_host *host = &h->host;
@@ -258,6 +298,7 @@ static inline void disturb(struct history *h)
 		ksm_words[below(12)] = extreme();
 	for (size_t i = 0; i < host->n_guests; i++)
 		disturb_guest(&h->guests[i], h->wild);
+	disturb_nodes(h);
 	if (host->n_guests && once_in(40)) {
 		size_t gone = below(host->n_guests);
 

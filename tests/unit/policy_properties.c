@@ -9,10 +9,37 @@
 #define STEPS 1000000
 #endif
 
+/* A place is one: of nodes that there are, all of the guest in it, or it says why not. */
+static bool is_place_sane(struct history *h)
+{
+	struct pol_place_want want = {
+		.memory_bytes = once_in(20) ? extreme() : 1 + below(16 * GIB),
+		.cpus = below(20),
+		.pages = (enum pol_place_pages)below(3),
+		.has_domain = once_in(2),
+		.domain = (uint32_t)below(3),
+	};
+	struct pol_place place;
+	uint64_t sum = 0;
+
+	if (pol_place(&h->config, &h->host, &want, &place) < 0)
+		return !want.memory_bytes || !pol_has(want.memory_bytes) || !h->host.n_nodes;
+	for (uint32_t k = 0; k < POL_PLACE_NODES; k++) {
+		if (place.bytes[k] && !(place.nodes >> k & 1))
+			return false;
+		sum = add_sat(sum, place.bytes[k]);
+	}
+	if (place.nodes >> h->host.n_nodes || place.why >= POL_PLACE_COUNT)
+		return false;
+	if (place.why != POL_PLACE_OK)
+		return !place.nodes && !sum;
+	return place.nodes && sum >= min_u64(want.memory_bytes, BYTES_MAX);
+}
+
 /* Every rule in every step, and the same plan from a twin fed the same. */
 static void test_rules_hold_in_random_histories(void **state)
 {
-	uint64_t steps = 0, want = steps_wanted(STEPS), orders = 0;
+	uint64_t steps = 0, want = steps_wanted(STEPS), orders = 0, moves = 0;
 
 	for (uint64_t seed = first_seed(); steps < want; seed++) {
 		struct history h;
@@ -40,16 +67,23 @@ static void test_rules_hold_in_random_histories(void **state)
 					assert_memory_equal(&plan->actions[i], &other->actions[i],
 							    sizeof(plan->actions[i]));
 				orders += plan->n_actions;
+				for (size_t i = 0; i < plan->n_actions; i++)
+					moves += plan->actions[i].kind == POL_NUMA_MOVE;
 				obey(&h, plan);
 			}
+			if (t % 8 == 0 && !is_place_sane(&h))
+				fail_msg("seed %llu tick %d: a place that is none",
+					 (unsigned long long)seed, t);
 			disturb(&h);
 		}
 		pol_free(pol);
 		pol_free(twin);
 	}
-	print_message("             %llu steps, %llu orders\n", (unsigned long long)steps,
-		      (unsigned long long)orders);
+	print_message("             %llu steps, %llu orders, %llu moves\n",
+		      (unsigned long long)steps, (unsigned long long)orders,
+		      (unsigned long long)moves);
 	assert_true(orders > steps / 50);
+	assert_true(moves > steps / 5000);
 }
 
 /*

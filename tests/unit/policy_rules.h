@@ -153,7 +153,7 @@ static inline const char *rules_merge(const struct pol_host *host, size_t n,
 }
 
 static inline const char *rules_numa(const struct pol_config *config, const struct pol_host *host,
-				     const struct pol_action *a)
+				     size_t n, const struct pol_action *a)
 {
 	const struct pol_guest *g = rules_guest(host, a->guest);
 	const struct pol_node *to = NULL;
@@ -167,7 +167,7 @@ static inline const char *rules_numa(const struct pol_config *config, const stru
 		return "a move beside the kernel's balancing";
 	if (!g || g->numa_bar != POL_NUMA_FREE)
 		return "a move of a guest to be left alone";
-	for (size_t i = 0; i < host->n_guests; i++)
+	for (size_t i = 0; i < n; i++)
 		if (host->guests[i].numa_moving)
 			return "a move while one is under way";
 	if (!to || !to->cpus || a->from & 1ull << a->to)
@@ -251,7 +251,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 				broken = "a KSM rate out of bounds";
 			break;
 		case POL_NUMA_MOVE:
-			broken = rules_numa(config, host, a);
+			broken = rules_numa(config, host, n, a);
 			break;
 		default:
 			broken = "no such action";
