@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
@@ -15,8 +16,9 @@
 #include "memd/note.h"
 #include "memd/vcpus.h"
 
-#define NOTE_NAME "pinned"
-#define LIST_MAX  1024
+#define NOTE_NAME      "pinned"
+#define LIST_MAX       1024
+#define LINE_MAX_BYTES (2 * LIST_MAX + 64)
 
 static int set_affinity(pid_t tid, const uint64_t *words)
 {
@@ -50,13 +52,12 @@ static bool is_empty(const uint64_t *words)
 
 /* All threads that may run on just these: on those from now on. The first error, but for one gone.
  */
-static int change(int rootfd, const struct guest *guest, const uint64_t *from, const uint64_t *to)
+static int change(int rootfd, pid_t pid, bool search, const uint64_t *from, const uint64_t *to)
 {
 	AUTO_FREE pid_t *tids = NULL;
 	uint64_t now[NODES_CPU_WORDS];
 	size_t n = 0;
-	/* The survey has searched; no need to look through all processes if there was none. */
-	int result = vcpus_threads(rootfd, guest->pid, guest->vhost != 0, &tids, &n, NULL);
+	int result = vcpus_threads(rootfd, pid, search, &tids, &n, NULL);
 
 	for (size_t i = 0; i < n; i++) {
 		int r;
@@ -95,30 +96,49 @@ static int keep(const struct guests *guests, const char *dir)
 	return dir[0] ? note_write(dir, NOTE_NAME, fill_note, guests) : 0;
 }
 
-void pin_recall(struct guest *guest, const char *dir)
+/* A line that makes sense: whose it is, and the two sets. */
+static bool line_parse(const char *line, pid_t *ret_pid, uint64_t *ret_starttime,
+		       struct guest_cpus *own)
 {
-	char path[CONFIG_PATH_MAX + 32], line[2 * LIST_MAX + 64];
-	struct guest_cpus *own = &guest->cpus;
-	FILE *file;
+	char before[LIST_MAX], now[LIST_MAX];
+	int pid;
+
+	if (sscanf(line, "%d %" SCNu64 " %1023s %1023s", &pid, ret_starttime, before, now) != 4)
+		return false;
+	*ret_pid = pid;
+	memset(own->before_cpus, 0, sizeof(own->before_cpus));
+	memset(own->placed_cpus, 0, sizeof(own->placed_cpus));
+	return kfile_list_parse(before, own->before_cpus, NODES_CPUS_MAX) == 0 &&
+	       kfile_list_parse(now, own->placed_cpus, NODES_CPUS_MAX) == 0 &&
+	       !is_empty(own->before_cpus);
+}
+
+static FILE *note_read(const char *dir)
+{
+	char path[CONFIG_PATH_MAX + 32];
 
 	snprintf(path, sizeof(path), "%s/" NOTE_NAME, dir);
-	file = fopen(path, "re");
+	return fopen(path, "re");
+}
+
+void pin_recall(struct guest *guest, const char *dir)
+{
+	struct guest_cpus noted;
+	char line[LINE_MAX_BYTES];
+	FILE *file = note_read(dir);
+
 	if (!file)
 		return;
 	while (fgets(line, sizeof(line), file)) {
-		char before[LIST_MAX], now[LIST_MAX];
 		uint64_t starttime;
-		int pid;
+		pid_t pid;
 
-		if (sscanf(line, "%d %" SCNu64 " %1023s %1023s", &pid, &starttime, before, now) !=
-			    4 ||
-		    pid != guest->pid || starttime != guest->starttime)
+		if (!line_parse(line, &pid, &starttime, &noted) || pid != guest->pid ||
+		    starttime != guest->starttime)
 			continue;
-		memset(own->before_cpus, 0, sizeof(own->before_cpus));
-		memset(own->placed_cpus, 0, sizeof(own->placed_cpus));
-		own->placed = kfile_list_parse(before, own->before_cpus, NODES_CPUS_MAX) == 0 &&
-			      kfile_list_parse(now, own->placed_cpus, NODES_CPUS_MAX) == 0 &&
-			      !is_empty(own->before_cpus);
+		memcpy(guest->cpus.before_cpus, noted.before_cpus, sizeof(noted.before_cpus));
+		memcpy(guest->cpus.placed_cpus, noted.placed_cpus, sizeof(noted.placed_cpus));
+		guest->cpus.placed = true;
 	}
 	fclose(file);
 }
@@ -151,7 +171,8 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 		*own = was;
 		return r;
 	}
-	return change(rootfd, guest, from, to);
+	/* The survey has searched; no need to look through all processes if there was none. */
+	return change(rootfd, guest->pid, guest->vhost != 0, from, to);
 }
 
 size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
@@ -165,7 +186,8 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 
 		if (!own->placed)
 			continue;
-		r = change(rootfd, guest, own->placed_cpus, own->before_cpus);
+		r = change(rootfd, guest->pid, guest->vhost != 0, own->placed_cpus,
+			   own->before_cpus);
 		if (r < 0 && r != -ESRCH) {
 			log_warn("guest %s: its threads stay on the processors that memd gave "
 				 "them: %s",
@@ -179,4 +201,35 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 	if (given && keep(guests, dir) < 0)
 		log_warn("%s/" NOTE_NAME ": cannot be written", dir);
 	return given;
+}
+
+int pin_restore(int rootfd, const char *dir,
+		void (*fn)(void *ctx, pid_t pid, const char *list, int error), void *ctx)
+{
+	char path[CONFIG_PATH_MAX + 32], line[LINE_MAX_BYTES], list[LIST_MAX];
+	FILE *file = note_read(dir);
+	int n = 0;
+
+	if (!file)
+		return errno == ENOENT ? 0 : -errno;
+	while (fgets(line, sizeof(line), file)) {
+		struct guest_cpus noted;
+		struct footprint foot;
+		uint64_t starttime;
+		pid_t pid;
+		int r;
+
+		if (!line_parse(line, &pid, &starttime, &noted) ||
+		    footprint_quick(rootfd, pid, &foot) < 0 || foot.starttime != starttime)
+			continue;
+		r = change(rootfd, pid, true, noted.placed_cpus, noted.before_cpus);
+		kfile_list_format(noted.before_cpus, NODES_CPUS_MAX, list, sizeof(list));
+		if (fn)
+			fn(ctx, pid, list, r);
+		n++;
+	}
+	fclose(file);
+	snprintf(path, sizeof(path), "%s/" NOTE_NAME, dir);
+	unlink(path);
+	return n;
 }

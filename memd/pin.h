@@ -22,6 +22,14 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 /* A guest was found: was it pinned by a memd before this one? */
 void pin_recall(struct guest *guest, const char *dir);
 
+/*
+ * The same without a memd, from what a dead one has noted: fn (may be NULL) is told of each process
+ * that is still there, with the processors that it may use again, error 0 or -errno. Removes the
+ * note. How many there were, or -errno of reading it but for -ENOENT.
+ */
+int pin_restore(int rootfd, const char *dir,
+		void (*fn)(void *ctx, pid_t pid, const char *list, int error), void *ctx);
+
 /* Let all run where they could before. Returns how many guests were given back. */
 size_t pin_leave(const struct guests *guests, int rootfd, const char *dir);
 

@@ -12,6 +12,7 @@
 #include "common/kfile.h"
 #include "common/log.h"
 #include "common/undo.h"
+#include "memd/pin.h"
 #include "tools/memctl.h"
 
 static void collect(void *ctx, const struct undo_report *report)
@@ -25,13 +26,26 @@ static void collect(void *ctx, const struct undo_report *report)
 	json_object_array_add(list, one);
 }
 
+static void collect_pins(void *ctx, pid_t pid, const char *cpus, int error)
+{
+	json_object *list = ctx, *one = json_object_new_object();
+	char file[64];
+
+	snprintf(file, sizeof(file), "proc/%d: processors of its threads", (int)pid);
+	json_add_str(one, "file", file);
+	json_add_str(one, "result", error ? "failed" : "restored");
+	json_add_str(one, "value", cpus);
+	json_add_str(one, "error", error ? strerror(-error) : NULL);
+	json_object_array_add(list, one);
+}
+
 /* The same document as the daemon's, from the journal of a dead one. */
 static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 {
 	AUTO_FD int root = kfile_open_root("/");
-	char path[PATH_MAX];
+	char path[PATH_MAX], *dir;
 	json_object *list;
-	int r;
+	int r, pins;
 
 	if (root < 0)
 		return root;
@@ -41,7 +55,11 @@ static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 	*ret_answer = json_object_new_object();
 	json_add_i64(*ret_answer, "schema", 1);
 	json_object_object_add(*ret_answer, "restored", list);
-	r = undo_restore_dir(root, dirname(path), collect, list);
+	dir = dirname(path);
+	r = undo_restore_dir(root, dir, collect, list);
+	pins = pin_restore(root, dir, collect_pins, list);
+	if (r == 0 && pins < 0)
+		r = pins;
 	if (r > 0)
 		r = -EIO;
 	return r;

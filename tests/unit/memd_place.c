@@ -38,7 +38,7 @@ static struct {
 	bool refuse;
 	uint64_t node, rate;
 	unsigned int asked;
-	pid_t child;
+	pid_t child, restored;
 	uint64_t all[NODES_CPU_WORDS];
 } w;
 
@@ -311,6 +311,29 @@ static void test_worker_moves_others(void **state)
 	assert_int_equal(w.place->moves[0].phase, PLACE_DONE);
 }
 
+static void on_restored(void *ctx, pid_t pid, const char *list, int error)
+{
+	assert_int_equal(error, 0);
+	assert_true(strlen(list) > 0);
+	w.restored = pid;
+}
+
+/* The note again, with the child's own start time. */
+static void note_starttime(void)
+{
+	struct footprint foot;
+	char before[256], now[256], line[600];
+	uint64_t node1[NODES_CPU_WORDS];
+
+	nodes_cpus_of(&w.cpus, 1, node1);
+	kfile_list_format(w.all, NODES_CPUS_MAX, before, sizeof(before));
+	kfile_list_format(node1, NODES_CPUS_MAX, now, sizeof(now));
+	assert_int_equal(footprint_quick(w.rootfd, w.child, &foot), 0);
+	snprintf(line, sizeof(line), "nonsense\n%d %llu %s %s\n", (int)w.child,
+		 (unsigned long long)foot.starttime, before, now);
+	tree_set(&w.tree, "pinned", line);
+}
+
 /* Threads alone: nothing is asked of anybody. */
 static void test_threads_alone(void **state)
 {
@@ -333,6 +356,19 @@ static void test_threads_alone(void **state)
 	guest->starttime = 4711;
 	pin_recall(guest, w.act.dir);
 	assert_true(guest->cpus.placed);
+	/* Without one, `memctl reset` undoes it, but not to another process of that number. */
+	w.restored = 0;
+	assert_int_equal(pin_restore(w.rootfd, w.act.dir, on_restored, NULL), 0);
+	assert_true(runs_on(node1));
+	guest->cpus.placed = false;
+	note_starttime();
+	assert_int_equal(pin_restore(w.rootfd, w.act.dir, on_restored, NULL), 1);
+	assert_int_equal(w.restored, w.child);
+	assert_true(runs_on(w.all));
+	assert_int_equal(pin_restore(w.rootfd, w.act.dir, on_restored, NULL), 0);
+	w.place->active = guest->numa_moving = false;
+	order(guest, 1, 0);
+	assert_true(runs_on(node1));
 	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 1);
 	assert_true(runs_on(w.all));
 }
