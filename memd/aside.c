@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Standing aside: one owner per knob. When another program sets KSM or balloons, memd puts back
- * what it has changed there and leaves it alone until that program is gone.
+ * Standing aside: one owner per knob. When another program sets KSM or balloons, or moves processes
+ * between nodes, memd puts back what it has changed there and leaves it alone until that program is
+ * gone.
  */
 #include <stdio.h>
 #include <string.h>
@@ -49,6 +50,22 @@ const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t 
 	return m ? describe(m, buf, n) : NULL;
 }
 
+const char *daemon_numa_aside(const struct daemon *daemon, char *buf, size_t n)
+{
+	const struct manager *m = find_manager(daemon, MANAGER_NUMA);
+
+	if (!daemon->config->policy.numa_manage)
+		return "numa=off in the configuration";
+	if (m)
+		return describe(m, buf, n);
+	if (!daemon->act.place)
+		return "this is a captured host, whose guests cannot be moved";
+	/* Where there is one node only there is nothing to stand aside from. */
+	return daemon->numa == POL_NUMA_FREE || daemon->numa == POL_NUMA_ONE
+		       ? NULL
+		       : pol_numa_text(daemon->numa);
+}
+
 /* Tell of a change of mind, and of the first time. */
 static void tell(const char *what, bool before, bool after, const char *why)
 {
@@ -61,6 +78,7 @@ static void tell(const char *what, bool before, bool after, const char *why)
 void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 {
 	bool ksm_was = daemon->ksm_aside, balloon_was = daemon->balloon_aside;
+	bool numa_was = daemon->numa_aside;
 	char why[256];
 	int n = manager_scan(host_rootfd(daemon->host), daemon->managers, MANAGERS_MAX);
 
@@ -68,16 +86,21 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	daemon->managers_us = now_us;
 	daemon->ksm_aside = find_manager(daemon, MANAGER_KSM) != NULL;
 	daemon->balloon_aside = find_manager(daemon, MANAGER_BALLOON) != NULL;
+	daemon->numa_aside = find_manager(daemon, MANAGER_NUMA) != NULL;
 	tell("KSM", ksm_was, daemon->ksm_aside, daemon_ksm_aside(daemon, why, sizeof(why)));
 	tell("balloons", balloon_was, daemon->balloon_aside,
 	     daemon_balloon_aside(daemon, why, sizeof(why)));
+	tell("moves between NUMA nodes", numa_was, daemon->numa_aside,
+	     daemon_numa_aside(daemon, why, sizeof(why)));
+	if ((daemon->numa_aside && !numa_was) || !daemon->config->policy.numa_manage)
+		daemon_numa_leave(daemon);
 	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
 		act_restore(&daemon->act, NULL);
 
 	daemon->policy = daemon->config->policy;
 	daemon->policy.ksm_manage &= !daemon->ksm_aside;
 	daemon->policy.balloon_manage &= !daemon->balloon_aside;
-	daemon->policy.numa_manage &= daemon->act.place != NULL;
+	daemon->policy.numa_manage &= daemon->act.place && !daemon->numa_aside;
 	pol_configure(daemon->pol, &daemon->policy);
 	if (daemon->record)
 		record_config(daemon->record, &daemon->policy);

@@ -87,7 +87,7 @@ struct daemon {
 	struct manager managers[MANAGERS_MAX];
 	int n_managers;
 	uint64_t managers_us;
-	bool ksm_aside, balloon_aside;
+	bool ksm_aside, balloon_aside, numa_aside;
 
 	/* ring of what went wrong, newest at (n_errors - 1) % MAX */
 	char errors[DAEMON_ERRORS_MAX][DAEMON_ERROR_MAX];
@@ -139,14 +139,12 @@ void daemon_numa_look(struct daemon *daemon, uint64_t now_us);
 /* Give back what was changed of guests' threads; for stop and reset. */
 void daemon_numa_leave(struct daemon *daemon);
 
-/* Why memd moves no guest between nodes, NULL: it does where it pays. */
-const char *daemon_numa_aside(const struct daemon *daemon);
-
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);
 
-/* Why memd keeps off KSM (NULL: it does not), and the same for balloons. */
+/* Why memd keeps off KSM (NULL: it does not), and the same for balloons, and for moves. */
 const char *daemon_ksm_aside(const struct daemon *daemon, char *buf, size_t n);
 const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t n);
+const char *daemon_numa_aside(const struct daemon *daemon, char *buf, size_t n);
 
 #endif

@@ -40,13 +40,3 @@ void daemon_numa_leave(struct daemon *daemon)
 	if (daemon->act.place)
 		pin_leave(&daemon->guests, host_rootfd(daemon->host), daemon->act.dir);
 }
-
-const char *daemon_numa_aside(const struct daemon *daemon)
-{
-	if (daemon->config->policy.numa_manage && !daemon->policy.numa_manage)
-		return "this is a captured host, whose guests cannot be moved";
-	/* Where there is one node only there is nothing to stand aside from. */
-	return daemon->numa == POL_NUMA_FREE || daemon->numa == POL_NUMA_ONE
-		       ? NULL
-		       : pol_numa_text(daemon->numa);
-}

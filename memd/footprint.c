@@ -334,7 +334,7 @@ int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint)
 	return 0;
 }
 
-int footprint_is_kvm(int rootfd, pid_t pid)
+int footprint_has_open(int rootfd, pid_t pid, const char *file)
 {
 	char path[64];
 	AUTO_FD int fd = -1;
@@ -356,8 +356,13 @@ int footprint_is_kvm(int rootfd, pid_t pid)
 		if (len < 0)
 			continue;
 		target[len] = '\0';
-		if (!strcmp(target, "anon_inode:kvm-vm"))
+		if (!strcmp(target, file))
 			return 1;
 	}
 	return 0;
+}
+
+int footprint_is_kvm(int rootfd, pid_t pid)
+{
+	return footprint_has_open(rootfd, pid, "anon_inode:kvm-vm");
 }

@@ -75,4 +75,7 @@ int footprint_full(int rootfd, pid_t pid, struct footprint *ret_footprint);
  */
 int footprint_is_kvm(int rootfd, pid_t pid);
 
+/* Does it have that file open, by what its link in /proc/PID/fd says? As above. */
+int footprint_has_open(int rootfd, pid_t pid, const char *file);
+
 #endif

@@ -152,7 +152,8 @@ json_object *numa_report(const struct daemon *daemon)
 	json_object *doc = json_object_new_object(), *list = json_object_new_array();
 	json_object *guests = json_object_new_array();
 	int rootfd = host_rootfd(daemon->host);
-	const char *aside = daemon_numa_aside(daemon);
+	char why[256];
+	const char *aside = daemon_numa_aside(daemon, why, sizeof(why));
 	struct hugepage pages = {0};
 	struct nodes nodes = {0};
 

@@ -52,12 +52,12 @@ static bool is_empty(const uint64_t *words)
 
 /* All threads that may run on just these: on those from now on. The first error, but for one gone.
  */
-static int change(int rootfd, pid_t pid, bool search, const uint64_t *from, const uint64_t *to)
+static int change(int rootfd, pid_t pid, const uint64_t *from, const uint64_t *to)
 {
 	AUTO_FREE pid_t *tids = NULL;
 	uint64_t now[NODES_CPU_WORDS];
 	size_t n = 0;
-	int result = vcpus_threads(rootfd, pid, search, &tids, &n, NULL);
+	int result = vcpus_threads(rootfd, pid, &tids, &n, NULL);
 
 	for (size_t i = 0; i < n; i++) {
 		int r;
@@ -171,8 +171,7 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 		*own = was;
 		return r;
 	}
-	/* The survey has searched; no need to look through all processes if there was none. */
-	return change(rootfd, guest->pid, guest->vhost != 0, from, to);
+	return change(rootfd, guest->pid, from, to);
 }
 
 size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
@@ -186,8 +185,7 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 
 		if (!own->placed)
 			continue;
-		r = change(rootfd, guest->pid, guest->vhost != 0, own->placed_cpus,
-			   own->before_cpus);
+		r = change(rootfd, guest->pid, own->placed_cpus, own->before_cpus);
 		if (r < 0 && r != -ESRCH) {
 			log_warn("guest %s: its threads stay on the processors that memd gave "
 				 "them: %s",
@@ -222,7 +220,7 @@ int pin_restore(int rootfd, const char *dir,
 		if (!line_parse(line, &pid, &starttime, &noted) ||
 		    footprint_quick(rootfd, pid, &foot) < 0 || foot.starttime != starttime)
 			continue;
-		r = change(rootfd, pid, true, noted.placed_cpus, noted.before_cpus);
+		r = change(rootfd, pid, noted.placed_cpus, noted.before_cpus);
 		kfile_list_format(noted.before_cpus, NODES_CPUS_MAX, list, sizeof(list));
 		if (fn)
 			fn(ctx, pid, list, r);

@@ -148,7 +148,7 @@ json_object *report_status(const struct daemon *daemon)
 	json_object_object_add(doc, "reclaim", report_reclaim(daemon));
 	add_aside(aside, "ksm", daemon_ksm_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
-	add_aside(aside, "numa", daemon_numa_aside(daemon));
+	add_aside(aside, "numa", daemon_numa_aside(daemon, why, sizeof(why)));
 	json_object_object_add(doc, "standing_aside", aside);
 	for (uint64_t i = first; i < daemon->n_errors; i++)
 		json_object_array_add(

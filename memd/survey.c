@@ -35,7 +35,7 @@ static void look(void *arg, const atomic_bool *cancel)
 	result->threads = result->vhost = POL_ABSENT;
 	result->start_us = clock_now_us();
 	result->error = footprint_full(job->rootfd, job->pid, &result->footprint);
-	if (vcpus_threads(job->rootfd, job->pid, true, &tids, &n, &vhost) == 0) {
+	if (vcpus_threads(job->rootfd, job->pid, &tids, &n, &vhost) == 0) {
 		result->threads = n;
 		result->vhost = vhost;
 	}

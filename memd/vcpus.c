@@ -271,8 +271,7 @@ static int add_own(int rootfd, pid_t pid, const char *vhost, struct tids *tids, 
 	return r;
 }
 
-int vcpus_threads(int rootfd, pid_t pid, bool search, pid_t **ret_tids, size_t *ret_n,
-		  size_t *ret_vhost)
+int vcpus_threads(int rootfd, pid_t pid, pid_t **ret_tids, size_t *ret_n, size_t *ret_vhost)
 {
 	AUTO_FREE pid_t *pids = NULL;
 	struct tids tids = {0};
@@ -282,7 +281,7 @@ int vcpus_threads(int rootfd, pid_t pid, bool search, pid_t **ret_tids, size_t *
 
 	snprintf(name, sizeof(name), "vhost-%d", (int)pid);
 	r = add_own(rootfd, pid, name, &tids, &vhost);
-	if (r == 0 && !vhost && search)
+	if (r == 0 && !vhost && footprint_has_open(rootfd, pid, "/dev/vhost-net") == 1)
 		r = process_list(rootfd, &pids, &n);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		if (!is_called(rootfd, "proc/", pids[i], name))

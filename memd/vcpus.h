@@ -27,11 +27,10 @@ enum pol_numa_why vcpus_bar(const struct guest *guest);
 
 /*
  * All threads that work for a process, in no order: its own, and before Linux 6.4 the kernel's
- * threads "vhost-PID", which with `search` are looked for among all processes. *ret_tids for
- * free(3); *ret_vhost (may be NULL): how many serve vhost. -ESRCH; -ENOMEM.
+ * threads "vhost-PID", which are looked for among all processes if it has vhost-net open.
+ * *ret_tids for free(3); *ret_vhost (may be NULL): how many serve vhost. -ESRCH; -ENOMEM.
  */
-int vcpus_threads(int rootfd, pid_t pid, bool search, pid_t **ret_tids, size_t *ret_n,
-		  size_t *ret_vhost);
+int vcpus_threads(int rootfd, pid_t pid, pid_t **ret_tids, size_t *ret_n, size_t *ret_vhost);
 
 /* "Cpus_allowed_list:" of a thread as bits. -errno of reading; -EINVAL: no such line. */
 int vcpus_allowed(int rootfd, pid_t pid, pid_t tid, uint64_t ret_words[NODES_CPU_WORDS]);

@@ -99,6 +99,14 @@ gives place-domain-nowhere 1 'other trust domains' memctl place --memory 3G --do
 out=$(memctl --json place --memory 3G --domain blue)
 check place-json "$out" [ "$(jq '.schema == 1 and .fits == false and .room_bytes > 0 and .nodes == []' <<<"$out")" = true ]
 
+# ---- somebody else moves them
+mkdir -p "$T/tree/proc/4999"
+echo numad >"$T/tree/proc/4999/comm"
+printf 'Name:\tnumad\nState:\tS (sleeping)\nUid:\t0\t0\t0\t0\n' >"$T/tree/proc/4999/status"
+kill -HUP "${PID[memd]}"
+numad_told() { memctl status | grep -q 'numad (pid 4999) sets it; systemctl disable --now numad'; }
+check numad-told "$(memctl status)" wait_for 5 numad_told
+
 # ---- a node's memory goes offline while memd runs, and then the node
 echo 0 >"$T/tree/$nodes/has_memory"
 set_node 1 2-3 0 0 '21 10'

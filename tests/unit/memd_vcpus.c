@@ -225,11 +225,11 @@ static void test_all_threads(void **state)
 	AUTO_FREE pid_t *tids = NULL;
 	size_t n = 0, vhost = 0;
 
-	assert_int_equal(vcpus_threads(w.rootfd, 100, true, &tids, &n, &vhost), -ESRCH);
+	assert_int_equal(vcpus_threads(w.rootfd, 100, &tids, &n, &vhost), -ESRCH);
 	set_thread(100, "qemu", 1, 0, "0", "0");
 	set_thread(101, "CPU 0/KVM", 1, 0, "0", "0");
 	set_thread(102, "vhost-100", 1, 0, "0", "0");
-	assert_int_equal(vcpus_threads(w.rootfd, 100, true, &tids, &n, &vhost), 0);
+	assert_int_equal(vcpus_threads(w.rootfd, 100, &tids, &n, &vhost), 0);
 	assert_int_equal(n, 3);
 	assert_int_equal(vhost, 1);
 	free(tids);
@@ -239,12 +239,14 @@ static void test_all_threads(void **state)
 	tree_remove(&w.tree, "proc/100/task/102");
 	tree_set(&w.tree, "proc/77/comm", "vhost-100\n");
 	tree_set(&w.tree, "proc/78/comm", "vhost-1001\n");
-	assert_int_equal(vcpus_threads(w.rootfd, 100, false, &tids, &n, &vhost), 0);
-	assert_int_equal(n, 2);
+	assert_int_equal(vcpus_threads(w.rootfd, 100, &tids, &n, &vhost), 0);
+	assert_int_equal(n, 2); /* it has nothing to do with vhost */
 	assert_int_equal(vhost, 0);
 	free(tids);
 	tids = NULL;
-	assert_int_equal(vcpus_threads(w.rootfd, 100, true, &tids, &n, &vhost), 0);
+	tree_shell("mkdir %s/proc/100/fd && ln -s /dev/vhost-net %s/proc/100/fd/9", w.tree.root,
+		   w.tree.root);
+	assert_int_equal(vcpus_threads(w.rootfd, 100, &tids, &n, &vhost), 0);
 	assert_int_equal(n, 3);
 	assert_int_equal(vhost, 1);
 }
@@ -258,7 +260,7 @@ static void test_real_threads(void **state)
 	size_t n = 0;
 	struct nodes_cpus cpus;
 
-	assert_int_equal(vcpus_threads(rootfd, getpid(), true, &tids, &n, NULL), 0);
+	assert_int_equal(vcpus_threads(rootfd, getpid(), &tids, &n, NULL), 0);
 	assert_true(n >= 1);
 	assert_int_equal(vcpus_allowed(rootfd, getpid(), getpid(), allowed), 0);
 	assert_true(allowed[0] || allowed[1]);
