@@ -108,7 +108,7 @@ static int move_window(struct window *w, uint64_t start, unsigned long n)
 {
 	uint64_t page = host_page_bytes();
 	void *heads[WINDOW_PAGES / HUGE_PAGES + 1];
-	unsigned long present, before, n_heads;
+	unsigned long present = 0, before, n_heads;
 	int r = look(w, start, n, &present);
 
 	if (r < 0)

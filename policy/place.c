@@ -180,7 +180,7 @@ static void find_move(const struct places *p, uint64_t need, struct pol_place *p
 	for (uint32_t n = 0; n < POL_PLACE_NODES; n++) {
 		uint64_t missing = need - min_u64(need, p->room[n]);
 
-		if (!(set & 1u << n) || !p->nodes[n]->cpus)
+		if (!(set & 1u << n) || !p->nodes[n] || !p->nodes[n]->cpus)
 			continue;
 		for (size_t g = 0; g < p->host->n_guests; g++) {
 			const struct pol_guest *guest = &p->host->guests[g];

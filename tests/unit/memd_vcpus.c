@@ -180,7 +180,7 @@ static void test_home_is_where_time_is_spent(void **state)
 
 static void test_what_bars_a_move(void **state)
 {
-	struct config_guest section = {.name = "web", .manage = false};
+	static struct config_guest section = {.name = "web", .manage = false};
 
 	set_thread(101, "vcpu0", 10, 4, "0-7", "0-1");
 	tell("[{\"thread-id\":101,\"props\":{\"node-id\":0}}]");
