@@ -24,6 +24,7 @@ static char dir[] = "/tmp/memd-advice-XXXXXX", path[64];
 
 /* In the child: the arguments have to be these, else the answer is an error. */
 static const char *answer_text, *wanted_args;
+static struct wire_server *server;
 
 static int query_place(void *ctx, json_object *args, json_object **ret_value,
 		       struct wire_error *err)
@@ -49,7 +50,6 @@ static pid_t serve(const char *answer, const char *args)
 						       {0}};
 	struct wire_server_options options = {
 		.path = path, .package = "memd", .commands = commands};
-	struct wire_server *server;
 	pid_t pid;
 
 	answer_text = answer;
@@ -73,6 +73,7 @@ static void end(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+	wire_server_free(server);
 }
 
 static struct options guest(void)
