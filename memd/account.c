@@ -292,12 +292,21 @@ static const char *unit(enum pol_action_kind kind)
 	}
 }
 
+/* A move may come from several nodes: then it has no one number. */
+static uint64_t from_of(const struct pol_action *a)
+{
+	if (a->kind != POL_NUMA_MOVE)
+		return a->from;
+	return a->from && !(a->from & (a->from - 1)) ? (uint64_t)__builtin_ctzll(a->from)
+						     : POL_ABSENT;
+}
+
 void account_describe(json_object *one, const struct pol_action *a, const char *guest,
 		      const char *text)
 {
 	json_add_str(one, "guest", guest);
 	json_add_str(one, "action", pol_action_name(a->kind));
-	json_add_u64(one, "from", a->from);
+	json_add_u64(one, "from", from_of(a));
 	json_add_u64(one, "to", a->to);
 	json_add_str(one, "unit", unit(a->kind));
 	json_add_str(one, "rung", pol_rung_name(a->rung));
@@ -305,6 +314,7 @@ void account_describe(json_object *one, const struct pol_action *a, const char *
 	json_add_str(one, "reason_text", text ? text : pol_reason_text(a->reason));
 	json_object_object_add(one, "inputs", inputs_json(a));
 	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
+	json_add_u64(one, "expected_gain_us", a->kind == POL_NUMA_MOVE ? a->gain_us : POL_ABSENT);
 	json_add_u64(one, "cost_us", a->cost_us);
 	json_object_object_add(one, "rejected", rejected_json(a));
 }

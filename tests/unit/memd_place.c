@@ -175,7 +175,8 @@ static void order(struct guest *guest, uint64_t to, uint64_t bytes)
 {
 	struct pol_action action = {.kind = POL_NUMA_MOVE,
 				    .guest = guest->id,
-				    .from = 1,
+				    .from = 1 << 1,
+				    .gain_us = 5000000,
 				    .to = to,
 				    .to2 = bytes,
 				    .to3 = 64 * MIB,
@@ -207,7 +208,9 @@ static bool runs_on(const uint64_t *words)
 static void test_vmm_moves_itself(void **state)
 {
 	struct guest *guest = find_guest(true);
-	uint64_t node0[NODES_CPU_WORDS];
+	uint64_t node0[NODES_CPU_WORDS], number;
+	AUTO_JSON json_object *decisions = NULL;
+	json_object *one;
 
 	nodes_cpus_of(&w.cpus, 0, node0);
 	order(guest, 0, 24 * MIB);
@@ -237,6 +240,12 @@ static void test_vmm_moves_itself(void **state)
 	assert_contains(entry(guest)->text, "25.0 % of its memory was there, now 100.0 %");
 	assert_false(guest->numa_moving);
 	assert_int_equal(w.place->moves[0].longest_us, 9);
+	decisions = account_json(&w.account, NULL, 1);
+	one = json_object_array_get_idx(decisions, 0);
+	assert_string_equal(json_get_str(one, "action"), "numa-move");
+	assert_string_equal(json_get_str(one, "unit"), "node");
+	assert_true(json_get_u64(one, "from", &number) && number == 1);
+	assert_true(json_get_u64(one, "expected_gain_us", &number) && number == 5000000);
 
 	/* At the end all is as it was. */
 	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 1);
