@@ -6,9 +6,10 @@
  * more than that. Huge pages move as huge pages. What KSM shares stays where it is, for others use
  * it too (MPOL_MF_MOVE leaves alone what is mapped more than once).
  *
- * The thread rests at least as long as each slice took, and as the rate asks for. Pages that were
- * busy get a second round. Memory that comes later comes from the new node, too: the binding is
- * changed first. It prefers that node unless the guest was started with policy=bind.
+ * The thread rests at least as long as each slice took, and as the rate asks for; what is not in
+ * memory costs neither. Pages that were busy get a second round. Memory that comes later comes from
+ * the new node, too: the binding is changed first. It prefers that node unless the guest was
+ * started with policy=bind.
  */
 #include "vmm/ram_impl.h"
 
@@ -18,6 +19,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -55,39 +57,64 @@ static bool rest_until(struct ram_place *p, uint64_t us)
 	return go_on;
 }
 
-/* A slice, and the rest behind it. False: the thread is to end. */
-static bool move_slice(struct ram_place *p, uint8_t *hva, uint64_t len, bool paced)
+/* Bytes of a slice that are in memory: what is not needs no move and no rest. */
+static uint64_t resident_bytes(const uint8_t *hva, uint64_t len)
 {
-	uint64_t start_us = clock_now_us(), end_us, took_us, pause_us;
-	int r = ram_bind_move(&p->config, hva, len);
+	unsigned char present[RAM_HUGE_BYTES / RAM_SMALL_BYTES];
+	uint64_t n = 0;
+
+	if (mincore((void *)(uintptr_t)hva, len, present) < 0)
+		return 0;
+	for (uint64_t i = 0; i < len / RAM_SMALL_BYTES; i++)
+		n += present[i] & 1;
+	return n * RAM_SMALL_BYTES;
+}
+
+/* A slice, and the rest behind it. False: the thread is to end. */
+static bool move_slice(struct ram_place *p, uint8_t *hva, uint64_t len, bool first)
+{
+	uint64_t resident = resident_bytes(hva, len), start_us = clock_now_us(), end_us, took_us;
+	uint64_t pause_us = resident * USEC_PER_SEC / p->bytes_per_s;
+	int r = resident ? ram_bind_move(&p->config, hva, len) : 0;
+	bool go_on;
 
 	end_us = clock_now_us();
 	took_us = end_us - start_us;
-	pause_us = paced ? len * USEC_PER_SEC / p->bytes_per_s : 0;
 	pthread_mutex_lock(&p->lock);
-	if (paced)
+	if (first)
 		p->state.done_bytes += len;
 	if (took_us > p->state.longest_us)
 		p->state.longest_us = took_us;
 	if (r < 0)
 		p->state.error = -r;
+	go_on = !p->quit;
 	pthread_mutex_unlock(&p->lock);
-	return rest_until(p, pause_us > 2 * took_us ? start_us + pause_us : end_us + took_us);
+	if (!resident || !go_on)
+		return go_on;
+	if (!first || pause_us < 2 * took_us)
+		pause_us = 2 * took_us;
+	return rest_until(p, start_us + pause_us);
 }
 
-static bool move_all(struct ram_place *p, bool paced)
+/* What is there already in slices; what comes later follows the policy of the whole. */
+static bool move_all(struct ram_place *p, bool first)
 {
 	const struct ram_piece *piece;
 
 	for (size_t i = 0; (piece = ram_piece_at(p->ram, i)); i++) {
-		uint64_t size = piece->region.size_bytes, slice = RAM_HUGE_BYTES;
+		uint64_t size = piece->region.size_bytes, len;
+		int r = first ? ram_bind(&p->config, piece->region.hva, size) : 0;
 
-		if (slice < piece->page_bytes)
-			slice = piece->page_bytes;
-		for (uint64_t at = 0; at < size; at += slice)
-			if (!move_slice(p, piece->region.hva + at,
-					size - at < slice ? size - at : slice, paced))
+		if (r < 0) {
+			pthread_mutex_lock(&p->lock);
+			p->state.error = -r;
+			pthread_mutex_unlock(&p->lock);
+		}
+		for (uint64_t at = 0; at < size; at += len) {
+			len = size - at < RAM_HUGE_BYTES ? size - at : RAM_HUGE_BYTES;
+			if (!move_slice(p, piece->region.hva + at, len, first))
 				return false;
+		}
 	}
 	return true;
 }
