@@ -20,10 +20,13 @@
 #include "memd/host.h"
 #include "memd/smaps.h"
 
-#define WINDOW_BYTES (8 * MIB)
-#define WINDOW_PAGES 2048
+#define WINDOW_BYTES (2 * MIB)
+#define WINDOW_PAGES 512
 #define HUGE_PAGES   512
 #define NAP_US	     20000
+/* It rests so many times as long as a window took: the guest keeps three quarters of a processor.
+ */
+#define REST_FACTOR 3
 
 /*
  * A mapping this large with so little in it is an address range kept free, not memory: to look at
@@ -173,8 +176,8 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 			continue;
 		now_us = clock_now_us();
 		pace_us = w->job->bytes_per_s ? moved * USEC_PER_SEC / w->job->bytes_per_s : 0;
-		if (pace_us < 2 * (now_us - begin_us))
-			pace_us = 2 * (now_us - begin_us);
+		if (pace_us < (1 + REST_FACTOR) * (now_us - begin_us))
+			pace_us = (1 + REST_FACTOR) * (now_us - begin_us);
 		if (!rest_until(begin_us + pace_us, cancel))
 			return -ECANCELED;
 	}

@@ -26,8 +26,8 @@ struct migrate_job {
 };
 
 /*
- * A worker_run_fn over a struct migrate_job. Huge pages go first and whole. Rests at least as long
- * as each slice took.
+ * A worker_run_fn over a struct migrate_job. Huge pages go first and whole. Rests three times as
+ * long as each 2 MiB took.
  */
 void migrate_run(void *job, const atomic_bool *cancel);
 
