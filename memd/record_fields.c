@@ -158,6 +158,8 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, balloon_manage),    FIELD(pol_config, ksm_trial_us),
 	FIELD(pol_config, reclaim_manage),    FIELD(pol_config, numa_manage),
 	FIELD(pol_config, numa_bytes_per_s),  FIELD(pol_config, node_reserve_ppm),
+	FIELD(pol_config, numa_manage),	      FIELD(pol_config, numa_bytes_per_s),
+	FIELD(pol_config, node_reserve_ppm),
 };
 
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)

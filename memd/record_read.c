@@ -248,6 +248,19 @@ static int get_tick(struct record_reader *reader, struct record_bytes *b,
 	return b->bad ? -EBADMSG : 0;
 }
 
+/* What an older memd did not write it did not know: numbers are the usual ones, switches off. */
+static void complete_config(const struct record_reader *reader, struct pol_config *config)
+{
+	struct pol_config initial;
+	size_t n;
+	const struct record_field *fields = record_fields(RECORD_POLICY, &n);
+
+	pol_config_default(&initial);
+	for (size_t i = reader->n_fields[RECORD_POLICY]; i < n; i++)
+		if (fields[i].size > 1)
+			record_field_set(config, fields[i], record_field_get(&initial, fields[i]));
+}
+
 static int get_config(struct record_reader *reader, struct record_bytes *b,
 		      struct record_entry *entry)
 {
@@ -256,6 +269,7 @@ static int get_config(struct record_reader *reader, struct record_bytes *b,
 	entry->kind = RECORD_CONFIG;
 	entry->now_us = reader->base.now_us;
 	get_plain(reader, b, RECORD_POLICY, &entry->config);
+	complete_config(reader, &entry->config);
 	return b->bad ? -EBADMSG : 0;
 }
 

@@ -376,6 +376,10 @@ static void test_older_trace(void **state)
 	uint8_t data[512];
 	struct record_bytes b = {.data = data, .len = sizeof(data)};
 	struct record_reader *reader = NULL;
+	const struct record_field *fields;
+	struct pol_config config;
+	const char *why = NULL;
+	size_t n;
 	struct record_entry entry;
 	AUTO_TREE struct tree tree = tree_new(NULL);
 	char path[128];
@@ -394,6 +398,12 @@ static void test_older_trace(void **state)
 		record_put_varint(&b, n_fields[i]);
 	put_frame(file, 'M', &b);
 	b.at = 0;
+	pol_config_default(&config);
+	fields = record_fields(RECORD_POLICY, &n);
+	for (uint64_t i = 0; i < n_fields[4]; i++)
+		record_put_varint(&b, record_field_get(&config, fields[i]));
+	put_frame(file, 'C', &b);
+	b.at = 0;
 	record_put_delta(&b, 0, 7); /* now_us */
 	record_put_varint(&b, 1);   /* host: memory_bytes alone */
 	record_put_delta(&b, 0, 1 << 30);
@@ -408,6 +418,13 @@ static void test_older_trace(void **state)
 
 	assert_int_equal(record_reader_open(path, &reader), 0);
 	assert_int_equal(record_next(reader, &entry), 1);
+	/* Of its configuration numbers are as usual, and switches off. */
+	assert_int_equal(record_next(reader, &entry), 1);
+	assert_int_equal(entry.kind, RECORD_CONFIG);
+	assert_int_equal(pol_config_check(&entry.config, &why), 0);
+	assert_true(entry.config.balloon_manage);
+	assert_false(entry.config.numa_manage);
+	assert_int_equal(entry.config.node_reserve_ppm, config.node_reserve_ppm);
 	assert_int_equal(record_next(reader, &entry), 1);
 	assert_int_equal(entry.kind, RECORD_TICK);
 	assert_int_equal(entry.host.memory_bytes, 1 << 30);
