@@ -40,7 +40,6 @@ enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv)
 	};
 	AUTO_JSON json_object *answer = NULL;
 	json_object *guests;
-	struct table *table;
 	enum memctl_exit status;
 
 	if (!memctl_no_arguments(argc, argv))
@@ -53,13 +52,8 @@ enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv)
 		puts("No guests. memd finds them by their QMP sockets (memd.conf: guests=).");
 		return MEMCTL_OK;
 	}
-	table = table_new(columns, ctl->bytes);
-	if (!table)
+	if (!table_print_all(columns, ctl->bytes, guests))
 		return MEMCTL_FAILED;
-	for (size_t i = 0; i < json_object_array_length(guests); i++)
-		table_row(table, json_object_array_get_idx(guests, i));
-	table_print(table);
-	table_free(table);
 	for (size_t i = 0; i < json_object_array_length(guests); i++)
 		print_notes(json_object_array_get_idx(guests, i));
 	return MEMCTL_OK;

@@ -93,21 +93,13 @@ static enum memctl_exit print_guests(const struct memctl *ctl, json_object *gues
 		{"STAYS BECAUSE", TABLE_WRAP, "verdict_text"},
 		{0},
 	};
-	struct table *table;
 
 	if (!guests || json_object_array_length(guests) == 0) {
 		puts("\nNo guests.");
 		return MEMCTL_OK;
 	}
 	puts("");
-	table = table_new(columns, ctl->bytes);
-	if (!table)
-		return MEMCTL_FAILED;
-	for (size_t i = 0; i < json_object_array_length(guests); i++)
-		table_row(table, json_object_array_get_idx(guests, i));
-	table_print(table);
-	table_free(table);
-	return MEMCTL_OK;
+	return table_print_all(columns, ctl->bytes, guests) ? MEMCTL_OK : MEMCTL_FAILED;
 }
 
 static void set_share(struct table *table, struct libscols_line *row, unsigned int column,

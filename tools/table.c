@@ -133,3 +133,16 @@ void table_print(struct table *table)
 {
 	scols_print_table(table->scols);
 }
+
+bool table_print_all(const struct table_column *columns, bool bytes, json_object *rows)
+{
+	struct table *table = table_new(columns, bytes);
+
+	if (!table)
+		return false;
+	for (size_t i = 0; rows && i < json_object_array_length(rows); i++)
+		table_row(table, json_object_array_get_idx(rows, i));
+	table_print(table);
+	table_free(table);
+	return true;
+}

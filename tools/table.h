@@ -46,6 +46,9 @@ void table_set_bytes(struct table *table, struct libscols_line *row, unsigned in
 
 void table_print(struct table *table);
 
+/* A whole table at once: a row for each object of the array. False: out of memory (said). */
+bool table_print_all(const struct table_column *columns, bool bytes, json_object *rows);
+
 /* A size as the options want it, into buf. */
 char *table_size(uint64_t bytes, bool plain, char *buf, size_t n);
 
