@@ -181,16 +181,25 @@ static uint64_t load_on(const struct pol *pol, uint32_t node, const struct now_g
 	return sum;
 }
 
-/* May all of its vCPUs run there? Where they are already they do. */
-static bool has_processors(const struct pol *pol, const struct now_guest *guest,
-			   const struct pol_node *node)
+/*
+ * May all of its vCPUs run there? Where they are already they do; elsewhere if the node is not full
+ * then, or at least no more crowded by others than their home.
+ */
+static bool has_processors(const struct pol *pol, const struct pol_host *host,
+			   const struct now_guest *guest, const struct pol_node *node)
 {
-	uint64_t cpus = min_u64(node->cpus, 65536);
+	const struct pol_node *home = find_node(host, guest->in->cpu_node);
+	uint64_t cpus = min_u64(node->cpus, 65536),
+		 home_cpus = home ? min_u64(home->cpus, 65536) : 0;
+	uint64_t load;
 
 	if (!cpus || (pol_has(guest->in->vcpus) && guest->in->vcpus > cpus))
 		return false;
-	return node->node == guest->in->cpu_node ||
-	       load_on(pol, node->node, guest) + guest->past->numa.cpu_ppm <= cpus * FULL_PPM;
+	if (node == home)
+		return true;
+	load = load_on(pol, node->node, guest);
+	return load + guest->past->numa.cpu_ppm <= cpus * FULL_PPM ||
+	       (home && load * home_cpus <= load_on(pol, home->node, guest) * cpus);
 }
 
 /* Huge pages of the guest that have to move, and of them those that will find no place. */
@@ -219,7 +228,7 @@ static struct move best_move(const struct pol *pol, const struct pol_host *host,
 		struct move move = {.guest = guest, .to = node, .bytes = bytes, .gain_us = gain};
 
 		if (node->node >= POL_PLACE_NODES || bytes > room ||
-		    !has_processors(pol, guest, node))
+		    !has_processors(pol, host, guest, node))
 			continue;
 		move.cost_us =
 			bytes / COPY_BYTES_PER_US + broken_cost(guest->in, total, bytes, room);

@@ -113,6 +113,16 @@ static void test_processors_come_to_the_memory(void **state)
 	assert_int_equal(move->from, 0);
 	scene_close(&s);
 
+	/* Also one that takes all of a processor, if the node has just one and nobody else. */
+	open_scene(&s, 1);
+	s.host.nodes[0].cpus = s.host.nodes[1].cpus = 1;
+	set_place(&s.guests[0], 1, 0);
+	move = run(&s, 30, 1000000);
+	assert_non_null(move);
+	assert_int_equal(move->to, 1);
+	assert_int_equal(move->to2, 0);
+	scene_close(&s);
+
 	/* Not when they are busy there. */
 	open_scene(&s, 5);
 	set_place(&s.guests[0], 1, 0);
