@@ -3,9 +3,10 @@
 """A process that looks like a QEMU guest to memd: its memory prefers one NUMA node when it is first
 touched, and a thread of it, its "vCPU", counts without end.
 
-usage: numa_peer.py NAME SOCKET MIB NODE [CPU]
+usage: numa_peer.py NAME SOCKET MIB NODE [CPU [DUTY]]
 NODE -: wherever its policy says.
-CPU: where the counting thread begins; it may run anywhere afterwards. Beside QEMU's commands it
+CPU: where the counting thread begins; it may run anywhere afterwards. DUTY: per cent of a processor
+that it takes, else all it gets. Beside QEMU's commands it
 answers x-count ({"count", "gap_ms"}: the longest the count stood still since the last question) and
 x-check (true while every page has the content that it was given).
 """
@@ -25,6 +26,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 name, path, size, node = sys.argv[1], sys.argv[2], int(sys.argv[3]) * MIB, sys.argv[4]
 cpu = int(sys.argv[5]) if len(sys.argv) > 5 else None
+duty = int(sys.argv[6]) if len(sys.argv) > 6 else 100
 vcpu, count, gap = {}, 0, 0.0
 
 
@@ -45,12 +47,15 @@ def count_on():
         everywhere = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {cpu})
         os.sched_setaffinity(0, everywhere)
-    last = time.monotonic()
+    last = until = time.monotonic()
     while True:
         now = time.monotonic()
         gap = max(gap, now - last)
         last = now
         count += 1
+        if now >= until and duty < 100:
+            time.sleep(0.1 * (100 - duty) / 100)
+            until = time.monotonic() + 0.1 * duty / 100
 
 
 def run(command, args):
