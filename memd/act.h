@@ -28,7 +28,7 @@ struct act {
 	char dir[CONFIG_PATH_MAX]; /* the runtime directory, "": nothing is kept there */
 	struct unmerge *unmerge;   /* under way, see merge.c */
 	struct reclaim_work *reclaim;
-	struct place *place;	   /* moves between nodes; NULL: none are made */
+	struct place *place; /* moves between nodes; NULL: none are made */
 	bool dry_run;
 	bool stopped; /* after act_reset(): nothing is changed any more */
 	/* As of this tick, kept up to date by the daemon: saved by KSM; what remains taken of a

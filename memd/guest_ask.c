@@ -203,7 +203,7 @@ int guest_qmp_place(struct guest *guest, uint32_t node, uint64_t bytes_per_s)
 	args = json_object_new_object();
 	json_add_u64(args, "host-node", node);
 	json_add_u64(args, "bytes-per-second", bytes_per_s);
-	r = guest_qmp_send(guest, GUEST_REQUEST_PLACE, "__memd-place", args, 0);
+	r = guest_qmp_send_json(guest, GUEST_REQUEST_PLACE, "__memd-place", args, 0);
 	if (r == 0)
 		guest->place = (struct guest_place){.status = GUEST_PLACE_ASKED};
 	return r;
