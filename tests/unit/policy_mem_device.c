@@ -150,6 +150,51 @@ static void test_stuck_device(void **state)
 	scene_close(&s);
 }
 
+/* What the device was to bring is left to the balloon only as far as the guest can still spare it.
+ */
+static void test_stuck_device_and_a_guest_that_grew(void **state)
+{
+	struct scene s;
+	struct pol_guest *g = &s.guests[0];
+	const struct pol_action *a;
+	uint64_t target, spare;
+	bool stuck = false;
+
+	open_with_device(&s, 1);
+	g->stat_available_bytes = 400 * MIB;
+	g->stat_free_bytes = g->stat_cache_bytes = 200 * MIB;
+	scene_settle(&s);
+	s.obey = false;
+	s.host.available_bytes = 50 * MIB;
+	scene_step(&s);
+	a = scene_action(&s, 1);
+	assert_non_null(a);
+	target = a->to;
+	assert_in_range(target - a->floor_bytes, 0, 4 * MIB);
+	g->mem_requested_bytes = a->to2;
+	g->mem_size_bytes -= 64 * MIB;
+	g->actual_bytes -= 64 * MIB;
+	g->stat_available_bytes -= 64 * MIB;
+	g->stat_free_bytes -= 64 * MIB;
+	/* Slowly, and not so much that it is in need. */
+	spare = s.pol->now[0].reserve / 6;
+	for (int t = 0; t < 60 && !stuck; t++) {
+		if (spare >= MIB) {
+			spare -= MIB;
+			g->stat_available_bytes -= MIB;
+			g->stat_free_bytes -= MIB;
+		}
+		s.host.available_bytes = 50 * MIB;
+		scene_step(&s);
+		stuck = scene_view(&s, 1)->device_stuck;
+		a = scene_action(&s, 1);
+		assert_true(!a || a->to >= min_u64(a->floor_bytes, g->actual_bytes));
+	}
+	assert_true(stuck);
+	assert_true(scene_view(&s, 1)->floor_bytes > target);
+	scene_close(&s);
+}
+
 /* Both stuck: the guest is stuck as one with a balloon alone, and what was ordered is taken back.
  */
 static void test_stuck_device_and_balloon(void **state)
@@ -236,6 +281,7 @@ int main(void)
 		cmocka_unit_test(test_balloon_below_the_device),
 		cmocka_unit_test(test_gives_by_the_device),
 		cmocka_unit_test(test_stuck_device),
+		cmocka_unit_test(test_stuck_device_and_a_guest_that_grew),
 		cmocka_unit_test(test_stuck_device_and_balloon),
 		cmocka_unit_test(test_nonsense),
 		cmocka_unit_test(test_same_sizes),
