@@ -123,7 +123,7 @@ check cow_off "$(notes churn)" wait_for 30 is_off churn
 is_unmerged() { [ "$(merged_mib churn)" -eq 0 ]; }
 check cow_unmerged "$(merged_mib churn) MiB" wait_for 60 is_unmerged
 check cow_off_noted "$(notes churn)" noted churn 'its merging is switched off: merging the guest costs more than it saves'
-check cow_off_explained "$(memctl explain | tail -n 8)" explained 'churn: merge 1 -> 0' 'costs more than it saves'
+check cow_off_explained "$(memctl explain | tail -n 8)" explained 'churn: merge on -> off' 'costs more than it saves'
 check cow_other_stays "$(notes still)" marked still
 
 # ---- it stays off, though it holds still now, until it has grown
@@ -133,7 +133,7 @@ check cow_stays_off "$(notes churn)" is_off churn
 check cow_other_pays "$(notes still)" is_merged still
 order churn grow 192
 check cow_on_again "$(notes churn)" wait_for 30 marked churn
-check cow_again_explained "$(memctl explain | tail -n 8)" explained 'churn: merge 0 -> 1' 'has changed'
+check cow_again_explained "$(memctl explain | tail -n 8)" explained 'churn: merge off -> on' 'has changed'
 check cow_merges_again "$(merged_mib churn) MiB" wait_for 90 is_merged churn
 sleep 15
 check cow_pays_now "$(notes churn)" marked churn
