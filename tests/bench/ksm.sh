@@ -9,15 +9,6 @@ if [ ! -w /sys/kernel/mm/ksm/run ]; then
 	exit 1
 fi
 images=$(tests/bench/ksm-images)
-# Debian's ksmtuned is a script that needs no installing, and installing would start it.
-ksmtuned=/usr/sbin/ksmtuned
-if [ ! -e $ksmtuned ]; then
-	ksmtuned=$BENCH_OUT/ksmtuned/usr/sbin/ksmtuned
-	[ -e "$ksmtuned" ] || (
-		mkdir -p "$BENCH_OUT/ksmtuned" && cd "$BENCH_OUT/ksmtuned"
-		apt-get download ksmtuned >download.log 2>&1 || { cat download.log >&2; exit 1; }
-		dpkg-deb -x ksmtuned_*.deb .
-	)
-fi
+ksmtuned=$(tests/bench/ksmtuned)
 exec python3 -B tests/bench/ksm.py --images "$images" --out "$BENCH_OUT" --build "$MEMD_BUILD" \
 	--ksmtuned "$ksmtuned" ${CASES:+--cases "$CASES"}
