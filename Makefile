@@ -156,7 +156,7 @@ $(O)/tests/tiny.elf: $(TINY) tests/guest/tiny.ld $(wildcard tests/guest/*.h)
 	$(Q)gcc -std=gnu17 -I. -O2 -g0 -m64 -mno-red-zone -mno-sse -mno-mmx -mgeneral-regs-only -ffreestanding \
 		-fno-stack-protector -fno-pie -no-pie -fno-asynchronous-unwind-tables -fcf-protection=none \
 		-nostdlib -static -Wall -Wextra -Wno-unused-parameter -Wl,--build-id=none -Wl,-T,tests/guest/tiny.ld -o $@ $(TINY)
-$(O)/tests/memhog: tests/guest/memhog.c
+$(O)/tests/memhog $(O)/tests/work: $(O)/tests/%: tests/guest/%.c
 	@mkdir -p $(@D)
 	$(call say,GUEST,$@)
 	$(Q)gcc -std=gnu17 -D_GNU_SOURCE -O2 -static -Wall -Wextra -o $@ $<
@@ -173,7 +173,11 @@ $(O)/tests/bench/ksm-load: $(call obj,tests/bench/ksm_load.c) $(O)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
-guests: $(if $(TINY),$(O)/tests/tiny.elf) $(if $(wildcard tests/guest/memhog.c),$(O)/tests/memhog)
+$(O)/tests/bench/law: $(call obj,tests/bench/law.c) $(O)/libpolicy.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+guests: $(if $(TINY),$(O)/tests/tiny.elf) $(O)/tests/memhog $(O)/tests/work
 
 setup:
 	$(Q)tests/setup build
@@ -190,7 +194,7 @@ check:
 
 bench:
 	$(Q)tests/setup build lab
-	$(Q)$(MAKE) --no-print-directory programs guests $(addprefix $(O)/tests/bench/,vmm-idle inflate ksm-load)
+	$(Q)$(MAKE) --no-print-directory programs guests $(addprefix $(O)/tests/bench/,vmm-idle inflate ksm-load law)
 	$(Q)MEMD_BUILD=$(O) tests/bench/bench $(PART)
 
 # Each rule of the policy switched off in turn: some test of it has to fail. FAULTS= for some only.

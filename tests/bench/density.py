@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""How many guests fit on this machine when memory is scarce, managed by memd and by others.
+
+usage: density.py --out DIR --build DIR --ksmtuned FILE [--cases plain,advisor,pve,mom,memd]
+
+Guests (density_guest.py) are added a few at a time. Each step has time to settle, and is then measured:
+the level of service holds when every guest does its operations at its rate, its 99th percentile of
+lateness is no worse than LIMIT_TIMES that of guests of its kind, as many of them, with memory to spare,
+or LIMIT_S more, and no guest's kernel nor the host's has killed anything for want of memory. A step
+that fails is measured again; failing twice ends the case, an OOM kill at once.
+The same guests with memory to spare come first ("spare"); where their own rate breaks, the processor
+is what runs out, and nothing is measured beyond.
+
+Environment: BENCH_FREE memory left for guests (3G), BENCH_SWAP swap on zram (4G), BENCH_STEP guests a
+step (4: one of each kind), BENCH_FIRST guests in the first step (8), BENCH_GUESTS_MAX (48),
+BENCH_SETTLE and BENCH_WINDOW seconds (20, 20).
+"""
+import argparse
+import ctypes
+import json
+import math
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+
+import ksm
+from density_drive import CASES
+from density_guest import KINDS, MEMORY_MIB, RATES, Images, Worker, has_kvm
+from density_plot import plot
+from guest import MIB
+from scarce import Guard, add_swap, meminfo, reserve
+
+
+def size(text):
+    return int(float(text[:-1]) * {"M": MIB, "G": MIB << 10}[text[-1]])
+
+
+FREE = size(os.environ.get("BENCH_FREE", "3G"))
+SWAP = size(os.environ.get("BENCH_SWAP", "4G"))
+STEP = int(os.environ.get("BENCH_STEP", "4"))
+FIRST = int(os.environ.get("BENCH_FIRST", "8"))
+MOST = int(os.environ.get("BENCH_GUESTS_MAX", "48"))
+SETTLE = int(os.environ.get("BENCH_SETTLE", "20"))
+WINDOW = int(os.environ.get("BENCH_WINDOW", "20"))
+RATE_LEAST = 0.9
+LIMIT_TIMES, LIMIT_S = 3, 0.2
+
+
+# ---- one step ----
+
+def p99(values):
+    """Of latencies; who did nothing is at least as late as the window is long."""
+    values = sorted(values)
+    return values[math.ceil(0.99 * len(values)) - 1] if values else float(WINDOW)
+
+
+def spend(seconds, guests, driver, took=None):
+    """Lets guests run; what they tell goes to took, {guest: [latency]}, or is dropped."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for guest in guests:
+            got = guest.read()
+            if took is not None:
+                took[guest] += got
+        driver.tick(guests)
+        time.sleep(max(0, min(1, end - time.monotonic())))
+
+
+def killed(guests):
+    """What has been killed for want of memory, in words; None: nothing."""
+    for guest in guests:
+        if not guest.alive():
+            return f"{guest.name} was killed by the host"
+        if guest.ooms:
+            return f"{guest.name} had an OOM kill"
+    return None
+
+
+def host_now(guests, ksmd):
+    info = meminfo()
+    with open("/proc/pressure/memory") as f:
+        stalled = {line.split()[0]: int(line.split("total=")[1]) / 1e6 for line in f}
+    with open("/proc/vmstat") as f:
+        vm = dict(map(str.split, f))
+    memory = [g.memory() for g in guests]
+    balloons = [g.call("query-balloon")["actual"] for g in guests if g.alive()]
+    return {"available_bytes": info["MemAvailable"], "swap_used_bytes": info["SwapTotal"] - info["SwapFree"],
+            "swap_in_bytes": int(vm["pswpin"]) * 4096, "ksm_saved_bytes": sum(m[1] for m in memory), "ksmd_cpu_s": ksmd.seconds(),
+            "balloon_bytes": sum(MEMORY_MIB * MIB - b for b in balloons), "guests_cpu_s": sum(g.cpu_seconds() for g in guests),
+            "guests_resident_bytes": sum(m[0] for m in memory),
+            "stalled_some_s": stalled["some"], "stalled_full_s": stalled["full"]}
+
+
+def measure(guests, driver, ksmd):
+    """One window: {"kinds": {kind: {"p99_s", "rate"}}, "each": {guest: {...}}, "host"}"""
+    took = {g: [] for g in guests}
+    begin, before = time.monotonic(), host_now(guests, ksmd)
+    spend(WINDOW, guests, driver, took)
+    passed, host = time.monotonic() - begin, host_now(guests, ksmd)
+    for key in ("guests_cpu_s", "ksmd_cpu_s"):
+        host[key.replace("_s", "_cores")] = (host[key] - before[key]) / passed
+    out = {"kinds": {}, "each": {}, "host": host}
+    for guest, values in took.items():
+        rate = RATES[guest.kind]
+        # They tell once a second: what is under way at both ends is not missing.
+        slack = max(2, 1.5 * rate)
+        out["each"][guest.name] = {"kind": guest.kind, "done": len(values), "p99_s": p99(values),
+                                     "slow": len(values) + slack < RATE_LEAST * rate * passed}
+    for kind in KINDS:
+        mine = [g for g in guests if g.kind == kind]
+        if mine:
+            out["kinds"][kind] = {"p99_s": p99([v for g in mine for v in took[g]]),
+                                  "rate": statistics.median(len(took[g]) / passed for g in mine)}
+    return out
+
+
+def judge(found, spare):
+    """(the worst guest's lateness by its limit, what fails in words or None)"""
+    worst, why = 0.0, []
+    for name, guest in found["each"].items():
+        normal = spare["kinds"][guest["kind"]]["p99_s"] if spare else math.inf
+        limit = max(LIMIT_TIMES * normal, normal + LIMIT_S)
+        if spare:
+            worst = max(worst, guest["p99_s"] / limit)
+        if guest["slow"]:
+            why.append(f"{name} did {guest['done']} operations")
+        elif guest["p99_s"] > limit:
+            why.append(f"{name} p99 {guest['p99_s']:.2f} s, limit {limit:.2f} s")
+    return worst, "; ".join(why[:3]) + (f"; {len(why) - 3} more" if len(why) > 3 else "") if why else None
+
+
+# ---- one case ----
+
+def run_step(guests, n, directory, images, driver, ksmd, spare):
+    """Brings the guests to n and measures: (what was found or None, why it fails or None)"""
+    found = None
+    try:
+        while len(guests) < n:
+            guests.append(Worker(len(guests), directory, images, driver.balloon))
+            guests[-1].begin()
+            spend(0, guests, driver)
+            driver.tick(guests)
+        spend(SETTLE, guests, driver)
+        for attempt in (1, 2):
+            why = killed(guests)
+            if not why:
+                found = measure(guests, driver, ksmd)
+                found["worst"], found["fails"] = judge(found, spare)
+                why = killed(guests)
+            if why or not found["fails"]:
+                return found, why
+            print(f"    {n} guests, measured {attempt} of 2: {found['fails']}", flush=True)
+        return found, found["fails"]
+    except (RuntimeError, OSError) as error:
+        return None, killed(guests) or str(error)
+
+
+def run_case(name, args, images, guard, ksmd, spare, steps):
+    """Adds {"guests": n, ...} to steps for each; the last has "broke" when the level did not hold."""
+    guests = []
+    with tempfile.TemporaryDirectory() as directory:
+        driver = CASES.get(name, CASES["plain"])(args, directory, guard)
+        try:
+            for n in range(FIRST, MOST + 1, STEP):
+                if name != "spare" and n not in spare:
+                    break
+                found, why = run_step(guests, n, directory, images, driver, ksmd, spare.get(n))
+                step = {"guests": n, **(found or {}), **({"broke": why} if why else {})}
+                step["oom_kills"] = sum(g.ooms for g in guests) + sum(not g.alive() for g in guests)
+                steps.append(step)
+                tell(name, step)
+                if why:
+                    break
+        finally:
+            driver.stop()
+            for guest in guests:
+                guest.kill()
+
+
+def tell(name, step):
+    host = step.get("host")
+    text = f"  {name}: {step['guests']} guests"
+    if host:
+        text += (f", available {host['available_bytes'] / MIB:.0f} MiB, swapped {host['swap_used_bytes'] / MIB:.0f}, "
+                 f"KSM {host['ksm_saved_bytes'] / MIB:.0f}, balloons {host['balloon_bytes'] / MIB:.0f}, "
+                 f"processors {host['guests_cpu_cores'] + host['ksmd_cpu_cores']:.2f}, p99 " +
+                 " ".join(f"{k} {1000 * v['p99_s']:.0f}" for k, v in step["kinds"].items()) +
+                 f" ms, worst {step['worst']:.2f} of its limit")
+    print(text + (f": BROKE: {step['broke']}" if "broke" in step else ""), flush=True)
+
+
+# ---- the result ----
+
+def held(steps):
+    """The most guests at which the level held."""
+    return max([s["guests"] for s in steps if "broke" not in s], default=0)
+
+
+def rows(series):
+    out = []
+
+    def row(case, metric, unit, ours, peer_name, peer, note=""):
+        out.append({"case": case, "metric": metric, "unit": unit, "ours": ours, "peer_name": peer_name, "peer": peer,
+                    "ratio": ours / peer if ours is not None and peer else None, "runs": 1, "note": note})
+
+    def end(name):
+        last = series[name][-1]
+        if "broke" in last:
+            return f"{name} at {last['guests']}: {last['broke']}"
+        return f"{name} held at {last['guests']}, and no more were tried"
+
+    cases = [c for c in series if c != "spare" and series[c]]
+    ours = held(series["memd"]) if "memd" in cases else None
+    for name in cases:
+        if name != "memd":
+            row(f"memd/{name}", "guests at equal service", "guests", ours, name, held(series[name]), end(name))
+    peers = {n: held(series[n]) for n in cases if n not in ("memd", "plain")}
+    if ours is not None:
+        if "plain" in cases:
+            row("goal", "guests, of plain's", "guests", ours, "plain", held(series["plain"]), "goal: ratio at least 2.0")
+        if peers:
+            best = max(peers, key=peers.get)
+            row("goal", "guests, of the best peer's", "guests", ours, best, peers[best], "goal: ratio at least 1.3")
+        row("goal", "OOM kills", "kills", sum(s["oom_kills"] for s in series["memd"]), "", None, "goal: 0; " + end("memd"))
+    row("spare", "guests for which the processor suffices", "guests", held(series["spare"]), "", None)
+    return out
+
+
+def main():
+    p = argparse.ArgumentParser(usage=__doc__)
+    for name in ("--out", "--build", "--ksmtuned"):
+        p.add_argument(name, required=True)
+    p.add_argument("--cases", default=",".join(CASES))
+    args = p.parse_args()
+    cases = args.cases.split(",")
+    for name in cases:
+        if name not in CASES:
+            sys.exit(f"density: there is no case '{name}'; there is: {' '.join(CASES)}")
+    if ksm.read("run") == "1":
+        raise RuntimeError("KSM is on: somebody uses it, and what would be measured is theirs too")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    # What measures is not swapped out (MCL_CURRENT | MCL_FUTURE).
+    ctypes.CDLL(None).mlockall(3)
+    images = Images(args.build)
+    for number in range(MOST):
+        if KINDS[number % len(KINDS)] == "reader":
+            images.data(number)
+    ksmd, guard, series = ksm.Ksmd(), Guard(), {}
+    try:
+        keep_ksm(guard)
+        run_all(cases, args, images, guard, ksmd, series)
+    finally:
+        guard.end()
+        save(args, series)
+
+
+def keep_ksm(guard):
+    """The guard puts KSM's settings back: the advisor off first, for it refuses others' values."""
+    for name in ["advisor_mode", "run"] + [n for n in ksm.KNOBS if n not in ("advisor_mode", "run")]:
+        if os.path.exists(ksm.KSM + name):
+            guard.tell(f"write {ksm.KSM}{name} {ksm.read(name)}")
+    if os.path.exists(ksm.KSM + "advisor_mode"):
+        guard.tell(f"write {ksm.KSM}advisor_mode none")
+
+
+def run_all(cases, args, images, guard, ksmd, series):
+    run_case("spare", args, images, guard, ksmd, {}, series.setdefault("spare", []))
+    spare = {s["guests"]: s for s in settled(series["spare"])}
+    add_swap(guard, SWAP)
+    left, args.locked = reserve(guard, FREE)
+    print(f"  {left / MIB:.0f} MiB are left available, {SWAP / MIB:.0f} MiB of swap on zram; of the rest "
+          f"{args.locked / MIB:.0f} MiB are in too small pieces for huge pages, and locked", flush=True)
+    for name in cases:
+        run_case(name, args, images, guard, ksmd, spare, series.setdefault(name, []))
+
+
+def settled(steps):
+    """The steps at which the level held, none with less lateness than one with fewer guests: that is
+    the machine's own unrest."""
+    most = {}
+    for step in [s for s in steps if "broke" not in s]:
+        for kind, found in step["kinds"].items():
+            found["p99_s"] = most[kind] = max(found["p99_s"], most.get(kind, 0))
+        yield step
+
+
+def save(args, series):
+    if not series.get("spare"):
+        return
+    kind = "KVM" if has_kvm() else "TCG"
+    doc = {"schema": 1, "part": "density",
+           "host": f"Linux {os.uname().release}, {os.cpu_count()} processors, {kind}, {FREE / MIB:.0f} MiB for guests "
+                   f"of {MEMORY_MIB} MiB, {SWAP / MIB:.0f} MiB of swap on zram",
+           "rows": rows(series)}
+    with open(args.out + "/density.json", "w") as f:
+        json.dump(doc, f, indent=1)
+    with open(args.out + "/density-series.json", "w") as f:
+        json.dump(series, f, indent=1)
+    with open(args.out + "/density.svg", "w") as f:
+        f.write(plot(series))
+
+
+if __name__ == "__main__":
+    main()
