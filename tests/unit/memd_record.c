@@ -354,7 +354,7 @@ static void test_refused(void **state)
 
 static void put_frame(FILE *file, uint8_t type, const struct record_bytes *payload)
 {
-	uint8_t head[16], sum[4];
+	uint8_t head[16] = {0}, sum[4];
 	struct record_bytes out = {.data = head, .len = sizeof(head)};
 	uint32_t check = record_checksum(type, payload->data, payload->at);
 
