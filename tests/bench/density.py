@@ -74,7 +74,7 @@ def killed(guests):
     """What has been killed for want of memory, in words; None: nothing."""
     for guest in guests:
         if not guest.alive():
-            return f"{guest.name} was killed by the host"
+            return f"{guest.name} ended: {guest.last_words()}"
         if guest.ooms:
             return f"{guest.name} had an OOM kill"
     return None
@@ -170,7 +170,7 @@ def run_case(name, args, images, guard, ksmd, spare, steps):
                     break
                 found, why = run_step(guests, n, directory, images, driver, ksmd, spare.get(n))
                 step = {"guests": n, **(found or {}), **({"broke": why} if why else {})}
-                step["oom_kills"] = sum(g.ooms for g in guests) + sum(not g.alive() for g in guests)
+                step["oom_kills"] = sum(g.ooms for g in guests) + sum(g.process.poll() == -signal.SIGKILL for g in guests)
                 steps.append(step)
                 tell(name, step)
                 if why:

@@ -84,6 +84,11 @@ class Debian(Guest):
     def alive(self):
         return self.process.poll() is None
 
+    def last_words(self):
+        """Of a QEMU that has ended."""
+        with open(self.errors.name) as f:
+            return f"status {self.process.poll()} {f.read().strip()}"
+
     def send(self, line):
         self.console.sendall(line.encode() + b"\n")
 
