@@ -52,6 +52,7 @@ void guest_free(struct guest *guest)
 	guest_qmp_drop(guest, NULL);
 	chunk_forget(guest);
 	guest_swap_forget(guest);
+	vcpus_forget(&guest->cpus);
 	free(guest);
 }
 

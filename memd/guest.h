@@ -39,9 +39,11 @@ enum guest_mapped { GUEST_MAPPED_4K, GUEST_MAPPED_2M, GUEST_MAPPED_1G, GUEST_MAP
 struct guest_cpus {
 	uint64_t told;	      /* how many vCPUs it has */
 	uint64_t guest_nodes; /* of its own, bits */
-	size_t n;
-	pid_t tid[GUEST_CPUS_MAX];
-	uint64_t cpu_us[GUEST_CPUS_MAX], cpu[GUEST_CPUS_MAX], cpu_nodes[GUEST_CPUS_MAX];
+	size_t n, room;	      /* used, allocated */
+	struct guest_cpu {
+		pid_t tid;
+		uint64_t cpu_us, cpu, node; /* its time, and where it ran last */
+	} * v;
 	uint64_t node_us[POL_PLACE_NODES]; /* their time by node, of late */
 	uint64_t node, node_ppm;	   /* where most of it was */
 	bool limits_known;		   /* the two below hold */

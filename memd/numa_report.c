@@ -96,9 +96,9 @@ static json_object *vcpus_json(const struct guest_cpus *cpus)
 	for (size_t i = 0; i < cpus->n; i++) {
 		json_object *one = json_object_new_object();
 
-		json_add_i64(one, "thread", cpus->tid[i]);
-		json_add_u64(one, "cpu", cpus->cpu[i]);
-		json_add_u64(one, "node", cpus->cpu_nodes[i]);
+		json_add_i64(one, "thread", cpus->v[i].tid);
+		json_add_u64(one, "cpu", cpus->v[i].cpu);
+		json_add_u64(one, "node", cpus->v[i].node);
 		json_object_array_add(list, one);
 	}
 	return list;

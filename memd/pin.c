@@ -150,7 +150,7 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 {
 	struct guest_cpus *own = &guest->cpus, was = *own;
 	uint64_t from[NODES_CPU_WORDS], to[NODES_CPU_WORDS];
-	pid_t first = own->n ? own->tid[0] : guest->pid;
+	pid_t first = own->n ? own->v[0].tid : guest->pid;
 	int r;
 
 	nodes_cpus_of(cpus, node, to);

@@ -20,12 +20,32 @@
 /* Time of the past counts for less with each look, this part of it goes. */
 #define FADE 8
 
+int vcpus_reserve(struct guest_cpus *cpus, size_t n)
+{
+	struct guest_cpu *v;
+
+	if (n <= cpus->room)
+		return 0;
+	v = reallocarray(cpus->v, n, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	cpus->v = v;
+	cpus->room = n;
+	return 0;
+}
+
+void vcpus_forget(struct guest_cpus *cpus)
+{
+	free(cpus->v);
+	*cpus = (struct guest_cpus){0};
+}
+
 /* ---- what the monitor says ---- */
 
 void vcpus_told(struct guest *guest, json_object *value)
 {
 	struct guest_cpus *cpus = &guest->cpus;
-	size_t n = 0;
+	size_t n = 0, most;
 
 	cpus->guest_nodes = 0;
 	cpus->told = POL_ABSENT;
@@ -34,7 +54,12 @@ void vcpus_told(struct guest *guest, json_object *value)
 		return;
 	}
 	cpus->told = json_object_array_length(value);
-	for (size_t i = 0; i < json_object_array_length(value) && n < GUEST_CPUS_MAX; i++) {
+	most = cpus->told < GUEST_CPUS_MAX ? (size_t)cpus->told : GUEST_CPUS_MAX;
+	if (vcpus_reserve(cpus, most) < 0) {
+		cpus->n = 0;
+		return;
+	}
+	for (size_t i = 0; i < json_object_array_length(value) && n < most; i++) {
 		json_object *item = json_object_array_get_idx(value, i);
 		uint64_t tid, node;
 
@@ -42,9 +67,9 @@ void vcpus_told(struct guest *guest, json_object *value)
 			continue;
 		if (json_get_u64(json_get_obj(item, "props"), "node-id", &node) && node < 64)
 			cpus->guest_nodes |= 1ULL << node;
-		if (n >= cpus->n || cpus->tid[n] != (pid_t)tid)
-			cpus->cpu_us[n] = POL_ABSENT;
-		cpus->tid[n++] = (pid_t)tid;
+		if (n >= cpus->n || cpus->v[n].tid != (pid_t)tid)
+			cpus->v[n].cpu_us = POL_ABSENT;
+		cpus->v[n++].tid = (pid_t)tid;
 	}
 	cpus->n = n;
 }
@@ -128,7 +153,7 @@ static void look_at_limits(int rootfd, struct guest *guest, const struct nodes_c
 	char text[8192];
 
 	own->pinned = own->mems_limited = false;
-	if (status_read(rootfd, guest->pid, own->tid[0], text, sizeof(text)) < 0)
+	if (status_read(rootfd, guest->pid, own->v[0].tid, text, sizeof(text)) < 0)
 		return;
 	own->limits_known = true;
 	if (list_read(text, "Cpus_allowed_list", allowed, NODES_CPUS_MAX) == 0)
@@ -175,19 +200,19 @@ void vcpus_look(int rootfd, struct guest *guest, const struct nodes_cpus *cpus)
 	for (size_t i = 0; i < own->n; i++) {
 		uint64_t cpu_us, cpu;
 
-		own->cpu[i] = own->cpu_nodes[i] = POL_ABSENT;
-		if (stat_read(rootfd, guest->pid, own->tid[i], &cpu_us, &cpu) < 0) {
-			own->cpu_us[i] = POL_ABSENT;
+		own->v[i].cpu = own->v[i].node = POL_ABSENT;
+		if (stat_read(rootfd, guest->pid, own->v[i].tid, &cpu_us, &cpu) < 0) {
+			own->v[i].cpu_us = POL_ABSENT;
 			continue;
 		}
-		own->cpu[i] = cpu;
-		own->cpu_nodes[i] = nodes_of_cpu(cpus, cpu);
-		if (own->cpu_nodes[i] < POL_PLACE_NODES) {
-			last[own->cpu_nodes[i]]++;
-			if (pol_has(own->cpu_us[i]) && cpu_us > own->cpu_us[i])
-				own->node_us[own->cpu_nodes[i]] += cpu_us - own->cpu_us[i];
+		own->v[i].cpu = cpu;
+		own->v[i].node = nodes_of_cpu(cpus, cpu);
+		if (own->v[i].node < POL_PLACE_NODES) {
+			last[own->v[i].node]++;
+			if (pol_has(own->v[i].cpu_us) && cpu_us > own->v[i].cpu_us)
+				own->node_us[own->v[i].node] += cpu_us - own->v[i].cpu_us;
 		}
-		own->cpu_us[i] = cpu_us;
+		own->v[i].cpu_us = cpu_us;
 	}
 	look_at_limits(rootfd, guest, cpus);
 	find_home(own, last);

@@ -13,6 +13,11 @@
 #include "memd/guest.h"
 #include "memd/numa.h"
 
+/* Room for n vCPUs, what is there stays. 0, or -ENOMEM and nothing has changed. */
+int vcpus_reserve(struct guest_cpus *cpus, size_t n);
+/* None, and no memory held. */
+void vcpus_forget(struct guest_cpus *cpus);
+
 /* Take the answer of query-cpus-fast; one that makes no sense leaves no vCPUs. */
 void vcpus_told(struct guest *guest, json_object *value);
 

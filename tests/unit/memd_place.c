@@ -163,8 +163,9 @@ static struct guest *find_guest(bool ours)
 	assert_int_equal(guest->phase, GUEST_READY);
 	guest->pid = w.child;
 	guest->starttime = 4711;
+	assert_int_equal(vcpus_reserve(&guest->cpus, 1), 0);
 	guest->cpus.n = 1;
-	guest->cpus.tid[0] = w.child;
+	guest->cpus.v[0].tid = w.child;
 	guest->survey.full = true;
 	guest->survey.ram_node_bytes[0] = 8 * MIB;
 	guest->survey.ram_node_bytes[1] = 24 * MIB;

@@ -68,6 +68,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	close(w.rootfd);
+	vcpus_forget(&w.guest.cpus);
 	tree_free(&w.tree);
 	return 0;
 }
@@ -132,7 +133,7 @@ static void test_monitor_is_not_believed_blindly(void **state)
 	     "{\"thread-id\":\"x\"},{\"thread-id\":0},{\"thread-id\":9999999999},7]");
 	assert_int_equal(w.guest.cpus.n, 2);
 	assert_int_equal(w.guest.cpus.told, 6);
-	assert_int_equal(w.guest.cpus.tid[1], 102);
+	assert_int_equal(w.guest.cpus.v[1].tid, 102);
 	assert_int_equal(w.guest.cpus.guest_nodes, 1);
 	tell("{\"thread-id\":101}");
 	assert_int_equal(w.guest.cpus.n, 0);
@@ -152,8 +153,8 @@ static void test_home_is_where_time_is_spent(void **state)
 	/* Not seen running yet: where they ran last. */
 	assert_true(w.guest.cpus.node <= 1);
 	assert_int_equal(w.guest.cpus.node_ppm, 500000);
-	assert_int_equal(w.guest.cpus.cpu_nodes[0], 1);
-	assert_int_equal(w.guest.cpus.cpu_nodes[1], 0);
+	assert_int_equal(w.guest.cpus.v[0].node, 1);
+	assert_int_equal(w.guest.cpus.v[1].node, 0);
 	set_thread(101, "CPU 0/KVM", 1030, 4, "0-7", "0-1");
 	set_thread(102, "a) R (b", 1010, 0, "0-7", "0-1");
 	look();
@@ -170,7 +171,7 @@ static void test_home_is_where_time_is_spent(void **state)
 	/* One thread ends. */
 	tree_remove(&w.tree, "proc/100/task/102");
 	look();
-	assert_int_equal(w.guest.cpus.cpu_nodes[1], POL_ABSENT);
+	assert_int_equal(w.guest.cpus.v[1].node, POL_ABSENT);
 	assert_int_equal(w.guest.cpus.node, 0);
 	/* And both: nothing is known of limits any more. */
 	tree_remove(&w.tree, "proc/100/task/101");
@@ -266,12 +267,13 @@ static void test_real_threads(void **state)
 	assert_true(allowed[0] || allowed[1]);
 	assert_int_equal(nodes_cpus_read(rootfd, &cpus), 0);
 	w.guest.pid = getpid();
+	assert_int_equal(vcpus_reserve(&w.guest.cpus, 1), 0);
 	w.guest.cpus.n = 1;
-	w.guest.cpus.tid[0] = getpid();
-	w.guest.cpus.cpu_us[0] = POL_ABSENT;
+	w.guest.cpus.v[0].tid = getpid();
+	w.guest.cpus.v[0].cpu_us = POL_ABSENT;
 	vcpus_look(rootfd, &w.guest, &cpus);
 	assert_true(w.guest.cpus.limits_known);
-	assert_true(pol_has(w.guest.cpus.cpu[0]));
+	assert_true(pol_has(w.guest.cpus.v[0].cpu));
 	assert_true(pol_has(w.guest.cpus.node));
 }
 
