@@ -35,6 +35,11 @@ enum guest_mapped { GUEST_MAPPED_4K, GUEST_MAPPED_2M, GUEST_MAPPED_1G, GUEST_MAP
 
 #define GUEST_CPUS_MAX 64 /* of more vCPUs the first ones are looked at */
 
+/* The processors that memd lets a guest's threads run on, and those that they might before. */
+struct guest_pin {
+	uint64_t now[4096 / 64], before[4096 / 64];
+};
+
 /* Its vCPUs' threads, see vcpus.h. POL_ABSENT: not known. */
 struct guest_cpus {
 	uint64_t told;	      /* how many vCPUs it has */
@@ -49,9 +54,7 @@ struct guest_cpus {
 	bool limits_known;		   /* the two below hold */
 	bool pinned;			   /* to processors, by somebody else */
 	bool mems_limited;		   /* its cpuset leaves nodes out */
-	bool placed;			   /* by us, to these: */
-	uint64_t placed_cpus[4096 / 64];
-	uint64_t before_cpus[4096 / 64]; /* what they were before */
+	struct guest_pin *pin;		   /* to processors, by us; NULL: not */
 };
 
 /* How far vmm is with __memd-place. */

@@ -134,7 +134,7 @@ static json_object *guest_json(const struct guest *guest)
 	json_add_u64(one, "cpu_node_ppm", guest->cpus.node_ppm);
 	json_add_u64(one, "threads", guest->threads);
 	json_add_u64(one, "vhost_threads", guest->vhost);
-	json_add_bool(one, "pinned_by_memd", guest->cpus.placed);
+	json_add_bool(one, "pinned_by_memd", guest->cpus.pin != NULL);
 	json_add_u64(one, "local_ppm", judged ? guest->view.local_ppm : POL_ABSENT);
 	json_add_u64(one, "huge_bytes",
 		     guest->survey.full ? guest->survey.anon_huge_bytes : POL_ABSENT);

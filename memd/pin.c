@@ -82,10 +82,10 @@ static void fill_note(FILE *file, const void *ctx)
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
-		if (!guest->cpus.placed)
+		if (!guest->cpus.pin)
 			continue;
-		kfile_list_format(guest->cpus.before_cpus, NODES_CPUS_MAX, before, sizeof(before));
-		kfile_list_format(guest->cpus.placed_cpus, NODES_CPUS_MAX, now, sizeof(now));
+		kfile_list_format(guest->cpus.pin->before, NODES_CPUS_MAX, before, sizeof(before));
+		kfile_list_format(guest->cpus.pin->now, NODES_CPUS_MAX, now, sizeof(now));
 		fprintf(file, "%d %" PRIu64 " %s %s\n", (int)guest->pid, guest->starttime, before,
 			now);
 	}
@@ -98,7 +98,7 @@ static int keep(const struct guests *guests, const char *dir)
 
 /* A line that makes sense: whose it is, and the two sets. */
 static bool line_parse(const char *line, pid_t *ret_pid, uint64_t *ret_starttime,
-		       struct guest_cpus *own)
+		       struct guest_pin *ret_pin)
 {
 	char before[LIST_MAX], now[LIST_MAX];
 	int pid;
@@ -106,11 +106,10 @@ static bool line_parse(const char *line, pid_t *ret_pid, uint64_t *ret_starttime
 	if (sscanf(line, "%d %" SCNu64 " %1023s %1023s", &pid, ret_starttime, before, now) != 4)
 		return false;
 	*ret_pid = pid;
-	memset(own->before_cpus, 0, sizeof(own->before_cpus));
-	memset(own->placed_cpus, 0, sizeof(own->placed_cpus));
-	return kfile_list_parse(before, own->before_cpus, NODES_CPUS_MAX) == 0 &&
-	       kfile_list_parse(now, own->placed_cpus, NODES_CPUS_MAX) == 0 &&
-	       !is_empty(own->before_cpus);
+	*ret_pin = (struct guest_pin){0};
+	return kfile_list_parse(before, ret_pin->before, NODES_CPUS_MAX) == 0 &&
+	       kfile_list_parse(now, ret_pin->now, NODES_CPUS_MAX) == 0 &&
+	       !is_empty(ret_pin->before);
 }
 
 static FILE *note_read(const char *dir)
@@ -123,7 +122,7 @@ static FILE *note_read(const char *dir)
 
 void pin_recall(struct guest *guest, const char *dir)
 {
-	struct guest_cpus noted;
+	struct guest_pin noted, **own = &guest->cpus.pin;
 	char line[LINE_MAX_BYTES];
 	FILE *file = note_read(dir);
 
@@ -136,9 +135,13 @@ void pin_recall(struct guest *guest, const char *dir)
 		if (!line_parse(line, &pid, &starttime, &noted) || pid != guest->pid ||
 		    starttime != guest->starttime)
 			continue;
-		memcpy(guest->cpus.before_cpus, noted.before_cpus, sizeof(noted.before_cpus));
-		memcpy(guest->cpus.placed_cpus, noted.placed_cpus, sizeof(noted.placed_cpus));
-		guest->cpus.placed = true;
+		if (!*own)
+			*own = malloc(sizeof(**own));
+		if (*own)
+			**own = noted;
+		else
+			log_warn("guest %s: out of memory, its threads stay where they are",
+				 guest->name);
 	}
 	fclose(file);
 }
@@ -148,7 +151,8 @@ void pin_recall(struct guest *guest, const char *dir)
 int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, uint64_t node,
 	      const char *dir)
 {
-	struct guest_cpus *own = &guest->cpus, was = *own;
+	struct guest_cpus *own = &guest->cpus;
+	struct guest_pin *was = own->pin;
 	uint64_t from[NODES_CPU_WORDS], to[NODES_CPU_WORDS];
 	pid_t first = own->n ? own->v[0].tid : guest->pid;
 	int r;
@@ -161,16 +165,21 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 		return r;
 	if (is_same(from, to))
 		return 0;
-	if (!own->placed)
-		memcpy(own->before_cpus, from, sizeof(from));
-	memcpy(own->placed_cpus, to, sizeof(to));
-	own->placed = true;
+	own->pin = malloc(sizeof(*own->pin));
+	if (!own->pin) {
+		own->pin = was;
+		return -ENOMEM;
+	}
+	memcpy(own->pin->before, was ? was->before : from, sizeof(from));
+	memcpy(own->pin->now, to, sizeof(to));
 	/* Before the first thread: a note too many does no harm. */
 	r = keep(guest->all, dir);
 	if (r < 0) {
-		*own = was;
+		free(own->pin);
+		own->pin = was;
 		return r;
 	}
+	free(was);
 	return change(rootfd, guest->pid, from, to);
 }
 
@@ -183,9 +192,9 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 		struct guest_cpus *own = &guest->cpus;
 		int r;
 
-		if (!own->placed)
+		if (!own->pin)
 			continue;
-		r = change(rootfd, guest->pid, own->placed_cpus, own->before_cpus);
+		r = change(rootfd, guest->pid, own->pin->now, own->pin->before);
 		if (r < 0 && r != -ESRCH) {
 			log_warn("guest %s: its threads stay on the processors that memd gave "
 				 "them: %s",
@@ -193,7 +202,8 @@ size_t pin_leave(const struct guests *guests, int rootfd, const char *dir)
 			continue;
 		}
 		log_info("guest %s: its threads may run where they could before", guest->name);
-		own->placed = false;
+		free(own->pin);
+		own->pin = NULL;
 		given++;
 	}
 	if (given && keep(guests, dir) < 0)
@@ -211,7 +221,7 @@ int pin_restore(int rootfd, const char *dir,
 	if (!file)
 		return errno == ENOENT ? 0 : -errno;
 	while (fgets(line, sizeof(line), file)) {
-		struct guest_cpus noted;
+		struct guest_pin noted;
 		struct footprint foot;
 		uint64_t starttime;
 		pid_t pid;
@@ -220,8 +230,8 @@ int pin_restore(int rootfd, const char *dir,
 		if (!line_parse(line, &pid, &starttime, &noted) ||
 		    footprint_quick(rootfd, pid, &foot) < 0 || foot.starttime != starttime)
 			continue;
-		r = change(rootfd, pid, noted.placed_cpus, noted.before_cpus);
-		kfile_list_format(noted.before_cpus, NODES_CPUS_MAX, list, sizeof(list));
+		r = change(rootfd, pid, noted.now, noted.before);
+		kfile_list_format(noted.before, NODES_CPUS_MAX, list, sizeof(list));
 		if (fn)
 			fn(ctx, pid, list, r);
 		n++;

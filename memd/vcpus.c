@@ -37,6 +37,7 @@ int vcpus_reserve(struct guest_cpus *cpus, size_t n)
 void vcpus_forget(struct guest_cpus *cpus)
 {
 	free(cpus->v);
+	free(cpus->pin);
 	*cpus = (struct guest_cpus){0};
 }
 
@@ -157,9 +158,8 @@ static void look_at_limits(int rootfd, struct guest *guest, const struct nodes_c
 		return;
 	own->limits_known = true;
 	if (list_read(text, "Cpus_allowed_list", allowed, NODES_CPUS_MAX) == 0)
-		own->pinned =
-			lacks(allowed, cpus->online, NODES_CPU_WORDS) &&
-			!(own->placed && memcmp(allowed, own->placed_cpus, sizeof(allowed)) == 0);
+		own->pinned = lacks(allowed, cpus->online, NODES_CPU_WORDS) &&
+			      !(own->pin && memcmp(allowed, own->pin->now, sizeof(allowed)) == 0);
 	if (list_read(text, "Mems_allowed_list", mems, NODES_BITS) == 0)
 		own->mems_limited = lacks(mems, cpus->memory, NODES_WORDS);
 }

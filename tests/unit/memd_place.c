@@ -359,18 +359,20 @@ static void test_threads_alone(void **state)
 	assert_int_equal(w.place->moves[0].phase, PLACE_LOOK);
 
 	/* A memd after a crash knows what was before; by start time, so not of another process. */
-	guest->cpus.placed = false;
+	free(guest->cpus.pin);
+	guest->cpus.pin = NULL;
 	guest->starttime = 4712;
 	pin_recall(guest, w.act.dir);
-	assert_false(guest->cpus.placed);
+	assert_null(guest->cpus.pin);
 	guest->starttime = 4711;
 	pin_recall(guest, w.act.dir);
-	assert_true(guest->cpus.placed);
+	assert_non_null(guest->cpus.pin);
 	/* Without one, `memctl reset` undoes it, but not to another process of that number. */
 	w.restored = 0;
 	assert_int_equal(pin_restore(w.rootfd, w.act.dir, on_restored, NULL), 0);
 	assert_true(runs_on(node1));
-	guest->cpus.placed = false;
+	free(guest->cpus.pin);
+	guest->cpus.pin = NULL;
 	note_starttime();
 	assert_int_equal(pin_restore(w.rootfd, w.act.dir, on_restored, NULL), 1);
 	assert_int_equal(w.restored, w.child);
@@ -413,7 +415,7 @@ static void test_no_processor_there(void **state)
 	order(guest, 5, 24 * MIB);
 	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
 	assert_false(w.place->active);
-	assert_false(guest->cpus.placed);
+	assert_null(guest->cpus.pin);
 	assert_true(runs_on(w.all));
 }
 

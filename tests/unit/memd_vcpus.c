@@ -191,8 +191,9 @@ static void test_what_bars_a_move(void **state)
 	look();
 	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_PINNED);
 	/* By us: not somebody else's. */
-	w.guest.cpus.placed = true;
-	nodes_cpus_of(&w.cpus, 1, w.guest.cpus.placed_cpus);
+	w.guest.cpus.pin = calloc(1, sizeof(*w.guest.cpus.pin));
+	assert_non_null(w.guest.cpus.pin);
+	nodes_cpus_of(&w.cpus, 1, w.guest.cpus.pin->now);
 	look();
 	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_FREE);
 	set_thread(101, "vcpu0", 10, 4, "3", "0-1");
