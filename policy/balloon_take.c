@@ -146,12 +146,7 @@ static void add_take(struct pol *pol, struct now_guest *guest, enum pol_reason r
 	action->other = reason == POL_WHY_FOR_OTHER ? other : 0;
 	action->gain_bytes = balloon_gain(guest, take->base, to);
 	action->cost_us = mul_div(take->bytes, SEC, guest->past->speed);
-	plan_reject(action, POL_RUNG_REPORTING,
-		    guest->in->reporting ? POL_WHY_NOT_ENOUGH : POL_WHY_NOT_OFFERED);
-	plan_reject(action, POL_RUNG_KSM,
-		    !guest->in->mergeable ? POL_WHY_NOT_OFFERED
-		    : pol->ksm.exhausted  ? POL_WHY_KSM_NO_GAIN
-					  : POL_WHY_TOO_SLOW);
+	plan_reject_passive(pol, guest, action);
 	if (cache)
 		plan_reject(action, POL_RUNG_BALLOON_FREE,
 			    take->free_rejected ? take->free_rejected : POL_WHY_NOT_HELD);

@@ -607,6 +607,10 @@ uint64_t numa_distance(const struct pol_node *from, uint32_t to);
 struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 			    enum pol_action_kind kind, enum pol_reason reason, enum pol_rung rung);
 
+/* Why memory is taken though page reporting and merging free some: they come before all else. */
+void plan_reject_passive(const struct pol *pol, const struct now_guest *guest,
+			 struct pol_action *action);
+
 static inline void plan_reject(struct pol_action *action, enum pol_rung rung, enum pol_reason why)
 {
 	action->rejected |= 1u << rung;

@@ -80,6 +80,17 @@ struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 	return action;
 }
 
+void plan_reject_passive(const struct pol *pol, const struct now_guest *guest,
+			 struct pol_action *action)
+{
+	plan_reject(action, POL_RUNG_REPORTING,
+		    guest->in->reporting ? POL_WHY_NOT_ENOUGH : POL_WHY_NOT_OFFERED);
+	plan_reject(action, POL_RUNG_KSM,
+		    !guest->in->mergeable ? POL_WHY_NOT_OFFERED
+		    : pol->ksm.exhausted  ? POL_WHY_KSM_NO_GAIN
+					  : POL_WHY_TOO_SLOW);
+}
+
 static int check(const struct pol_host *host)
 {
 	if (!host->memory_bytes || !pol_has(host->memory_bytes))

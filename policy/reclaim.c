@@ -305,12 +305,7 @@ static void add_order(struct pol *pol, const struct pol_host *host, struct now_g
 					  pol_has(host->reclaim_us)
 				  ? mul_div(bytes, host->reclaim_us, host->reclaim_bytes)
 				  : bytes / PAGE * US_PER_PAGE;
-	plan_reject(action, POL_RUNG_REPORTING,
-		    guest->in->reporting ? POL_WHY_NOT_ENOUGH : POL_WHY_NOT_OFFERED);
-	plan_reject(action, POL_RUNG_KSM,
-		    !guest->in->mergeable ? POL_WHY_NOT_OFFERED
-		    : pol->ksm.exhausted  ? POL_WHY_KSM_NO_GAIN
-					  : POL_WHY_TOO_SLOW);
+	plan_reject_passive(pol, guest, action);
 	plan_reject(action, POL_RUNG_BALLOON_FREE, balloon);
 	plan_reject(action, POL_RUNG_BALLOON_CACHE, balloon);
 	if (pressed(pol))
