@@ -20,6 +20,7 @@
 #include "memd/footprint_numa.h"
 #include "memd/host.h"
 #include "memd/pinned.h"
+#include "memd/process.h"
 #include "memd/smaps.h"
 
 #define RMAP_ITEM_BYTES 64 /* sizeof(struct ksm_rmap_item) on 64 bit, mm/ksm.c */
@@ -78,10 +79,10 @@ static int stat_read(int rootfd, pid_t pid, struct footprint *out)
 
 	if (r < 0)
 		return gone(r);
-	rest = strrchr(stat, ')'); /* the comm before it may hold anything */
+	rest = process_stat_after_comm(stat);
 	if (!rest ||
-	    sscanf(rest + 1,
-		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu %*d %*d %*d %*d %*d %*d "
+	    sscanf(rest,
+		   "%c %*d %*d %*d %*d %*d %*u %*u %*u %llu %*u %llu %llu %*d %*d %*d %*d %*d %*d "
 		   "%llu",
 		   &state, &major, &utime, &stime, &starttime) != 5)
 		return -EIO;

@@ -22,6 +22,7 @@
 #include "common/kfile.h"
 #include "memd/kept.h"
 #include "memd/manager.h"
+#include "memd/process.h"
 
 #define KSM_DIR "sys/kernel/mm/ksm/"
 
@@ -86,14 +87,6 @@ const char *ksm_knob_name(enum ksm_knob knob)
 	return knob_paths[knob] + strlen(KSM_DIR);
 }
 
-/* The line of /proc/PID/stat behind the comm, which may hold spaces and brackets itself. */
-static const char *stat_after_comm(const char *stat)
-{
-	const char *p = strrchr(stat, ')');
-
-	return p && p[1] == ' ' ? p + 2 : NULL;
-}
-
 /* /proc/PID/stat of the kernel thread "ksmd": a child of kthreadd, whoever else is called so. */
 static int ksmd_open(int rootfd)
 {
@@ -116,7 +109,7 @@ static int ksmd_open(int rootfd)
 		snprintf(path, sizeof(path), "proc/%d/stat", (int)strtol(entry->d_name, NULL, 10));
 		if (kfile_read(rootfd, path, stat, sizeof(stat)) < 0 || !strstr(stat, "(ksmd)"))
 			continue;
-		rest = stat_after_comm(stat);
+		rest = process_stat_after_comm(stat);
 		if (rest && rest[0] && !strncmp(rest + 1, " 2 ", 3))
 			return kept_open(rootfd, path);
 	}
@@ -165,7 +158,7 @@ static uint64_t ksmd_cpu_us(const struct ksm *ksm)
 
 	if (kept_read(ksm->ksmd_fd, stat, sizeof(stat)) < 0)
 		return POL_ABSENT;
-	rest = stat_after_comm(stat);
+	rest = process_stat_after_comm(stat);
 	if (!rest || sscanf(rest, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &utime,
 			    &stime) != 2)
 		return POL_ABSENT;

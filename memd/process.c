@@ -48,6 +48,13 @@ int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
 	return 0;
 }
 
+const char *process_stat_after_comm(const char *stat)
+{
+	const char *p = strrchr(stat, ')');
+
+	return p && p[1] == ' ' ? p + 2 : NULL;
+}
+
 /*
  * The name on a hypervisor's command line: "-name web1", "-name guest=web1,debug-threads=on",
  * "--name web1". Only a label: nothing is decided by it.

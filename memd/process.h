@@ -13,6 +13,12 @@
 int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n);
 
 /*
+ * A line of /proc/PID/stat (or of a task's) from its third field on, the state: the comm before it
+ * may hold spaces and brackets. NULL: it has no such field.
+ */
+const char *process_stat_after_comm(const char *stat);
+
+/*
  * What to call a process: the name on a hypervisor's command line, else what the kernel calls it,
  * else its pid. Written by whoever started it: clean it before it is shown.
  */

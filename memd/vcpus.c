@@ -81,7 +81,8 @@ void vcpus_told(struct guest *guest, json_object *value)
 static int stat_read(int rootfd, pid_t pid, pid_t tid, uint64_t *ret_cpu_us, uint64_t *ret_cpu)
 {
 	uint64_t field[40] = {0}, hz = (uint64_t)sysconf(_SC_CLK_TCK);
-	char path[64], text[1024], *rest, *save = NULL;
+	char path[64], text[1024];
+	const char *rest;
 	size_t i = 3;
 	int r;
 
@@ -89,12 +90,13 @@ static int stat_read(int rootfd, pid_t pid, pid_t tid, uint64_t *ret_cpu_us, uin
 	r = kfile_read(rootfd, path, text, sizeof(text));
 	if (r < 0)
 		return r;
-	rest = strrchr(text, ')'); /* the name before it may hold anything */
+	rest = process_stat_after_comm(text);
 	if (!rest)
 		return -EIO;
-	for (char *word = strtok_r(rest + 1, " ", &save); word && i < 40;
-	     word = strtok_r(NULL, " ", &save))
-		field[i++] = strtoull(word, NULL, 10);
+	for (; *rest && i < 40; rest += strspn(rest, " ")) {
+		field[i++] = strtoull(rest, NULL, 10);
+		rest += strcspn(rest, " ");
+	}
 	if (i < 40)
 		return -EIO;
 	*ret_cpu_us = (field[14] + field[15]) * (USEC_PER_SEC / (hz ? hz : 100));
