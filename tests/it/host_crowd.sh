@@ -7,7 +7,6 @@ cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/fake_host.sh
 . tests/it/fake_host.sh
 MEMCTL=$MEMD_BUILD/memctl
-SOCKET=$T/run/memd.sock
 
 ask_memd() { "$MEMCTL" --socket "$SOCKET" --json status 2>/dev/null | jq -er "$1"; }
 holds() { ask_memd "$1" >/dev/null; }
@@ -30,10 +29,6 @@ start_memd() { # start_memd PROGRAM
 		>"$T/memd.log" 2>&1 &
 	PID[memd]=$!
 	wait_for 10 holds . >/dev/null
-}
-stop_memd() {
-	kill "${PID[memd]}"
-	ends memd 0 10
 }
 # Of all its threads, in microseconds. utime and stime are counted in ticks of 10 ms.
 cpu_us() { awk '{ sum += $1 } END { printf "%d", sum / 1000 }' "/proc/${PID[memd]}"/task/*/schedstat; }

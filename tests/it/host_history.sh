@@ -9,7 +9,6 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/it/fake_host.sh
 MEMD=$MEMD_BUILD/memd
 MEMCTL=$MEMD_BUILD/memctl
-SOCKET=$T/run/memd.sock
 TRACE=$T/state/trace
 PAGE=$T/page.html
 

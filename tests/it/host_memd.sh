@@ -10,8 +10,6 @@ cd "$(dirname "$0")/../.." || exit 1
 MEMD=$MEMD_BUILD/memd
 MEMCTL=$MEMD_BUILD/memctl
 KSM=$T/tree/sys/kernel/mm/ksm
-CTL=$T/run/guests/control
-SOCKET=$T/run/memd.sock
 GIB=$((1 << 30))
 
 configure() {
@@ -40,20 +38,7 @@ stop_fakes() {
 	wait "${PID[fakes]}"
 	unset 'PID[fakes]'
 }
-fake() { tests/it/fake_qmp.py --send "$CTL" "$@"; }
-start_memd() {
-	"$MEMD" --config "$T/memd.conf" --sysroot "$T/tree" "$@" >"$T/memd.log" 2>&1 &
-	PID[memd]=$!
-	wait_for 10 ask_memd status . >/dev/null
-}
-stop_memd() {
-	kill "${PID[memd]}"
-	ends memd 0 10
-}
-# ask_memd QUERY FILTER: the jq filter on the answer; fails when it is empty, null or false.
-ask_memd() { "$MEMCTL" --socket "$SOCKET" --json "$1" 2>/dev/null | jq -er "$2"; }
 guest() { ask_memd guests ".guests[] | select(.name == \"$1\") | $2"; }
-holds() { ask_memd "$@" >/dev/null; }
 guest_holds() { guest "$@" >/dev/null; }
 report() { holds report "$1"; }
 logged() { grep -q -- "$1" "$T/memd.log"; }

@@ -9,13 +9,8 @@ cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/fake_host.sh
 . tests/it/fake_host.sh
 MEMCTL=$MEMD_BUILD/memctl
-CTL=$T/run/guests/control
-SOCKET=$T/run/memd.sock
 MIB=$((1 << 20))
 
-fake() { tests/it/fake_qmp.py --send "$CTL" "$@"; }
-ask_memd() { "$MEMCTL" --socket "$SOCKET" --json "$1" 2>/dev/null | jq -er "$2"; }
-holds() { ask_memd "$@" >/dev/null; }
 target() { fake show "$1" | jq -r .target; }
 actual() { fake show "$1" | jq -r .actual; }
 # told GUEST TEXT: a line of memctl status says it.
@@ -26,13 +21,10 @@ start() { # start HOST_MIB GUEST...
 	copy_host
 	start_fakes --balloon-rate $((200 * MIB)) --host-memory $(($1 * MIB)) "${@:2}"
 	printf '[memd]\nruntime-dir=%s\nstate-dir=%s\nguest-timeout=1s\n' "$T/run" "$T/state" >"$T/memd.conf"
-	"$MEMD_BUILD/memd" --config "$T/memd.conf" --sysroot "$T/tree" >"$T/memd.log" 2>&1 &
-	PID[memd]=$!
-	wait_for 10 holds status . >/dev/null
+	start_memd
 }
 stop() {
-	kill "${PID[memd]}"
-	ends memd 0 10
+	stop_memd
 	check "$1-stop" 'SIGTERM does not end it with 0' [ "$STATUS" = 0 ]
 	fake quit >/dev/null
 	wait "${PID[fakes]}"

@@ -6,25 +6,13 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/it/lib.sh
 # shellcheck source=tests/it/fake_host.sh
 . tests/it/fake_host.sh
-CTL=$T/run/guests/control
 MIB=$((1 << 20))
 
-fake() { tests/it/fake_qmp.py --send "$CTL" "$@"; }
-memctl() { "$MEMD_BUILD/memctl" --socket "$T/run/memd.sock" "$@"; }
-holds() { memctl --json "$1" 2>/dev/null | jq -e "$2" >/dev/null; }
+memctl() { "$MEMD_BUILD/memctl" --socket "$SOCKET" "$@"; }
 # plan FILTER [OPTION...]
 plan() { jq -e "$1" >/dev/null < <(memctl --json plan "${@:2}" 2>/dev/null); }
 says() { grep -q -- "$1" < <(memctl plan "${@:2}" 2>&1); }
 status_of() { "$@" >/dev/null 2>&1; echo $?; }
-start_memd() {
-	"$MEMD_BUILD/memd" --config "$T/memd.conf" --sysroot "$T/tree" "$@" >"$T/memd.log" 2>&1 &
-	PID[memd]=$!
-	wait_for 10 holds status . >/dev/null
-}
-stop_memd() {
-	kill "${PID[memd]}"
-	ends memd 0 10
-}
 
 mkdir -p "$T/run/guests"
 printf '[memd]\nruntime-dir=%s\nstate-dir=%s\nguest-timeout=1s\n' "$T/run" "$T/state" >"$T/memd.conf"

@@ -8,7 +8,6 @@ cd "$(dirname "$0")/../.." || exit 1
 # shellcheck source=tests/it/fake_host.sh
 . tests/it/fake_host.sh
 MEMCTL=$MEMD_BUILD/memctl
-SOCKET=$T/run/memd.sock
 
 command -v tmux >/dev/null || { skip top 'tmux is not here'; exit 0; }
 pane() { tmux -S "$T/tmux" "$@" 2>/dev/null; }
