@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many guests fit on this machine when memory is scarce, managed by memd and by others.
 
-usage: density.py --out DIR --build DIR --ksmtuned FILE [--cases plain,advisor,pve,mom,memd]
+usage: density.py --out DIR --build DIR --ksmtuned FILE [--cases plain,advisor,pve,mom,memd] [--vmm DIR]
 
 Guests (density_guest.py) are added a few at a time. Each step has time to settle, and is then measured:
 the level of service holds when every guest does its operations at its rate, its 99th percentile of
@@ -10,11 +10,13 @@ lateness is no worse than LIMIT_TIMES that of guests of its kind, as many of the
 or LIMIT_S more, and no guest's kernel nor the host's has killed anything for want of memory. A step
 that fails is measured again; failing twice ends the case, an OOM kill at once.
 The same guests with memory to spare come first ("spare"); where their own rate breaks, the processor
-is what runs out, and nothing is measured beyond.
+is what runs out, and nothing is measured beyond. With --vmm guests run under vmm, from images made in
+DIR, on the emulated host.
 
 Environment: BENCH_FREE memory left for guests (3G), BENCH_SWAP swap on zram (4G), BENCH_STEP guests a
 step (4: one of each kind), BENCH_FIRST guests in the first step (8), BENCH_GUESTS_MAX (48),
-BENCH_SETTLE and BENCH_WINDOW seconds (20, 20).
+BENCH_SETTLE and BENCH_WINDOW seconds (20, 20), BENCH_SLOWER how much slower guests work (1),
+BENCH_LIMIT_S (0.2).
 """
 import argparse
 import ctypes
@@ -29,8 +31,9 @@ import time
 
 import ksm
 from density_drive import CASES
-from density_guest import KINDS, MEMORY_MIB, RATES, Images, Worker, has_kvm
+from density_guest import KINDS, MEMORY_MIB, RATES, Images, has_kvm
 from density_plot import plot
+from density_vmm import VmmImages
 from guest import MIB
 from scarce import Guard, add_swap, meminfo, reserve
 
@@ -47,7 +50,7 @@ MOST = int(os.environ.get("BENCH_GUESTS_MAX", "48"))
 SETTLE = int(os.environ.get("BENCH_SETTLE", "20"))
 WINDOW = int(os.environ.get("BENCH_WINDOW", "20"))
 RATE_LEAST = 0.9
-LIMIT_TIMES, LIMIT_S = 3, 0.2
+LIMIT_TIMES, LIMIT_S = 3, float(os.environ.get("BENCH_LIMIT_S", "0.2"))
 
 
 # ---- one step ----
@@ -140,9 +143,9 @@ def run_step(guests, n, directory, images, driver, ksmd, spare):
     found = None
     try:
         while len(guests) < n:
-            guests.append(Worker(len(guests), directory, images, driver.balloon))
-            guests[-1].begin()
-            spend(0, guests, driver)
+            new = images.worker(len(guests), directory, images, driver.balloon)
+            guests.append(new)
+            new.begin(lambda: spend(0.1, guests[:-1], driver))
             driver.tick(guests)
         spend(SETTLE, guests, driver)
         for attempt in (1, 2):
@@ -235,7 +238,9 @@ def main():
     for name in ("--out", "--build", "--ksmtuned"):
         p.add_argument(name, required=True)
     p.add_argument("--cases", default=",".join(CASES))
+    p.add_argument("--vmm")
     args = p.parse_args()
+    args.part = "density-lab" if args.vmm else "density"
     cases = args.cases.split(",")
     for name in cases:
         if name not in CASES:
@@ -246,7 +251,7 @@ def main():
         signal.signal(number, lambda *_: sys.exit(1))
     # What measures is not swapped out (MCL_CURRENT | MCL_FUTURE).
     ctypes.CDLL(None).mlockall(3)
-    images = Images(args.build)
+    images = VmmImages(args.vmm, args.build) if args.vmm else Images(args.build)
     for number in range(MOST):
         if KINDS[number % len(KINDS)] == "reader":
             images.data(number)
@@ -292,16 +297,17 @@ def settled(steps):
 def save(args, series):
     if not series.get("spare"):
         return
-    kind = "KVM" if has_kvm() else "TCG"
-    doc = {"schema": 1, "part": "density",
+    kind = "vmm" if args.vmm else "KVM" if has_kvm() else "TCG"
+    doc = {"schema": 1, "part": args.part,
            "host": f"Linux {os.uname().release}, {os.cpu_count()} processors, {kind}, {FREE / MIB:.0f} MiB for guests "
                    f"of {MEMORY_MIB} MiB, {SWAP / MIB:.0f} MiB of swap on zram",
            "rows": rows(series)}
-    with open(args.out + "/density.json", "w") as f:
+    begin = f"{args.out}/{args.part}"
+    with open(begin + ".json", "w") as f:
         json.dump(doc, f, indent=1)
-    with open(args.out + "/density-series.json", "w") as f:
+    with open(begin + "-series.json", "w") as f:
         json.dump(series, f, indent=1)
-    with open(args.out + "/density.svg", "w") as f:
+    with open(begin + ".svg", "w") as f:
         f.write(plot(series))
 
 

@@ -134,7 +134,7 @@ class Memd(Plain):
     balloon = ",deflate-on-oom=on,free-page-reporting=on"
 
     def __init__(self, args, directory, guard):
-        self.dir, self.kept, self.guard = directory, args.out + "/density-memd", guard
+        self.dir, self.kept, self.guard = directory, f"{args.out}/{args.part}-memd", guard
         os.mkdir(directory + "/state")
         conf = directory + "/memd.conf"
         with open(conf, "w") as f:

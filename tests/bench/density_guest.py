@@ -18,8 +18,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.join(HERE, "..", "..")
 MEMORY_MIB = 256
 IMAGES = 8  # that have booted by themselves: what is alike in guests is then no more than it is
+# Everything goes so many times slower, for a slow processor.
+SLOWER = int(os.environ.get("BENCH_SLOWER", "1"))
 # Operations a second, as in work.c; "build" on average.
-RATES = {"web": 3, "build": 0.5, "store": 10, "reader": 8}
+RATES = {kind: rate / SLOWER for kind, rate in {"web": 3, "build": 0.5, "store": 10, "reader": 8}.items()}
 KINDS = list(RATES)
 BALLOON = "/machine/peripheral/balloon0"
 
@@ -41,13 +43,22 @@ def accelerator():
 class Debian(Guest):
     """One guest. images: where root.img is; state: what it starts from, None: it boots."""
     def __init__(self, name, directory, images, balloon="", state=None, data=None):
-        self.name, self.text, self.id, self.rest = name, "", 0, b""
+        self.name, self.text, self.id, self.rest, self.directory = name, "", 0, b"", directory
         console = f"{directory}/{name}.console"
         self.path = f"{directory}/{name}.ctl"
-        lab = images.lab
+        argv = ["choom", "-n", "1000", "--", "setpriv", "--pdeathsig", "KILL"] + self.words(images, balloon, state, data)
+        self.errors = open(f"{directory}/{name}.err", "w")
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
+        self.wait_for(f"{name}: monitor", self.can_connect, 20)
+        self.console = socket.socket(socket.AF_UNIX)
+        self.console.connect(console)
+        self.console.setblocking(False)
+
+    def words(self, images, balloon, state, data):
+        """The hypervisor's command line."""
+        name, directory, lab = self.name, self.directory, images.lab
         drive = (f"file={data},format=raw,cache=none" if data else "driver=null-co,size=64M,read-zeroes=on") + ",readonly=on"
-        argv = ["choom", "-n", "1000", "--", "setpriv", "--pdeathsig", "KILL",
-                "qemu-system-x86_64", "-name", name, "-nodefaults", "-no-user-config", "-display", "none",
+        argv = ["qemu-system-x86_64", "-name", name, "-nodefaults", "-no-user-config", "-display", "none",
                 "-no-reboot", "-smp", "1", "-m", f"{MEMORY_MIB}M", "-machine", "q35,vmport=off,memory-backend=ram0",
                 "-object", f"memory-backend-ram,id=ram0,size={MEMORY_MIB}M,merge=on",
                 "-device", f"virtio-balloon-pci,id=balloon0{balloon}", "-device", "virtio-rng-pci",
@@ -59,22 +70,17 @@ class Debian(Guest):
                 # One monitor for who manages the guest, one for the bench.
                 "-qmp", f"unix:{directory}/{name}.qmp,server=on,wait=off",
                 "-qmp", f"unix:{self.path},server=on,wait=off",
-                "-chardev", f"socket,id=console,path={console},server=on,wait=off",
+                "-chardev", f"socket,id=console,path={directory}/{name}.console,server=on,wait=off",
                 "-serial", "chardev:console"] + accelerator()
         if state:
             # Past the page cache, which is scarce.
             argv += ["-incoming", f"exec:dd if={state} iflag=direct bs=1M status=none"]
-        self.errors = open(f"{directory}/{name}.err", "w")
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors)
-        self.wait_for(f"{name}: monitor", self.can_connect, 20)
-        self.console = socket.socket(socket.AF_UNIX)
-        self.console.connect(console)
-        self.console.setblocking(False)
+        return argv
 
     def can_connect(self):
         if self.process.poll() is not None:
             with open(self.errors.name) as f:
-                raise RuntimeError(f"{self.name}: QEMU ended: {f.read()}")
+                raise RuntimeError(f"{self.name} ended: {f.read()}")
         try:
             self.connect()
         except OSError:
@@ -85,7 +91,7 @@ class Debian(Guest):
         return self.process.poll() is None
 
     def last_words(self):
-        """Of a QEMU that has ended."""
+        """Of a process that has ended."""
         with open(self.errors.name) as f:
             return f"status {self.process.poll()} {f.read().strip()}"
 
@@ -104,11 +110,13 @@ class Debian(Guest):
         self.rest = data[end:]
         return data[:end].decode(errors="replace")
 
-    def await_text(self, pattern, limit):
+    def await_text(self, pattern, limit, meanwhile=None):
         text = ""
 
         def is_there():
             nonlocal text
+            if meanwhile:
+                meanwhile()
             text += self.new_text()
             if not self.alive():
                 raise RuntimeError(f"{self.name}: ended: {text[-300:]}")
@@ -148,10 +156,12 @@ class Worker(Debian):
         super().__init__(f"{self.kind}{number}", directory, images, balloon, state, data)
         self.done, self.ooms = 0, 0
 
-    def begin(self):
+    def begin(self, _):
         self.wait_for(f"{self.name}: running", lambda: self.call("query-status")["status"] == "running", 60)
-        self.send("cd /sys/bus/virtio/drivers/virtio_balloon && echo $(cat /run/balloon) >bind; cd /; "
-                  f"work {self.kind} {self.number + 1} /dev/vdb")
+        self.send(f"cd /sys/bus/virtio/drivers/virtio_balloon && echo $(cat /run/balloon) >bind; cd /; {self.job()}")
+
+    def job(self):
+        return f"work {self.kind} {self.number + 1} /dev/vdb {SLOWER}"
 
     def read(self):
         """[latency in s, ...] of the operations that it told of since the last call. Sets ooms; a
@@ -171,6 +181,8 @@ class Worker(Debian):
 
 class Images:
     """What guests start from, made once and kept under build/bench/density, keyed by its recipe."""
+    worker = Worker
+
     def __init__(self, build):
         work = build + "/tests/work"
         lab = subprocess.run([TOP + "/tests/lab/lab", "image", "--print"], stdout=subprocess.PIPE, text=True,
@@ -191,10 +203,7 @@ class Images:
 
     def make(self):
         print(f"density: booting and saving {IMAGES} Debian guests, once (a minute or two)", flush=True)
-        subprocess.run(["cp", "--sparse=always", self.lab + "/guest.img", self.root], check=True)
-        for request in (f"write {self.work} /usr/bin/work", "sif /usr/bin/work mode 0100755"):
-            subprocess.run(["debugfs", "-w", "-R", request, self.root], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, check=True, env=dict(os.environ, PATH="/usr/sbin:" + os.environ["PATH"]))
+        self.make_root()
         at_once = os.cpu_count() or 1
         for first in range(0, IMAGES, at_once):
             guests = [Debian(f"image{i}", self.dir, self) for i in range(first, min(first + at_once, IMAGES))]
@@ -215,6 +224,13 @@ class Images:
                     guest.kill()
         for name in glob.glob(self.dir + "/image*"):
             os.remove(name)
+
+    def make_root(self):
+        """The disk of all guests: the lab's Debian with `work` in it."""
+        subprocess.run(["cp", "--sparse=always", self.lab + "/guest.img", self.root], check=True)
+        for request in (f"write {self.work} /usr/bin/work", "sif /usr/bin/work mode 0100755"):
+            subprocess.run(["debugfs", "-w", "-R", request, self.root], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, check=True, env=dict(os.environ, PATH="/usr/sbin:" + os.environ["PATH"]))
 
     def save(self, guest):
         state = f"{self.dir}/{guest.name[len('image'):]}.state"

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Work of a guest at a fixed rate, for the density bench: operations are due at fixed times, and
- *how late each was done counts from when it was due, so that a guest that stands still is seen in
- *all that it missed. Linked statically; prints once a second W DONE OOM LATENCY... operations done
- *so far, OOM kills of this kernel, and microseconds of each one since the last line.
+ * how late each was done counts from when it was due, so that a guest that stands still is seen in
+ * all that it missed. Linked statically; prints once a second W DONE OOM LATENCY... operations done
+ * so far, OOM kills of this kernel, and microseconds of each one since the last line.
  *
  * usage: work warm                as after days of use: all files read, all free memory used once
  *        work data SEED          64 MiB of made content to standard output, for the reader's device
- *        work web|build|store|reader SEED [DEVICE]
+ *        work web|build|store|reader SEED [DEVICE [SLOWER]]
  *   web      requests to busybox's httpd, for small files
  *   build    Python compiles modules of its library and keeps them, 10 s long, then 10 s nothing
  *   store    records in memory are looked up, and some rewritten: most in the hot quarter
  *   reader   pieces of DEVICE through the page cache: most from its hot quarter
- * Contents made here are half random (by SEED) and half text, as much of what programs hold is.
+ * SLOWER (1) stretches all of that in time. Contents made here are half random (by SEED) and half
+ * text, as much of what programs hold is.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,6 +48,7 @@
 struct work {
 	uint64_t random, seed;
 	uint64_t operations;
+	uint64_t slower; /* times */
 	/* store */
 	uint8_t *store;
 	/* reader */
@@ -383,11 +385,13 @@ static const struct kind kinds[] = {
 	{"reader", reader_begin, reader_operation, SEC_US / 8},
 };
 
-static uint64_t due_us(const struct kind *kind, uint64_t start, uint64_t n)
+static uint64_t due_us(const struct work *work, const struct kind *kind, uint64_t start)
 {
-	if (kind->period_us)
-		return start + n * kind->period_us;
-	return start + n / BUILD_UNITS * BUILD_CYCLE_US + n % BUILD_UNITS * BUILD_UNIT_US;
+	uint64_t n = work->operations, us = n * kind->period_us;
+
+	if (!kind->period_us)
+		us = n / BUILD_UNITS * BUILD_CYCLE_US + n % BUILD_UNITS * BUILD_UNIT_US;
+	return start + us * work->slower;
 }
 
 static int run(struct work *work, const struct kind *kind)
@@ -397,9 +401,9 @@ static int run(struct work *work, const struct kind *kind)
 	size_t len = 0;
 
 	if (!kind->period_us)
-		start += next(&work->random) % (BUILD_CYCLE_US / 2);
+		start += next(&work->random) % (BUILD_CYCLE_US / 2 * work->slower);
 	for (;; work->operations++) {
-		uint64_t due = due_us(kind, start, work->operations), end;
+		uint64_t due = due_us(work, kind, start), end;
 		int r = 0;
 
 		if (!kind->period_us && work->operations % BUILD_UNITS == 0) {
@@ -441,6 +445,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], kinds[i].name) != 0)
 			continue;
 		work.seed = work.random = strtoull(argv[2], NULL, 10);
+		work.slower = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
 		r = kinds[i].begin(&work, argc > 3 ? argv[3] : NULL);
 		if (r == 0) {
 			puts("W ready");
