@@ -28,6 +28,7 @@
 #define SLICE_PAGES    (PAGEOUT_SLICE_BYTES / PAGE)
 #define HOT_ROUNDS     12
 #define PRESENT	       (1ULL << 63)
+#define EXCLUSIVE      (1ULL << 56) /* mapped by this process alone, Linux 4.2 */
 #define PFN_MASK       ((1ULL << 55) - 1)
 #define IDLE_BITMAP    "sys/kernel/mm/page_idle/bitmap"
 #define IDLE_WORD_BITS 64
@@ -201,6 +202,15 @@ static void mark_idle(const struct files *files, const uint64_t *entries, size_t
 	}
 }
 
+/*
+ * Can it be swapped out? The kernel leaves out what others map, too (mm/madvise.c), and that is
+ * right for pages that KSM has merged: whoever reads such a page back gets one of his own.
+ */
+static bool is_own(uint64_t entry)
+{
+	return (entry & (PRESENT | EXCLUSIVE)) == (PRESENT | EXCLUSIVE);
+}
+
 /* Are frame numbers told (CAP_SYS_ADMIN), without which nothing can be marked? */
 static bool can_mark(const struct files *files, const uint64_t *entries, size_t n)
 {
@@ -216,7 +226,7 @@ struct slice {
 	uint64_t start;
 	size_t n; /* pages */
 	uint64_t entries[SLICE_PAGES];
-	size_t present;
+	size_t own; /* that can be swapped out */
 };
 
 static int read_slice(const struct files *files, uint64_t start, uint64_t end,
@@ -231,9 +241,9 @@ static int read_slice(const struct files *files, uint64_t start, uint64_t end,
 		return -errno;
 	slice->start = start;
 	slice->n = (size_t)got / sizeof(slice->entries[0]);
-	slice->present = 0;
+	slice->own = 0;
 	for (size_t i = 0; i < slice->n; i++)
-		slice->present += slice->entries[i] & PRESENT ? 1 : 0;
+		slice->own += is_own(slice->entries[i]) ? 1 : 0;
 	return 0;
 }
 
@@ -248,7 +258,7 @@ static size_t pick(const struct files *files, const struct slice *slice, bool id
 	*ret_pages = 0;
 	for (size_t i = 0; i < slice->n; i++) {
 		uint64_t entry = slice->entries[i];
-		bool take = entry & PRESENT;
+		bool take = is_own(entry);
 
 		if (take && idle_only)
 			take = is_idle(files, slice->entries[huge ? 0 : i] & PFN_MASK, &word_at,
@@ -290,7 +300,7 @@ static int visit(struct pageout *pageout, const struct pageout_order *order,
 	r = read_slice(files, start, end, &slice);
 	if (r < 0)
 		return r;
-	if (slice.present == 0) {
+	if (slice.own == 0) {
 		*state = SLICE_NEW;
 		return 0;
 	}
@@ -299,7 +309,7 @@ static int visit(struct pageout *pageout, const struct pageout_order *order,
 		*state -= order->any && *state > SLICE_HOT + 4 ? 4 : 1;
 		return 0;
 	}
-	if (*state == SLICE_OUT && !by_idle && slice.present > slice.n / 8) {
+	if (*state == SLICE_OUT && !by_idle && slice.own > slice.n / 8) {
 		*state = SLICE_HOT + HOT_ROUNDS;
 		return 0;
 	}

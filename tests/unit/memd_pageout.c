@@ -10,6 +10,7 @@
 #define PID	 71
 #define BASE	 TREE_BASE /* of the guest's memory: 16 MiB, 8 slices */
 #define PAGES	 4096ULL
+#define OWN	 (FRAME_PRESENT | 1ULL << 56) /* mapped by nobody else */
 #define SLICE	 512ULL
 #define IDLE	 "sys/kernel/mm/page_idle/bitmap"
 #define FRAME(i) (1024 + 3 * (i)) /* no huge page's, and no word of bits is of two slices */
@@ -43,7 +44,7 @@ static ssize_t advise(int pidfd, const struct iovec *ranges, size_t n)
 static void map_all(struct scene *s)
 {
 	for (uint64_t i = 0; i < PAGES; i++)
-		tree_map(&s->tree, PID, i, FRAME_PRESENT | FRAME(i));
+		tree_map(&s->tree, PID, i, OWN | FRAME(i));
 }
 
 static void open_scene(struct scene *s)
@@ -99,6 +100,26 @@ static void goes_round(void **state)
 	assert_int_equal((uint64_t)(uintptr_t)told[1].iov_base, BASE + 2 * MIB);
 	assert_int_equal(go(&s), 0);
 	assert_int_equal((uint64_t)(uintptr_t)told[0].iov_base, BASE + 4 * MIB);
+	close_scene(&s);
+}
+
+/* The kernel would not swap out what others map too, merged pages among it: it is not asked for. */
+static void shared_pages_are_left_out(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	open_scene(&s);
+	for (uint64_t i = 0; i < SLICE; i++)
+		tree_map(&s.tree, PID, i, i < 8 ? OWN | FRAME(i) : FRAME_PRESENT | FRAME(i));
+	for (uint64_t i = SLICE; i < 2 * SLICE; i++)
+		tree_map(&s.tree, PID, i, FRAME_PRESENT | FRAME(i));
+	s.order.bytes = 32768 + 4096;
+	assert_int_equal(go(&s), 0);
+	assert_int_equal(n_told, 2);
+	assert_int_equal((uint64_t)(uintptr_t)told[0].iov_base, BASE);
+	assert_int_equal(told[0].iov_len, 8 * 4096);
+	assert_int_equal((uint64_t)(uintptr_t)told[1].iov_base, BASE + 4 * MIB);
 	close_scene(&s);
 }
 
@@ -250,7 +271,7 @@ static void huge_pages_go_whole(void **state)
 	open_scene(&s);
 	tree_set(&s.tree, IDLE, "");
 	for (uint64_t i = 0; i < SLICE; i++)
-		tree_map(&s.tree, PID, i, FRAME_PRESENT | (100 * SLICE + i));
+		tree_map(&s.tree, PID, i, OWN | (100 * SLICE + i));
 	s.order.bytes = 2 * MIB;
 	assert_int_equal(go(&s), -EINPROGRESS);
 	for (uint64_t i = 1; i < SLICE; i++)
@@ -271,7 +292,7 @@ static void frames_that_are_not_told(void **state)
 	open_scene(&s);
 	tree_set(&s.tree, IDLE, "");
 	for (uint64_t i = 0; i < PAGES; i++)
-		tree_map(&s.tree, PID, i, FRAME_PRESENT);
+		tree_map(&s.tree, PID, i, OWN);
 	assert_int_equal(go(&s), 0);
 	assert_int_equal(s.asked, 4 * MIB);
 	close_scene(&s);
@@ -282,6 +303,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(goes_round),
 		cmocka_unit_test(absent_pages_are_left_out),
+		cmocka_unit_test(shared_pages_are_left_out),
 		cmocka_unit_test(slices_read_back_are_hot),
 		cmocka_unit_test(new_memory_is_known_anew),
 		cmocka_unit_test(refusals),
