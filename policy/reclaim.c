@@ -16,6 +16,7 @@
 #define PATIENCE_US	 (3 * SEC) /* for balloons */
 #define YOUNG_US	 (30 * SEC)
 #define YOUNG_PRESSED_US (10 * SEC)
+#define PAUSE_US	 (2 * WINDOW_US)
 #define HOLD_FIRST_US	 (30 * SEC)
 #define HOLD_MOST_US	 (1800 * SEC)
 #define TICK_MOST	 (512 * MIB) /* of all guests */
@@ -96,6 +97,17 @@ static void hold(const struct pol *pol, struct guest_reclaim *past, enum pol_rea
 	past->step = 0;
 }
 
+/* What is no fault of the guest's: it passes, and says nothing of how the next time will be. */
+static void pause_for(const struct pol *pol, struct guest_reclaim *past, enum pol_reason why)
+{
+	uint64_t until = add_sat(pol->tick.now_us, PAUSE_US);
+
+	if (until <= past->hold_us)
+		return;
+	past->hold_us = until;
+	past->hold_why = why;
+}
+
 static uint64_t rate(uint64_t before, uint64_t after, uint64_t unit, uint64_t span_us)
 {
 	return pol_has(before) && pol_has(after) ? mul_div(sub_sat(after, before), unit, span_us)
@@ -126,10 +138,11 @@ static void judge(const struct pol *pol, const struct now_guest *guest, uint64_t
 {
 	struct guest_reclaim *past = &guest->past->reclaim;
 	uint64_t resident = resident_of(guest), refaults, psi;
+	bool own = pol_has(guest->in->psi_some_us);
 
 	refaults = rate(past->refault, guest->in->refault_bytes, SEC, span_us);
 	psi = rate(past->psi_us, guest->in->psi_some_us, PPM, span_us);
-	if (!pol_has(guest->in->psi_some_us) && !pressed(pol))
+	if (!own && !pressed(pol))
 		psi = pol->reclaim.psi_ppm;
 	if (refaults > refault_limit(pol, resident)) {
 		/* It needs as much as it has now, and what it will have read back in a while. */
@@ -137,7 +150,11 @@ static void judge(const struct pol *pol, const struct now_guest *guest, uint64_t
 		past->sore_us = add_sat(pol->tick.now_us, pol->config.trouble_hold_us);
 		hold(pol, past, POL_WHY_REFAULTS);
 	} else if (psi > pressure_limit(pol->tick.state)) {
-		hold(pol, past, POL_WHY_PRESSURE);
+		/* When guests start, the host's tasks wait whatever is asked of this one. */
+		if (own)
+			hold(pol, past, POL_WHY_PRESSURE);
+		else
+			pause_for(pol, past, POL_WHY_PRESSURE);
 	}
 }
 
