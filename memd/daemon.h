@@ -136,7 +136,7 @@ int daemon_wake_sources(struct daemon *daemon);
 /* Where guests' threads run, some guests a tick. */
 void daemon_numa_look(struct daemon *daemon, uint64_t now_us);
 
-/* Give back what was changed of guests' threads; for stop and reset. */
+/* End a move under way, and give back what was changed of guests' threads; for stop and reset. */
 void daemon_numa_leave(struct daemon *daemon);
 
 /* Find out who else manages memory and stand aside from what is theirs. */

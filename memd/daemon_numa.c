@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "memd/daemon.h"
 #include "memd/pin.h"
+#include "memd/place.h"
 #include "memd/vcpus.h"
 
 /* Threads looked at in one tick, at most one guest beyond. */
@@ -37,6 +38,7 @@ void daemon_numa_look(struct daemon *daemon, uint64_t now_us)
 
 void daemon_numa_leave(struct daemon *daemon)
 {
+	place_cancel(daemon->act.place);
 	if (daemon->act.place)
 		pin_leave(&daemon->guests, host_rootfd(daemon->host), daemon->act.dir);
 }

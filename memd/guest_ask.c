@@ -214,3 +214,11 @@ void guest_qmp_ask_place(struct guest *guest)
 	if (guest->place.status == GUEST_PLACE_ACTIVE && !is_open(guest, GUEST_REQUEST_QUERY_PLACE))
 		guest_qmp_send(guest, GUEST_REQUEST_QUERY_PLACE, "__memd-query-place", NULL, 0);
 }
+
+void guest_qmp_cancel_place(struct guest *guest)
+{
+	if (guest->phase == GUEST_READY &&
+	    (guest->place.status == GUEST_PLACE_ASKED || guest->place.status == GUEST_PLACE_ACTIVE))
+		guest_qmp_send(guest, GUEST_REQUEST_CANCEL_PLACE, "__memd-cancel-place", NULL, 0);
+	guest->place.status = GUEST_PLACE_NONE;
+}

@@ -59,6 +59,7 @@ static const char *const request_names[GUEST_REQUEST_COUNT] = {
 	[GUEST_REQUEST_QUERY_MERGE] = "__memd-query-merge",
 	[GUEST_REQUEST_PLACE] = "__memd-place",
 	[GUEST_REQUEST_QUERY_PLACE] = "__memd-query-place",
+	[GUEST_REQUEST_CANCEL_PLACE] = "__memd-cancel-place",
 };
 
 const char *guest_request_name(enum guest_request_kind kind)

@@ -40,6 +40,7 @@ enum guest_request_kind {
 	GUEST_REQUEST_QUERY_MERGE,
 	GUEST_REQUEST_PLACE,
 	GUEST_REQUEST_QUERY_PLACE,
+	GUEST_REQUEST_CANCEL_PLACE,
 	GUEST_REQUEST_COUNT
 };
 const char *guest_request_name(enum guest_request_kind kind);
@@ -82,6 +83,7 @@ int guest_qmp_set_merge(struct guest *guest, bool on, uint64_t cookie);
  */
 int guest_qmp_place(struct guest *guest, uint32_t node, uint64_t bytes_per_s);
 void guest_qmp_ask_place(struct guest *guest);
+void guest_qmp_cancel_place(struct guest *guest); /* nothing waits for the answer */
 
 /* One of its commands has ended, with -EPIPE by the connection; for guest_qmp.c. */
 void guest_merge_done(struct guest *guest, int error, const char *why);

@@ -78,6 +78,15 @@ static uint64_t local_ppm(const struct place_look *look)
 
 /* ---- the end ---- */
 
+/* What still goes on of it is to end, too. guest NULL: it is gone. */
+static void end_work(struct place *place, struct guest *guest, const struct place_move *move)
+{
+	if (!move->by_guest)
+		worker_cancel(place->worker);
+	else if (guest)
+		guest_qmp_cancel_place(guest);
+}
+
 static void finish(struct place *place, int error, const char *why, uint64_t now_us)
 {
 	struct place_move *move = last_move(place);
@@ -95,11 +104,16 @@ static void finish(struct place *place, int error, const char *why, uint64_t now
 		account_settle(place->act->account, move->number, ACCOUNT_DONE, NULL);
 		return;
 	}
-	move->phase = PLACE_FAILED;
+	end_work(place, guest, move);
+	move->phase = error == -ECANCELED ? PLACE_CANCELLED : PLACE_FAILED;
 	snprintf(move->error, sizeof(move->error), "%s", why ? why : strerror(-error));
 	account_settle(place->act->account, move->number, ACCOUNT_FAILED, move->error);
-	act_complain(place->act, "guest %s: its move to node %u failed: %s", move->name, move->to,
-		     move->error);
+	if (move->phase == PLACE_CANCELLED)
+		log_info("guest %s: its move to node %u ends early: %s", move->name, move->to,
+			 move->error);
+	else
+		act_complain(place->act, "guest %s: its move to node %u failed: %s", move->name,
+			     move->to, move->error);
 }
 
 static void tell_result(struct place *place, struct guest *guest, uint64_t now_us)
@@ -252,7 +266,7 @@ void place_tick(struct place *place, uint64_t now_us)
 	int r;
 
 	if (!move) {
-		/* One whose guest went away while it ran. */
+		/* One whose guest went away while it ran, or that was cancelled. */
 		if (place)
 			free(worker_take(place->worker));
 		return;
@@ -280,6 +294,13 @@ void place_tick(struct place *place, uint64_t now_us)
 		finish(place, 0, NULL, now_us);
 }
 
+void place_cancel(struct place *place)
+{
+	if (place && place->active && last_move(place)->phase == PLACE_MEMORY)
+		finish(place, -ECANCELED, "memd lets go of guests; what has moved stays there",
+		       clock_now_us());
+}
+
 /* ---- telling ---- */
 
 static json_object *look_json(const struct place_look *look)
@@ -297,10 +318,8 @@ static json_object *look_json(const struct place_look *look)
 json_object *place_moves_json(const struct place *place)
 {
 	static const char *const phases[] = {
-		[PLACE_MEMORY] = "moving",
-		[PLACE_LOOK] = "looking",
-		[PLACE_DONE] = "done",
-		[PLACE_FAILED] = "failed",
+		[PLACE_MEMORY] = "moving", [PLACE_LOOK] = "looking",	    [PLACE_DONE] = "done",
+		[PLACE_FAILED] = "failed", [PLACE_CANCELLED] = "cancelled",
 	};
 	json_object *list = json_object_new_array();
 	uint64_t first = place->n_moves > PLACE_MOVES_MAX ? place->n_moves - PLACE_MOVES_MAX : 0;

@@ -19,7 +19,7 @@
 
 #define PLACE_MOVES_MAX 32
 
-enum place_phase { PLACE_MEMORY, PLACE_LOOK, PLACE_DONE, PLACE_FAILED };
+enum place_phase { PLACE_MEMORY, PLACE_LOOK, PLACE_DONE, PLACE_FAILED, PLACE_CANCELLED };
 
 /* Where a guest is: what the survey and the second-level tables say; POL_ABSENT: not known. */
 struct place_look {
@@ -64,6 +64,9 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 
 /* How far is the move under way? Each tick. NULL is fine. */
 void place_tick(struct place *place, uint64_t now_us);
+
+/* Let a move under way end between two slices; what is there stays there. NULL is fine. */
+void place_cancel(struct place *place);
 
 /* The last moves, newest last. */
 json_object *place_moves_json(const struct place *place);

@@ -99,6 +99,14 @@ void worker_close(struct worker *worker, void **ret_job)
 	free(worker);
 }
 
+void worker_cancel(struct worker *worker)
+{
+	pthread_mutex_lock(&worker->lock);
+	if (worker->job && !worker->done)
+		atomic_store(&worker->cancel, true);
+	pthread_mutex_unlock(&worker->lock);
+}
+
 int worker_fd(const struct worker *worker)
 {
 	return worker->fd;
@@ -112,6 +120,7 @@ int worker_start(struct worker *worker, void *job)
 	if (!worker->job && clock_now_us() >= worker->rest_until_us) {
 		worker->job = job;
 		worker->done = false;
+		atomic_store(&worker->cancel, false);
 		pthread_cond_signal(&worker->wake);
 		r = 0;
 	}

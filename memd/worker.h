@@ -19,6 +19,9 @@ int worker_open(worker_run_fn run, unsigned int rest_factor, struct worker **ret
 /* Ends a job under way; *ret_job (may be NULL): one that was not taken, else NULL. NULL is fine. */
 void worker_close(struct worker *worker, void **ret_job);
 
+/* Let the job under way, if one is, end soon; worker_take() gives it as ever. */
+void worker_cancel(struct worker *worker);
+
 /* Readable when a job is done. */
 int worker_fd(const struct worker *worker);
 

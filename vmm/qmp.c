@@ -193,6 +193,7 @@ static const struct wire_command commands[] = {
 	{"__memd-merge", qmp_merge, merge_args, true},
 	{"__memd-query-merge", qmp_query_merge, query_merge_args, false},
 	{"__memd-place", qmp_place, place_args, true},
+	{"__memd-cancel-place", qmp_cancel_place, NULL, true},
 	{"__memd-query-place", qmp_query_place, NULL, false},
 	{"qom-list", qmp_qom_list, list_args, false},
 	{"qom-get", qmp_qom_get, get_args, false},

@@ -49,6 +49,7 @@ int qmp_query_merge(void *ctx, json_object *args, json_object **ret_value, struc
 
 /* qmp_place.c */
 int qmp_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
+int qmp_cancel_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 int qmp_query_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err);
 
 /* qmp_stats.c */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * QMP about the host nodes of guest RAM, which QEMU does not have: `__memd-place` begins a move and
- * returns at once, `__memd-query-place` tells how far it is.
+ * returns at once, `__memd-query-place` tells how far it is, `__memd-cancel-place` lets it end
+ * early.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,13 +37,18 @@ int qmp_place(void *ctx, json_object *args, json_object **ret_value, struct wire
 	return r < 0 ? wire_fail(err, r, NULL, "Cannot move: %s", strerror(-r)) : 0;
 }
 
+int qmp_cancel_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
+{
+	ram_place_cancel(vm_ram(ctx));
+	return 0;
+}
+
 int qmp_query_place(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	static const char *const names[] = {
-		[RAM_PLACE_NONE] = "none",
-		[RAM_PLACE_ACTIVE] = "active",
-		[RAM_PLACE_COMPLETED] = "completed",
-		[RAM_PLACE_FAILED] = "failed",
+		[RAM_PLACE_NONE] = "none",	     [RAM_PLACE_ACTIVE] = "active",
+		[RAM_PLACE_COMPLETED] = "completed", [RAM_PLACE_FAILED] = "failed",
+		[RAM_PLACE_CANCELLED] = "cancelled",
 	};
 	struct ram_place_state state;
 	json_object *value = json_object_new_object();

@@ -245,7 +245,13 @@ int ram_merge_ranges(struct ram *ram, const struct ram_merge_range *ranges, size
 /* The longest range of equal state at or behind gpa, within a region. False: no RAM there. */
 bool ram_merge_run(const struct ram *ram, uint64_t gpa, struct ram_merge_range *ret_run);
 
-enum ram_place_status { RAM_PLACE_NONE, RAM_PLACE_ACTIVE, RAM_PLACE_COMPLETED, RAM_PLACE_FAILED };
+enum ram_place_status {
+	RAM_PLACE_NONE,
+	RAM_PLACE_ACTIVE,
+	RAM_PLACE_COMPLETED,
+	RAM_PLACE_FAILED,
+	RAM_PLACE_CANCELLED
+};
 struct ram_place_state {
 	enum ram_place_status status;
 	unsigned int host_node;
@@ -264,7 +270,12 @@ struct ram_place_state {
  */
 int ram_place(struct ram *ram, unsigned int host_node, uint64_t bytes_per_s);
 void ram_place_state(const struct ram *ram, struct ram_place_state *ret_state);
-/* Ends a move under way; the rest stays where it is. Twice is fine. */
+/*
+ * Let a move under way end behind the slice it is at; ram_place_state() tells when it has. What is
+ * there stays there, the rest where it was; the new binding stays, too. None under way is fine.
+ */
+void ram_place_cancel(struct ram *ram);
+/* The same, for good: returns when the thread has ended. Twice is fine. */
 void ram_place_stop(struct ram *ram);
 
 struct bus;

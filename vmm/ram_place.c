@@ -38,13 +38,19 @@ struct ram_place {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool quit, ordered;
+	bool quit, ordered, cancelled;
 	uint64_t bytes_per_s;
 	struct ram_config config; /* the binding that the slices get */
 	struct ram_place_state state;
 };
 
-/* Until then, or the end. False: the thread is to end. */
+/* With the lock held: may the move go on? */
+static bool may_go_on(const struct ram_place *p)
+{
+	return !p->quit && !p->cancelled;
+}
+
+/* Until then, or the end. False: the move is to end. */
 static bool rest_until(struct ram_place *p, uint64_t us)
 {
 	struct timespec until = {.tv_sec = (time_t)(us / USEC_PER_SEC),
@@ -52,10 +58,10 @@ static bool rest_until(struct ram_place *p, uint64_t us)
 	bool go_on;
 
 	pthread_mutex_lock(&p->lock);
-	while (!p->quit && clock_now_us() < us)
+	while (may_go_on(p) && clock_now_us() < us)
 		if (pthread_cond_timedwait(&p->changed, &p->lock, &until) == ETIMEDOUT)
 			break;
-	go_on = !p->quit;
+	go_on = may_go_on(p);
 	pthread_mutex_unlock(&p->lock);
 	return go_on;
 }
@@ -73,7 +79,7 @@ static uint64_t resident_bytes(const uint8_t *hva, uint64_t len)
 	return n * RAM_SMALL_BYTES;
 }
 
-/* A slice, and the rest behind it. False: the thread is to end. */
+/* A slice, and the rest behind it. False: the move is to end. */
 static bool move_slice(struct ram_place *p, uint8_t *hva, uint64_t len, bool first)
 {
 	uint64_t resident = resident_bytes(hva, len), start_us = clock_now_us(), end_us, took_us;
@@ -90,7 +96,7 @@ static bool move_slice(struct ram_place *p, uint8_t *hva, uint64_t len, bool fir
 		p->state.longest_us = took_us;
 	if (r < 0)
 		p->state.error = -r;
-	go_on = !p->quit;
+	go_on = may_go_on(p);
 	pthread_mutex_unlock(&p->lock);
 	if (!resident || !go_on)
 		return go_on;
@@ -125,23 +131,28 @@ static bool move_all(struct ram_place *p, bool first)
 static void *place_thread(void *arg)
 {
 	struct ram_place *p = arg;
-	bool go_on = true;
+	bool quit = false;
 
 	prctl(PR_SET_NAME, "place");
 	if (sandbox_thread(SANDBOX_WORKER) < 0)
 		return NULL;
-	while (go_on) {
+	while (!quit) {
+		bool go_on;
+
 		pthread_mutex_lock(&p->lock);
 		while (!p->quit && !p->ordered)
 			pthread_cond_wait(&p->changed, &p->lock);
-		go_on = !p->quit;
+		go_on = may_go_on(p);
 		p->ordered = false;
 		pthread_mutex_unlock(&p->lock);
 		for (unsigned int round = 0; go_on && round < ROUNDS; round++)
 			go_on = move_all(p, round == 0);
 		pthread_mutex_lock(&p->lock);
-		p->state.status = p->state.error ? RAM_PLACE_FAILED : RAM_PLACE_COMPLETED;
+		p->state.status = !go_on	   ? RAM_PLACE_CANCELLED
+				  : p->state.error ? RAM_PLACE_FAILED
+						   : RAM_PLACE_COMPLETED;
 		p->state.took_us = clock_now_us() - p->state.start_us;
+		quit = p->quit;
 		pthread_mutex_unlock(&p->lock);
 	}
 	return NULL;
@@ -232,6 +243,7 @@ int ram_place(struct ram *ram, unsigned int host_node, uint64_t bytes_per_s)
 		p->state.total_bytes += ram->plugs[i].piece.region.size_bytes;
 	}
 	p->bytes_per_s = bytes_per_s ? bytes_per_s : RAM_PLACE_RATE;
+	p->cancelled = false;
 	p->ordered = true;
 	pthread_cond_signal(&p->changed);
 	pthread_mutex_unlock(&p->lock);
@@ -250,6 +262,20 @@ void ram_place_state(const struct ram *ram, struct ram_place_state *ret_state)
 	pthread_mutex_unlock(&p->lock);
 	if (ret_state->status == RAM_PLACE_ACTIVE)
 		ret_state->took_us = clock_now_us() - ret_state->start_us;
+}
+
+void ram_place_cancel(struct ram *ram)
+{
+	struct ram_place *p = ram->place;
+
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	if (p->state.status == RAM_PLACE_ACTIVE) {
+		p->cancelled = true;
+		pthread_cond_signal(&p->changed);
+	}
+	pthread_mutex_unlock(&p->lock);
 }
 
 void ram_place_stop(struct ram *ram)

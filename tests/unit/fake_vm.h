@@ -53,6 +53,7 @@ struct ram {
 	unsigned int place_node; /* of the last ram_place */
 	uint64_t place_rate;
 	struct ram_place_state place;
+	unsigned int place_cancels;
 	size_t n_ranges; /* of the last ram_merge_ranges, and the last of them */
 	struct ram_merge_range range;
 	struct ram_plug_config plug; /* one when it has a size */
@@ -305,6 +306,11 @@ int ram_place(struct ram *ram, unsigned int host_node, uint64_t bytes_per_s)
 	ram->place_node = host_node;
 	ram->place_rate = bytes_per_s;
 	return ram->place_result;
+}
+
+void ram_place_cancel(struct ram *ram)
+{
+	ram->place_cancels++;
 }
 
 void ram_place_state(const struct ram *ram, struct ram_place_state *ret_state)

@@ -37,7 +37,7 @@ static struct {
 	const char *status;
 	bool refuse;
 	uint64_t node, rate;
-	unsigned int asked;
+	unsigned int asked, cancelled;
 	pid_t child, restored;
 	uint64_t all[NODES_CPU_WORDS];
 } w;
@@ -128,6 +128,10 @@ static void answer(json_object *message)
 		value = "{\"base-memory\":33554432,\"plugged-memory\":0}";
 	else if (strcmp(command, "__memd-query-place") == 0)
 		value = w.status;
+	if (strcmp(command, "__memd-cancel-place") == 0) {
+		w.cancelled++;
+		value = "{}";
+	}
 	if (strcmp(command, "__memd-place") == 0) {
 		w.asked++;
 		json_get_u64(args, "host-node", &w.node);
@@ -299,6 +303,72 @@ static void test_hangs_or_goes(void **state)
 	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
 }
 
+/* memd stops or is reset: a move under way ends where it is, and nobody is asked to look. */
+static void test_cancelled(void **state)
+{
+	struct guest *guest = find_guest(true);
+	AUTO_JSON json_object *moves = NULL;
+
+	place_cancel(w.place); /* none is under way */
+	order(guest, 0, 24 * MIB);
+	settle();
+	tick();
+	place_cancel(w.place);
+	settle();
+	assert_int_equal(w.cancelled, 1);
+	assert_false(w.place->active);
+	assert_false(guest->numa_moving);
+	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
+	assert_contains(entry(guest)->error, "what has moved stays there");
+	assert_string_equal(w.failed, ""); /* nothing that an operator has to know of */
+	moves = place_moves_json(w.place);
+	assert_string_equal(json_get_str(json_object_array_get_idx(moves, 0), "state"),
+			    "cancelled");
+	place_cancel(w.place);
+	tick();
+	settle();
+	assert_int_equal(w.cancelled, 1);
+
+	/* One that hangs is told to end, too, and the next may come. */
+	order(guest, 0, 24 * MIB);
+	settle();
+	w.now_us += 200 * USEC_PER_SEC;
+	place_tick(w.place, w.now_us);
+	settle();
+	assert_int_equal(w.cancelled, 2);
+	order(guest, 0, 24 * MIB);
+	settle();
+	assert_int_equal(w.asked, 3);
+}
+
+/* A job that goes on until it is told to end. */
+static void endless(void *job, const atomic_bool *cancel)
+{
+	while (!atomic_load(cancel))
+		usleep(1000);
+	*(int *)job += 1;
+}
+
+/* Cancelled without closing: the worker is free again, and the next job is not cancelled before. */
+static void test_worker_is_cancelled(void **state)
+{
+	struct worker *worker;
+	int job = 0;
+
+	assert_int_equal(worker_open(endless, 0, &worker), 0);
+	worker_cancel(worker); /* of no job */
+	for (int i = 1; i <= 2; i++) {
+		assert_int_equal(worker_start(worker, &job), 0);
+		usleep(20000);
+		assert_null(worker_take(worker));
+		worker_cancel(worker);
+		for (int k = 0; k < 1000 && !worker_take(worker); k++)
+			usleep(1000);
+		assert_int_equal(job, i);
+	}
+	worker_close(worker, NULL);
+}
+
 /* Others are moved from outside; here there is one node, so that all is looked at and stays. */
 static void test_worker_moves_others(void **state)
 {
@@ -467,6 +537,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vmm_moves_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vmm_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs_or_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
+		cmocka_unit_test(test_worker_is_cancelled),
 		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strangers_stay, setup, teardown),

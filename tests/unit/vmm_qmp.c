@@ -411,6 +411,8 @@ static void test_place(void **state)
 	expect(PLACE("\"host-node\":1"), "!GenericError: Cannot move: Cannot allocate memory");
 
 	expect("{\"execute\":\"__memd-query-place\"}", "{\"status\":\"none\"}");
+	expect("{\"execute\":\"__memd-cancel-place\"}", "{}");
+	assert_int_equal(vm.ram.place_cancels, 1);
 	vm.ram.place = (struct ram_place_state){.status = RAM_PLACE_FAILED,
 						.host_node = 1,
 						.total_bytes = 4096,

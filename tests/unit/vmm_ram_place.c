@@ -138,6 +138,33 @@ static void test_stops(void **state)
 	ram_free(ram);
 }
 
+/* Cancelled between two slices; the next move is as the first. */
+static void test_is_cancelled(void **state)
+{
+	struct ram *ram = start(RAM_POLICY_DEFAULT);
+	struct ram_place_state place;
+	uint64_t begin_us;
+
+	ram_place_cancel(ram);			 /* no move has ever been */
+	assert_int_equal(begin(ram, 0, MIB), 0); /* for 8 s */
+	usleep(100000);
+	begin_us = clock_now_us();
+	ram_place_cancel(ram);
+	place = wait_for_end(ram);
+	assert_true(clock_now_us() - begin_us < 1000000);
+	assert_int_equal(place.status, RAM_PLACE_CANCELLED);
+	assert_int_equal(place.error, 0);
+	assert_in_range(place.done_bytes, 2 * MIB, BYTES - 2 * MIB);
+	ram_place_cancel(ram); /* and none is under way */
+	assert_int_equal(ram_place(ram, 0, 0), 0);
+	place = wait_for_end(ram);
+	assert_int_equal(place.status, RAM_PLACE_COMPLETED);
+	assert_int_equal(place.done_bytes, BYTES);
+	for (uint64_t at = 0; at < BYTES / 2; at += PAGE)
+		assert_int_equal(*(uint8_t *)ram_ptr(ram, at, 1), 7);
+	ram_free(ram);
+}
+
 static void test_refuses(void **state)
 {
 	struct ram_config configs[2] = {{.size_bytes = BYTES}, {.size_bytes = BYTES}};
@@ -163,6 +190,7 @@ int main(void)
 		cmocka_unit_test(test_bound_stays_bound),
 		cmocka_unit_test(test_keeps_to_its_rate),
 		cmocka_unit_test(test_stops),
+		cmocka_unit_test(test_is_cancelled),
 		cmocka_unit_test(test_refuses),
 	};
 
