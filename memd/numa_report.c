@@ -150,7 +150,7 @@ static json_object *guest_json(const struct guest *guest)
 json_object *numa_report(const struct daemon *daemon)
 {
 	json_object *doc = json_object_new_object(), *list = json_object_new_array();
-	json_object *guests = json_object_new_array();
+	json_object *guests = json_object_new_array(), *beyond = json_object_new_array();
 	int rootfd = host_rootfd(daemon->host);
 	char why[256];
 	const char *aside = daemon_numa_aside(daemon, why, sizeof(why));
@@ -160,9 +160,15 @@ json_object *numa_report(const struct daemon *daemon)
 	hugepage_read(rootfd, &pages);
 	json_add_i64(doc, "schema", 1);
 	if (nodes_read(rootfd, &nodes) == 0)
-		for (size_t i = 0; i < nodes.n_nodes; i++)
+		for (size_t i = 0; i < nodes.n_nodes; i++) {
+			uint32_t number = nodes.nodes[i].node;
+
 			json_object_array_add(list, node_json(daemon, &nodes, i, &pages));
+			if (number >= POL_PLACE_NODES)
+				json_object_array_add(beyond, json_object_new_int((int)number));
+		}
 	json_object_object_add(doc, "nodes", list);
+	json_object_object_add(doc, "nodes_not_weighed", beyond);
 	json_add_u64(doc, "nodes_left_out", nodes.n_left_out);
 	json_add_u64(doc, "numa_balancing", daemon->snapshot.numa_balancing);
 	json_add_str(doc, "verdict", pol_numa_name(daemon->numa));

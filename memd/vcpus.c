@@ -69,7 +69,8 @@ void vcpus_told(struct guest *guest, json_object *value)
 		if (json_get_u64(json_get_obj(item, "props"), "node-id", &node) && node < 64)
 			cpus->guest_nodes |= 1ULL << node;
 		if (n >= cpus->n || cpus->v[n].tid != (pid_t)tid)
-			cpus->v[n].cpu_us = POL_ABSENT;
+			cpus->v[n] = (struct guest_cpu){
+				.cpu_us = POL_ABSENT, .cpu = POL_ABSENT, .node = POL_ABSENT};
 		cpus->v[n++].tid = (pid_t)tid;
 	}
 	cpus->n = n;
@@ -222,6 +223,19 @@ void vcpus_look(int rootfd, struct guest *guest, const struct nodes_cpus *cpus)
 
 /* ---- may it be moved ---- */
 
+/* Memory, or a vCPU, on a node that the policy does not weigh. */
+static bool is_beyond(const struct guest *guest)
+{
+	uint64_t seen = guest->survey.seen_mask;
+
+	if (pol_has(seen) && seen >> POL_PLACE_NODES)
+		return true;
+	for (size_t i = 0; i < guest->cpus.n; i++)
+		if (pol_has(guest->cpus.v[i].node) && guest->cpus.v[i].node >= POL_PLACE_NODES)
+			return true;
+	return false;
+}
+
 enum pol_numa_why vcpus_bar(const struct guest *guest)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -235,6 +249,8 @@ enum pol_numa_why vcpus_bar(const struct guest *guest)
 		return POL_NUMA_SPLIT;
 	if (!guest->survey.full || !own->limits_known)
 		return POL_NUMA_UNKNOWN;
+	if (is_beyond(guest))
+		return POL_NUMA_BEYOND;
 	if (guest->survey.bound_any || own->mems_limited)
 		return POL_NUMA_BOUND;
 	return own->pinned ? POL_NUMA_PINNED : POL_NUMA_FREE;

@@ -117,6 +117,8 @@ static const struct {
 	[POL_NUMA_SPLIT] = {"split", "it has NUMA nodes of its own, placed when it was started"},
 	[POL_NUMA_OFF] = {"off", "numa=off in the configuration"},
 	[POL_NUMA_ONE] = {"one-node", "this host has one node with memory"},
+	[POL_NUMA_BEYOND] = {"beyond", "some of it is on a node numbered 8 or above, and those "
+				       "are not weighed"},
 	[POL_NUMA_BALANCING] = {"balancing",
 				"the kernel's automatic balancing is on (kernel.numa_balancing=1): "
 				"two movers would pull at the same pages"},

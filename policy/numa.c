@@ -247,12 +247,13 @@ static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *hos
 	uint64_t total = placed_bytes(in);
 
 	past->local_ppm = POL_ABSENT;
-	if (total && find_node(host, in->cpu_node))
+	/* What lies on nodes beyond is not known here. */
+	if (total && find_node(host, in->cpu_node) && in->numa_bar != POL_NUMA_BEYOND)
 		past->local_ppm = local_ppm(host, in, total);
 	if (in->numa_moving)
 		return POL_NUMA_MOVING;
 	if (in->numa_bar != POL_NUMA_FREE)
-		return in->numa_bar <= POL_NUMA_SPLIT ? in->numa_bar : POL_NUMA_UNKNOWN;
+		return in->numa_bar <= POL_NUMA_BEYOND ? in->numa_bar : POL_NUMA_UNKNOWN;
 	if (!pol_has(past->local_ppm))
 		return POL_NUMA_UNKNOWN;
 	if (past->local_ppm >= LOCAL_PPM ||

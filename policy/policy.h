@@ -67,6 +67,7 @@ enum pol_numa_why {
 	POL_NUMA_POOL,	  /* its memory is of the hugetlb pool */
 	POL_NUMA_SPLIT,	  /* it has NUMA nodes of its own */
 	/* Of the host: */
+	POL_NUMA_BEYOND,  /* some of it is on a node of POL_PLACE_NODES or above */
 	POL_NUMA_OFF,	    /* numa=off */
 	POL_NUMA_ONE,	    /* at most one node has memory */
 	POL_NUMA_BALANCING, /* the kernel's automatic balancing is on */

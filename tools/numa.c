@@ -162,6 +162,18 @@ static enum memctl_exit print_moves(const struct memctl *ctl, json_object *moves
 	return MEMCTL_OK;
 }
 
+/* Nodes that the policy leaves out. */
+static void print_beyond(json_object *beyond)
+{
+	size_t n = beyond ? json_object_array_length(beyond) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		printf("%s%d", i ? ", " : "\nNot weighed, with all guests that are there: node ",
+		       json_object_get_int(json_object_array_get_idx(beyond, i)));
+	if (n)
+		puts(". No guest is moved or placed there.");
+}
+
 enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *answer = NULL;
@@ -178,6 +190,8 @@ enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 		status = print_guests(ctl, json_get_array(answer, "guests"));
 	if (status == MEMCTL_OK)
 		status = print_moves(ctl, json_get_array(answer, "moves"));
+	if (status == MEMCTL_OK)
+		print_beyond(json_get_array(answer, "nodes_not_weighed"));
 	verdict = json_get_str(answer, "verdict");
 	text = json_get_str(answer, "verdict_text");
 	if (status == MEMCTL_OK && verdict && text && *verdict && *text &&

@@ -107,6 +107,17 @@ kill -HUP "${PID[memd]}"
 numad_told() { memctl status | grep -q 'numad (pid 4999) sets it; systemctl disable --now numad'; }
 check numad-told "$(memctl status)" wait_for 5 numad_told
 
+# ---- a node that is not weighed
+check weighs-all 'a node is left out' is .nodes_not_weighed '[]'
+cp "$T/tree/$nodes/online" "$T/online"
+set_node 9 4 $((4 * gib)) $((4 * gib)) '21 21 10'
+echo 0-1,9 >"$T/tree/$nodes/online"
+gives beyond-is-listed 0 '^ *9 +1 +4 GiB ' memctl numa
+gives beyond-is-said 0 '^Not weighed, with all guests that are there: node 9\. ' memctl numa
+gives beyond-is-no-place 1 'fits nowhere' memctl place --memory 8G
+cp "$T/online" "$T/tree/$nodes/online"
+rm -r "$T/tree/$nodes/node9"
+
 # ---- a node's memory goes offline while memd runs, and then the node
 echo 0 >"$T/tree/$nodes/has_memory"
 set_node 1 2-3 0 0 '21 10'

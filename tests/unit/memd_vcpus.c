@@ -208,6 +208,13 @@ static void test_what_bars_a_move(void **state)
 	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_BOUND);
 	set_thread(101, "vcpu0", 10, 4, "0-7", "0-1");
 	look();
+	/* Where the policy does not weigh what is there. */
+	w.guest.survey.seen_mask = 1ULL << 9 | 1;
+	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_BEYOND);
+	w.guest.survey.seen_mask = 3;
+	w.guest.cpus.v[0].node = 8;
+	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_BEYOND);
+	w.guest.cpus.v[0].node = 7;
 	w.guest.survey.bound_any = true;
 	assert_int_equal(vcpus_bar(&w.guest), POL_NUMA_BOUND);
 	w.guest.survey.bound_any = false;

@@ -272,7 +272,8 @@ static void test_broken_huge_pages_cost(void **state)
 static void test_stands_aside(void **state)
 {
 	static const enum pol_numa_why bars[] = {POL_NUMA_UNKNOWN, POL_NUMA_MANAGE, POL_NUMA_BOUND,
-						 POL_NUMA_PINNED,  POL_NUMA_POOL,   POL_NUMA_SPLIT};
+						 POL_NUMA_PINNED,  POL_NUMA_POOL,   POL_NUMA_SPLIT,
+						 POL_NUMA_BEYOND};
 	struct scene s;
 
 	open_scene(&s, 1);
