@@ -268,6 +268,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_COW_CLIFF] = "cow-cliff",
 		[POL_WHY_RECLAIM] = "reclaim",
 		[POL_WHY_NUMA_REMOTE] = "numa-remote",
+		[POL_WHY_NUMA_RESERVE] = "numa-reserve",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";

@@ -258,15 +258,19 @@ static void sense_nodes(struct host *host, struct pol_host *out)
 		nodes_open(host, list);
 	for (size_t i = 0; i < host->n_nodes; i++) {
 		struct pol_node *node = &out->nodes[out->n_nodes++];
+		uint64_t active, inactive;
 
 		*node = host->node_facts[i];
 		node->node = host->node[i];
 		node->pool_2m_bytes = node->pool_1g_bytes = POL_ABSENT;
-		node->memory_bytes = node->free_bytes = POL_ABSENT;
+		node->memory_bytes = node->free_bytes = node->cache_bytes = POL_ABSENT;
 		if (kept_read(host->node_fd[i], host->text, sizeof(host->text)) < 0)
 			continue;
 		nodes_field_u64(host->text, "MemTotal", &node->memory_bytes);
 		nodes_field_u64(host->text, "MemFree", &node->free_bytes);
+		if (nodes_field_u64(host->text, "Active(file)", &active) == 0 &&
+		    nodes_field_u64(host->text, "Inactive(file)", &inactive) == 0)
+			node->cache_bytes = active + inactive;
 	}
 }
 

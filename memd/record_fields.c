@@ -53,6 +53,7 @@ static const struct record_field node_fields[] = {
 	FIELD(pol_node, cpus),	      FIELD(pol_node, distance[0]),  FIELD(pol_node, distance[1]),
 	FIELD(pol_node, distance[2]), FIELD(pol_node, distance[3]),  FIELD(pol_node, distance[4]),
 	FIELD(pol_node, distance[5]), FIELD(pol_node, distance[6]),  FIELD(pol_node, distance[7]),
+	FIELD(pol_node, cache_bytes),
 };
 _Static_assert(POL_PLACE_NODES == 8, "a node more needs its fields in the trace");
 

@@ -90,6 +90,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_HELD_BACK] = "the guest was just started, or was in trouble lately",
 	[POL_WHY_NUMA_REMOTE] = "much of what the guest's vCPUs use lies on another node: memory "
 				"and threads come together",
+	[POL_WHY_NUMA_RESERVE] = "a node has less free than its reserve: the guest that costs "
+				 "least to move leaves it, memory and threads",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 
@@ -115,10 +117,10 @@ static const struct {
 				       "(libvirt's vcpupin, taskset, a cpuset)"},
 	[POL_NUMA_POOL] = {"pool", "its memory is huge pages of the pools, which are not moved"},
 	[POL_NUMA_SPLIT] = {"split", "it has NUMA nodes of its own, placed when it was started"},
-	[POL_NUMA_OFF] = {"off", "numa=off in the configuration"},
-	[POL_NUMA_ONE] = {"one-node", "this host has one node with memory"},
 	[POL_NUMA_BEYOND] = {"beyond", "some of it is on a node numbered 8 or above, and those "
 				       "are not weighed"},
+	[POL_NUMA_OFF] = {"off", "numa=off in the configuration"},
+	[POL_NUMA_ONE] = {"one-node", "this host has one node with memory"},
 	[POL_NUMA_BALANCING] = {"balancing",
 				"the kernel's automatic balancing is on (kernel.numa_balancing=1): "
 				"two movers would pull at the same pages"},

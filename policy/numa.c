@@ -7,6 +7,9 @@
  *         waits for memory, times how much farther its memory is than it could be (SLIT)
  *   cost  copying what has to move, and filling again the huge pages expected to break
  *
+ * When nobody gains by a move, a node below its reserve is relieved: the guest that costs least to
+ * move goes to another node, memory and threads.
+ *
  * One move at a time, watched for a while first, with a rest behind it that doubles while moves
  * bring nothing. Where the kernel's automatic balancing, or somebody's pinning, is at work, this
  * stands aside: two movers would pull at the same pages.
@@ -170,13 +173,24 @@ static bool is_better(const struct move *a, const struct move *b)
 	return sub_sat(a->gain_us, a->cost_us) > sub_sat(b->gain_us, b->cost_us);
 }
 
-/* Processor time on a node, ppm of one, by the guests at home there but this one. */
+/* It could as well run elsewhere: its memory does not hold it where it runs, and nobody else does.
+ */
+static bool is_loose(const struct now_guest *guest)
+{
+	uint64_t local = guest->past->numa.local_ppm;
+
+	return guest->in->numa_bar == POL_NUMA_FREE && !guest->in->numa_moving && pol_has(local) &&
+	       local < LOCAL_PPM;
+}
+
+/* Processor time on a node, ppm of one, by the guests that belong there but this one. */
 static uint64_t load_on(const struct pol *pol, uint32_t node, const struct now_guest *but)
 {
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < pol->n_now; i++)
-		if (&pol->now[i] != but && pol->now[i].in->cpu_node == node)
+		if (&pol->now[i] != but && pol->now[i].in->cpu_node == node &&
+		    !is_loose(&pol->now[i]))
 			sum += pol->now[i].past->numa.cpu_ppm;
 	return sum;
 }
@@ -289,12 +303,12 @@ static enum pol_numa_why host_bar(const struct pol *pol, const struct pol_host *
 	return POL_NUMA_FREE;
 }
 
-static void order(struct pol *pol, const struct move *move)
+static void order(struct pol *pol, const struct move *move, enum pol_reason reason)
 {
 	struct numa_past *past = &move->guest->past->numa;
 	const struct pol_guest *in = move->guest->in;
 	struct pol_action *action =
-		plan_add(pol, move->guest, POL_NUMA_MOVE, POL_WHY_NUMA_REMOTE, POL_RUNG_NONE);
+		plan_add(pol, move->guest, POL_NUMA_MOVE, reason, POL_RUNG_NONE);
 
 	for (uint32_t i = 0; i < POL_PLACE_NODES; i++)
 		if (i != move->to->node && bytes_on(in, i))
@@ -312,11 +326,107 @@ static void order(struct pol *pol, const struct move *move)
 	past->why = POL_NUMA_MOVING;
 }
 
+/* ---- nodes below their reserve ---- */
+
+/* What a node lacks of its reserve, were all files dropped that it caches. */
+static uint64_t lack_of(const struct pol_config *config, const struct pol_node *node)
+{
+	uint64_t memory = bytes_in(node->memory_bytes), free = bytes_in(node->free_bytes);
+
+	if (!pol_has(memory) || !pol_has(free))
+		return 0;
+	if (pol_has(node->cache_bytes))
+		free = add_sat(free, bytes_in(node->cache_bytes));
+	return sub_sat(ppm_of(memory, config->node_reserve_ppm), free);
+}
+
+static bool may_leave(const struct pol *pol, const struct now_guest *guest)
+{
+	return guest->in->numa_bar == POL_NUMA_FREE && !guest->in->numa_moving &&
+	       pol_has(guest->past->numa.local_ppm) &&
+	       pol->tick.now_us >= guest->past->numa.rest_us;
+}
+
+/* Where the guest could go for the node's sake: with the fewest bytes, then to the roomiest. */
+static struct move leave_move(const struct pol *pol, const struct pol_host *host,
+			      struct now_guest *guest, const struct pol_node *from, uint64_t most)
+{
+	struct move best = {.guest = guest, .bytes = most};
+	uint64_t total = placed_bytes(guest->in), best_room = 0;
+
+	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++) {
+		const struct pol_node *node = &host->nodes[i];
+		uint64_t bytes = total - bytes_on(guest->in, node->node);
+		uint64_t room = numa_room(&pol->config, node);
+
+		if (node == from || node->node >= POL_PLACE_NODES || bytes > room ||
+		    bytes > best.bytes || (bytes == best.bytes && room <= best_room) ||
+		    !has_processors(pol, host, guest, node))
+			continue;
+		best.to = node;
+		best.bytes = bytes;
+		best_room = room;
+		best.cost_us =
+			bytes / COPY_BYTES_PER_US + broken_cost(guest->in, total, bytes, room);
+	}
+	return best;
+}
+
+/* The guest that gives a node most of what it lacks, and of those the one with least to move. */
+static struct move best_relief(const struct pol *pol, const struct pol_host *host)
+{
+	struct move best = {0};
+	uint64_t best_given = 0;
+
+	for (size_t n = 0; n < host->n_nodes && n < POL_NODES_MAX; n++) {
+		const struct pol_node *node = &host->nodes[n];
+		uint64_t lack = lack_of(&pol->config, node);
+
+		for (size_t i = 0; i < pol->n_now && lack; i++) {
+			struct now_guest *guest = &pol->now[i];
+			uint64_t given = min_u64(bytes_on(guest->in, node->node), lack);
+			struct move move;
+
+			if (given < min_u64(lack, LEAST_BYTES) || given < best_given ||
+			    !may_leave(pol, guest))
+				continue;
+			move = leave_move(pol, host, guest, node,
+					  given == best_given ? best.bytes : BYTES_MAX);
+			if (!move.to || (given == best_given && move.bytes >= best.bytes))
+				continue;
+			best = move;
+			best_given = given;
+		}
+	}
+	return best;
+}
+
+static void relieve(struct pol *pol, const struct pol_host *host, bool is_time)
+{
+	struct move move = {0};
+	struct numa_past *past;
+
+	if (is_time)
+		move = best_relief(pol, host);
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (&pol->now[i] != move.guest)
+			pol->now[i].past->numa.spare_us = 0;
+	if (!move.guest)
+		return;
+	past = &move.guest->past->numa;
+	if (!past->spare_us)
+		past->spare_us = pol->tick.now_us;
+	if (pol->tick.now_us - past->spare_us < WATCH_US)
+		return;
+	past->spare_us = 0;
+	order(pol, &move, POL_WHY_NUMA_RESERVE);
+}
+
 void numa_decide(struct pol *pol, const struct pol_host *host)
 {
 	enum pol_numa_why bar = host_bar(pol, host);
 	struct move best = {0};
-	bool busy = false;
+	bool busy = false, watching = false;
 
 	pol->plan.numa = bar;
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -335,6 +445,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 			past->watched = false;
 			continue;
 		}
+		watching = true;
 		if (!past->watched || past->to != move.to->node) {
 			past->watched = true;
 			past->to = move.to->node;
@@ -347,5 +458,6 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 			best = move;
 	}
 	if (best.to)
-		order(pol, &best);
+		order(pol, &best, POL_WHY_NUMA_REMOTE);
+	relieve(pol, host, bar == POL_NUMA_FREE && !busy && !watching);
 }

@@ -273,7 +273,8 @@ struct guest_past {
 		uint32_t to;
 		uint64_t since_us;
 		uint64_t rest_us, backoff_us; /* not moved before; how long the next rest is */
-		enum pol_numa_why why;	      /* see pol_view */
+		uint64_t spare_us; /* since then it would be the one to leave its node; 0: not */
+		enum pol_numa_why why; /* see pol_view */
 		uint64_t local_ppm;
 	} numa;
 };

@@ -49,7 +49,8 @@ const char *pol_rung_name(enum pol_rung rung);
 struct pol_node {
 	uint32_t node;
 	uint64_t memory_bytes, free_bytes;
-	uint64_t cpus; /* processors on it; 0: none, or not known */
+	uint64_t cache_bytes; /* of files, which the kernel can drop */
+	uint64_t cpus;	      /* processors on it; 0: none, or not known */
 	/* To the node of each number, 10 is itself; 0 or POL_ABSENT: not known. */
 	uint64_t distance[POL_PLACE_NODES];
 	/* Free in its pools of huge pages, for pol_place() alone; POL_ABSENT: it has no such. */
@@ -66,8 +67,8 @@ enum pol_numa_why {
 	POL_NUMA_PINNED,  /* its threads are pinned to processors by somebody else */
 	POL_NUMA_POOL,	  /* its memory is of the hugetlb pool */
 	POL_NUMA_SPLIT,	  /* it has NUMA nodes of its own */
-	/* Of the host: */
 	POL_NUMA_BEYOND,  /* some of it is on a node of POL_PLACE_NODES or above */
+	/* Of the host: */
 	POL_NUMA_OFF,	    /* numa=off */
 	POL_NUMA_ONE,	    /* at most one node has memory */
 	POL_NUMA_BALANCING, /* the kernel's automatic balancing is on */
@@ -324,6 +325,7 @@ enum pol_reason {
 	POL_WHY_AT_FLOOR,     /* no more is resident than must be */
 	POL_WHY_HELD_BACK,    /* it was just started, or in trouble lately */
 	POL_WHY_NUMA_REMOTE,  /* much of what its vCPUs use lies on another node */
+	POL_WHY_NUMA_RESERVE, /* its node has less free than its reserve */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */

@@ -242,6 +242,7 @@ static inline void disturb_nodes(struct history *h)
 		node->node = i;
 		node->memory_bytes = once_in(40) ? extreme() : host->memory_bytes / host->n_nodes;
 		node->free_bytes = once_in(40) ? extreme() : below(host->memory_bytes);
+		node->cache_bytes = once_in(4) ? extreme() : 0;
 		node->cpus = once_in(4) ? 0 : once_in(20) ? extreme() : 4;
 		for (size_t k = 0; k < POL_PLACE_NODES; k++)
 			node->distance[k] = once_in(20) ? extreme() : 10 + below(40);

@@ -174,7 +174,7 @@ static inline const char *rules_numa(const struct pol_config *config, const stru
 		return "a move to nowhere";
 	if (a->to2 > numa_room(config, to))
 		return "a move into a node without room";
-	if (a->gain_us < a->cost_us)
+	if (a->reason == POL_WHY_NUMA_REMOTE && a->gain_us < a->cost_us)
 		return "a move that does not pay";
 	return NULL;
 }
