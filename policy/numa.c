@@ -45,13 +45,39 @@
 #define FAR	     20ull /* what is taken for a distance not told */
 #define DISTANCE_MAX 255ull
 
-uint64_t numa_room(const struct pol_config *config, const struct pol_node *node)
+static uint64_t reserve_of(const struct pol_config *config, const struct pol_node *node)
+{
+	uint64_t memory = bytes_in(node->memory_bytes);
+
+	return pol_has(memory) ? ppm_of(memory, config->node_reserve_ppm) : 0;
+}
+
+static uint64_t free_on(const struct pol_node *node)
 {
 	uint64_t memory = bytes_in(node->memory_bytes), free = bytes_in(node->free_bytes);
 
-	if (!pol_has(memory) || !pol_has(free))
-		return 0;
-	return sub_sat(min_u64(free, memory), ppm_of(memory, config->node_reserve_ppm));
+	return pol_has(memory) && pol_has(free) ? min_u64(free, memory) : POL_ABSENT;
+}
+
+/*
+ * What a node can give: what is free, and files that it caches but for a half, or as much as the
+ * reserve: some are in use. Linux reckons so, with a watermark (si_mem_available(), mm/show_mem.c).
+ */
+static uint64_t available_on(const struct pol_config *config, const struct pol_node *node)
+{
+	uint64_t free = free_on(node), cache = bytes_in(node->cache_bytes);
+
+	if (!pol_has(free) || !pol_has(cache))
+		return free;
+	cache -= min_u64(cache / 2, reserve_of(config, node));
+	return min_u64(free + cache, bytes_in(node->memory_bytes));
+}
+
+uint64_t numa_room(const struct pol_config *config, const struct pol_node *node)
+{
+	uint64_t available = available_on(config, node);
+
+	return pol_has(available) ? sub_sat(available, reserve_of(config, node)) : 0;
 }
 
 uint64_t numa_distance(const struct pol_node *from, uint32_t to)
@@ -216,15 +242,19 @@ static bool has_processors(const struct pol *pol, const struct pol_host *host,
 	       (home && load * home_cpus <= load_on(pol, home->node, guest) * cpus);
 }
 
-/* Huge pages of the guest that have to move, and of them those that will find no place. */
-static uint64_t broken_cost(const struct pol_guest *in, uint64_t total, uint64_t bytes,
-			    uint64_t room)
+/* Copying, and huge pages of the guest that have to move and will find no place. */
+static uint64_t cost_of(const struct pol *pol, const struct pol_guest *in,
+			const struct pol_node *to, uint64_t total, uint64_t bytes)
 {
 	uint64_t huge = pol_has(in->huge_bytes) ? bytes_in(in->huge_bytes) : 0;
+	uint64_t free = free_on(to);
+	uint64_t room = pol_has(free) ? sub_sat(free, reserve_of(&pol->config, to)) : 0;
 
 	huge = mul_div(min_u64(huge, total), bytes, total);
-	/* A node that is nearly full afterwards has hardly a huge page left. */
-	return sub_sat(huge, sub_sat(room, bytes)) / HUGE_BYTES * BROKEN_US;
+	/* A node that is nearly full afterwards has hardly a huge page left, nor has one of files.
+	 */
+	return bytes / COPY_BYTES_PER_US +
+	       sub_sat(huge, sub_sat(room, bytes)) / HUGE_BYTES * BROKEN_US;
 }
 
 /* The best node for it; to NULL: none has room. */
@@ -244,8 +274,7 @@ static struct move best_move(const struct pol *pol, const struct pol_host *host,
 		if (node->node >= POL_PLACE_NODES || bytes > room ||
 		    !has_processors(pol, host, guest, node))
 			continue;
-		move.cost_us =
-			bytes / COPY_BYTES_PER_US + broken_cost(guest->in, total, bytes, room);
+		move.cost_us = cost_of(pol, guest->in, node, total, bytes);
 		if (!best.to || is_better(&move, &best))
 			best = move;
 	}
@@ -328,16 +357,12 @@ static void order(struct pol *pol, const struct move *move, enum pol_reason reas
 
 /* ---- nodes below their reserve ---- */
 
-/* What a node lacks of its reserve, were all files dropped that it caches. */
+/* What a node lacks of its reserve. */
 static uint64_t lack_of(const struct pol_config *config, const struct pol_node *node)
 {
-	uint64_t memory = bytes_in(node->memory_bytes), free = bytes_in(node->free_bytes);
+	uint64_t available = available_on(config, node);
 
-	if (!pol_has(memory) || !pol_has(free))
-		return 0;
-	if (pol_has(node->cache_bytes))
-		free = add_sat(free, bytes_in(node->cache_bytes));
-	return sub_sat(ppm_of(memory, config->node_reserve_ppm), free);
+	return pol_has(available) ? sub_sat(reserve_of(config, node), available) : 0;
 }
 
 static bool may_leave(const struct pol *pol, const struct now_guest *guest)
@@ -366,8 +391,7 @@ static struct move leave_move(const struct pol *pol, const struct pol_host *host
 		best.to = node;
 		best.bytes = bytes;
 		best_room = room;
-		best.cost_us =
-			bytes / COPY_BYTES_PER_US + broken_cost(guest->in, total, bytes, room);
+		best.cost_us = cost_of(pol, guest->in, node, total, bytes);
 	}
 	return best;
 }

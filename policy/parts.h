@@ -596,7 +596,8 @@ void merge_guard(struct pol *pol, const struct pol_host *host);
 /* Adds the move that pays most to the plan, if one does and none is under way. */
 void numa_decide(struct pol *pol, const struct pol_host *host);
 
-/* What of the node's free memory may be used: free less the reserve; 0: not known. */
+/* What of the node may be used: free and files that can be dropped less the reserve; 0: not known.
+ */
 uint64_t numa_room(const struct pol_config *config, const struct pol_node *node);
 
 /* Between two nodes as the firmware tells it, 10: the same; unknown ones are taken for 20. */

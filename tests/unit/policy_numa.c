@@ -252,6 +252,37 @@ static void test_stays_when_it_does_not_pay(void **state)
 	scene_close(&s);
 }
 
+/* Files that can be dropped are room, but no place for huge pages. */
+static void test_files_are_room(void **state)
+{
+	struct pol_node node = {.memory_bytes = 1000 * MIB, .free_bytes = 10 * MIB};
+	struct scene s;
+
+	open_scene(&s, 1);
+	assert_int_equal(numa_room(&s.config, &node), 0);
+	node.cache_bytes = 60 * MIB; /* of which half counts: 40 MiB are the reserve */
+	assert_int_equal(numa_room(&s.config, &node), 0);
+	node.cache_bytes = 500 * MIB;
+	assert_int_equal(numa_room(&s.config, &node), 430 * MIB);
+	node.cache_bytes = 5000 * MIB;
+	assert_int_equal(numa_room(&s.config, &node), 960 * MIB);
+	node.cache_bytes = POL_ABSENT;
+	node.free_bytes = POL_ABSENT;
+	assert_int_equal(numa_room(&s.config, &node), 0);
+
+	s.host.nodes[1].cpus = 0;
+	set_place(&s.guests[0], 1, 0);
+	s.guests[0].huge_bytes = 2 * GIB;
+	s.host.nodes[0].free_bytes = 400 * MIB;
+	assert_null(run(&s, 20, 26000));
+	assert_int_equal(why(&s, 1), POL_NUMA_ROOM);
+	s.host.nodes[0].cache_bytes = 4 * GIB;
+	assert_null(run(&s, 20, 26000));
+	assert_int_equal(why(&s, 1), POL_NUMA_COST);
+	assert_non_null(run(&s, 60, 500000));
+	scene_close(&s);
+}
+
 /* Huge pages that would find no place are a cost. */
 static void test_broken_huge_pages_cost(void **state)
 {
@@ -528,6 +559,7 @@ int main(void)
 		cmocka_unit_test(test_one_at_a_time),
 		cmocka_unit_test(test_rests_double),
 		cmocka_unit_test(test_stays_when_it_does_not_pay),
+		cmocka_unit_test(test_files_are_room),
 		cmocka_unit_test(test_broken_huge_pages_cost),
 		cmocka_unit_test(test_stands_aside),
 		cmocka_unit_test(test_odd_hosts),

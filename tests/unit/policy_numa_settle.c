@@ -279,7 +279,7 @@ static void test_nobody_leaves(void **state)
 
 	/* Files can be dropped. */
 	open_full(&w);
-	w.s.host.nodes[0].cache_bytes = 60 * MIB;
+	w.s.host.nodes[0].cache_bytes = 200 * MIB;
 	assert_null(wait_for_move(&w, 20));
 	w.s.host.nodes[0].cache_bytes = POL_ABSENT;
 	assert_non_null(wait_for_move(&w, 20));
