@@ -12,6 +12,6 @@ fi
 	echo "bench: density: there is no zram for swap" >&2
 	exit 1
 }
-ksmtuned=$(tests/bench/ksmtuned)
+ksmtuned=$(tests/bench/debian-program ksmtuned /usr/sbin/ksmtuned)
 exec python3 -B tests/bench/density.py --out "$BENCH_OUT" --build "$MEMD_BUILD" --ksmtuned "$ksmtuned" \
 	${CASES:+--cases "$CASES"}

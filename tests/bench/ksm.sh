@@ -9,6 +9,6 @@ if [ ! -w /sys/kernel/mm/ksm/run ]; then
 	exit 1
 fi
 images=$(tests/bench/ksm-images)
-ksmtuned=$(tests/bench/ksmtuned)
+ksmtuned=$(tests/bench/debian-program ksmtuned /usr/sbin/ksmtuned)
 exec python3 -B tests/bench/ksm.py --images "$images" --out "$BENCH_OUT" --build "$MEMD_BUILD" \
 	--ksmtuned "$ksmtuned" ${CASES:+--cases "$CASES"}

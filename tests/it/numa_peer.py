@@ -6,7 +6,8 @@ touched, and a thread of it, its "vCPU", counts without end.
 usage: numa_peer.py NAME SOCKET MIB NODE [CPU [DUTY]]
 NODE -: wherever its policy says.
 CPU: where the counting thread begins; it may run anywhere afterwards. DUTY: per cent of a processor
-that it takes, else all it gets. Beside QEMU's commands it
+that it takes, reading all of its memory again and again; else it takes all it gets and reads nothing,
+so that the kernel's balancing sees no reason to move anything. Beside QEMU's commands it
 answers x-count ({"count", "gap_ms"}: the longest the count stood still since the last question) and
 x-check (true while every page has the content that it was given).
 """
@@ -21,12 +22,14 @@ import time
 
 MIB = 1 << 20
 PAGE = 4096
+# Pages that are read at a time.
+STEP = 64
 SYS_SET_MEMPOLICY, MPOL_DEFAULT, MPOL_PREFERRED = 238, 0, 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 name, path, size, node = sys.argv[1], sys.argv[2], int(sys.argv[3]) * MIB, sys.argv[4]
 cpu = int(sys.argv[5]) if len(sys.argv) > 5 else None
-duty = int(sys.argv[6]) if len(sys.argv) > 6 else 100
+duty = int(sys.argv[6]) if len(sys.argv) > 6 else None
 vcpu, count, gap = {}, 0, 0.0
 
 
@@ -36,8 +39,10 @@ def prefer(mode, nodes):
         sys.exit("set_mempolicy: " + os.strerror(ctypes.get_errno()))
 
 
-def content(index):
-    return (index * 0x9E3779B97F4A7C15 & (1 << 64) - 1).to_bytes(8, "little")
+def contents():
+    """The first three bytes of each page, of all pages: no two pages with the same within 56 GiB."""
+    for at, period in enumerate((251, 241, 239)):
+        yield at, (bytes(range(period)) * (size // PAGE // period + 1))[:size // PAGE]
 
 
 def count_on():
@@ -47,15 +52,18 @@ def count_on():
         everywhere = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {cpu})
         os.sched_setaffinity(0, everywhere)
-    last = until = time.monotonic()
+    begin = last = time.monotonic()
+    at = 0
     while True:
+        if duty:
+            memory[at:at + STEP * PAGE:PAGE]
+            at = (at + STEP * PAGE) % size
         now = time.monotonic()
         gap = max(gap, now - last)
         last = now
         count += 1
-        if now >= until and duty < 100:
-            time.sleep(0.1 * (100 - duty) / 100)
-            until = time.monotonic() + 0.1 * duty / 100
+        if duty and time.thread_time() > (now - begin) * duty / 100:
+            time.sleep(0.02)
 
 
 def run(command, args):
@@ -78,7 +86,7 @@ def run(command, args):
         longest, gap = gap, 0.0
         return {"count": count, "gap_ms": int(longest * 1000)}
     if command == "x-check":
-        return all(memory[at:at + 8] == content(at // PAGE) for at in range(0, size, PAGE))
+        return all(memory[at:size:PAGE] == wanted for at, wanted in contents())
     raise KeyError(command)
 
 
@@ -110,8 +118,8 @@ if node != "-":
     prefer(MPOL_PREFERRED, 1 << int(node))
 memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_HUGEPAGE)
-for offset in range(0, size, PAGE):
-    memory[offset:offset + 8] = content(offset // PAGE)
+for offset, values in contents():
+    memory[offset:size:PAGE] = values
 if node != "-":
     prefer(MPOL_DEFAULT, 0)
 threading.Thread(target=count_on, daemon=True).start()
