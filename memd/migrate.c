@@ -4,6 +4,11 @@
  * KSM shares stay where others use them too. Given the first page of a transparent huge page the
  * kernel moves all of it; given the others as well it would look at each for nothing. So each
  * window is looked at, then the heads of what may be huge pages are moved, then what is left.
+ *
+ * A call begins by emptying the LRU caches of all processors (lru_cache_disable(), mm/swap.c),
+ * which takes longer than to copy 2 MiB where there are many or they are busy; so several huge
+ * pages go in one. A vCPU waits for one of them all the same: they are unmapped, copied and mapped
+ * one by one (NR_MAX_BATCHED_MIGRATION, mm/migrate.c; before 6.3 every page was).
  */
 #include "memd/migrate.h"
 
@@ -20,11 +25,13 @@
 #include "memd/host.h"
 #include "memd/smaps.h"
 
-#define WINDOW_BYTES (2 * MIB)
-#define WINDOW_PAGES 512
 #define HUGE_PAGES   512
+#define HEADS_MAX    4 /* huge pages in a call, and in a window */
+#define WINDOW_PAGES (HEADS_MAX * HUGE_PAGES)
 #define NAP_US	     20000
-/* It rests so many times as long as a window took: the guest keeps three quarters of a processor.
+/*
+ * It rests so many times as long as a window took of a processor: the guest keeps three quarters of
+ * one. To wait for other processors takes nothing from it.
  */
 #define REST_FACTOR 3
 
@@ -66,7 +73,6 @@ static int look(struct window *w, uint64_t start, unsigned long n, unsigned long
 	return 0;
 }
 
-/* So many a call as make 2 MiB: a vCPU that wants one of them waits for no more than that. */
 static int move(struct window *w, void **pages, unsigned long n, unsigned long per_call)
 {
 	int to[HUGE_PAGES], status[HUGE_PAGES];
@@ -110,7 +116,7 @@ static unsigned long find_heads(struct window *w, void **ret_heads)
 static int move_window(struct window *w, uint64_t start, unsigned long n)
 {
 	uint64_t page = host_page_bytes();
-	void *heads[WINDOW_PAGES / HUGE_PAGES + 1];
+	void *heads[HEADS_MAX];
 	unsigned long present = 0, before, n_heads;
 	int r = look(w, start, n, &present);
 
@@ -122,7 +128,7 @@ static int move_window(struct window *w, uint64_t start, unsigned long n)
 		return 0;
 	n_heads = find_heads(w, heads);
 	if (n_heads) {
-		r = move(w, heads, n_heads, 1);
+		r = move(w, heads, n_heads, HEADS_MAX);
 		if (r == 0)
 			r = look(w, start, n, NULL);
 	}
@@ -151,14 +157,25 @@ static bool rest_until(uint64_t until_us, const atomic_bool *cancel)
 	return !atomic_load(cancel);
 }
 
+/* Of a processor, by this thread. */
+static uint64_t thread_cpu_us(void)
+{
+	struct timespec ts = {0};
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
 /* All of it, or until as much was seen as there is of it in memory. */
 static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t resident,
 			const atomic_bool *cancel)
 {
-	uint64_t page = host_page_bytes(), seen = w->job->looked_bytes;
+	uint64_t page = host_page_bytes(), window = WINDOW_PAGES * page;
+	uint64_t seen = w->job->looked_bytes;
 
 	for (uint64_t to; start < end && w->job->looked_bytes - seen < resident; start = to) {
-		uint64_t begin_us = clock_now_us(), moved = w->job->moved_bytes, now_us, pace_us;
+		uint64_t begin_us = clock_now_us(), moved = w->job->moved_bytes;
+		uint64_t cpu_us = thread_cpu_us(), rest_us, pace_us;
 		int r;
 
 		if (begin_us > w->end_us)
@@ -166,7 +183,7 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 		if (atomic_load(cancel))
 			return -ECANCELED;
 		/* Windows begin on their own multiples, so that no huge page lies in two. */
-		to = (start / WINDOW_BYTES + 1) * WINDOW_BYTES;
+		to = (start / window + 1) * window;
 		to = to < end ? to : end;
 		r = move_window(w, start, (to - start) / page);
 		if (r < 0)
@@ -174,11 +191,9 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 		moved = w->job->moved_bytes - moved;
 		if (!moved)
 			continue;
-		now_us = clock_now_us();
+		rest_us = (1 + REST_FACTOR) * (thread_cpu_us() - cpu_us);
 		pace_us = w->job->bytes_per_s ? moved * USEC_PER_SEC / w->job->bytes_per_s : 0;
-		if (pace_us < (1 + REST_FACTOR) * (now_us - begin_us))
-			pace_us = (1 + REST_FACTOR) * (now_us - begin_us);
-		if (!rest_until(begin_us + pace_us, cancel))
+		if (!rest_until(begin_us + (pace_us > rest_us ? pace_us : rest_us), cancel))
 			return -ECANCELED;
 	}
 	return 0;

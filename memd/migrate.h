@@ -22,12 +22,13 @@ struct migrate_job {
 	uint64_t looked_bytes; /* present private memory */
 	uint64_t moved_bytes;
 	uint64_t left_bytes; /* elsewhere still: shared with others (KSM), pinned or busy */
-	uint64_t took_us, longest_us; /* in all; of one call */
+	uint64_t took_us,
+		longest_us; /* in all; of one call, waiting for other processors included */
 };
 
 /*
  * A worker_run_fn over a struct migrate_job. Huge pages go first and whole. Rests three times as
- * long as each 2 MiB took.
+ * long as each 8 MiB took of a processor.
  */
 void migrate_run(void *job, const atomic_bool *cancel);
 

@@ -277,10 +277,10 @@ void place_tick(struct place *place, uint64_t now_us)
 	}
 	if (move->phase == PLACE_MEMORY) {
 		r = move->by_guest ? poll_guest(guest, move, &why) : poll_worker(place, move);
-		if (r == 0 && now_us - move->begin_us > limit_us(move, move->rate)) {
+		if (r == 0 && now_us - move->begin_us > limit_us(move, move->rate))
 			r = -ETIMEDOUT;
+		if (r == -ETIMEDOUT)
 			why = "it does not come to an end";
-		}
 		if (r < 0) {
 			finish(place, r, why, now_us);
 		} else if (r > 0) {
