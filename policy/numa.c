@@ -32,6 +32,8 @@
 #define IDLE_PPM 10000ull
 /* Copying, remapping and the faults after it: bytes per microsecond. */
 #define COPY_BYTES_PER_US 1024ull
+/* A move is followed by a look at what it brought. */
+#define LOOK_US (2 * SEC)
 /* A huge page that breaks costs this much until it is whole again. */
 #define BROKEN_US  1000ull
 #define HUGE_BYTES (2 * MIB)
@@ -40,54 +42,8 @@
 /* A node's processors are full at this, ppm of them. */
 #define FULL_PPM 800000ull
 /* Time constant of the CPU use. */
-#define CPU_TAU_US   (10 * SEC)
-#define NEAR	     10ull /* SLIT: a node to itself */
-#define FAR	     20ull /* what is taken for a distance not told */
-#define DISTANCE_MAX 255ull
-
-static uint64_t reserve_of(const struct pol_config *config, const struct pol_node *node)
-{
-	uint64_t memory = bytes_in(node->memory_bytes);
-
-	return pol_has(memory) ? ppm_of(memory, config->node_reserve_ppm) : 0;
-}
-
-static uint64_t free_on(const struct pol_node *node)
-{
-	uint64_t memory = bytes_in(node->memory_bytes), free = bytes_in(node->free_bytes);
-
-	return pol_has(memory) && pol_has(free) ? min_u64(free, memory) : POL_ABSENT;
-}
-
-/*
- * What a node can give: what is free, and files that it caches but for a half, or as much as the
- * reserve: some are in use. Linux reckons so, with a watermark (si_mem_available(), mm/show_mem.c).
- */
-static uint64_t available_on(const struct pol_config *config, const struct pol_node *node)
-{
-	uint64_t free = free_on(node), cache = bytes_in(node->cache_bytes);
-
-	if (!pol_has(free) || !pol_has(cache))
-		return free;
-	cache -= min_u64(cache / 2, reserve_of(config, node));
-	return min_u64(free + cache, bytes_in(node->memory_bytes));
-}
-
-uint64_t numa_room(const struct pol_config *config, const struct pol_node *node)
-{
-	uint64_t available = available_on(config, node);
-
-	return pol_has(available) ? sub_sat(available, reserve_of(config, node)) : 0;
-}
-
-uint64_t numa_distance(const struct pol_node *from, uint32_t to)
-{
-	uint64_t d = to < POL_PLACE_NODES ? from->distance[to] : POL_ABSENT;
-
-	if (from->node == to)
-		return NEAR;
-	return !pol_has(d) || d < NEAR ? FAR : min_u64(d, DISTANCE_MAX);
-}
+#define CPU_TAU_US (10 * SEC)
+#define NEAR	   10ull /* SLIT: a node to itself */
 
 static const struct pol_node *find_node(const struct pol_host *host, uint64_t number)
 {
@@ -199,6 +155,22 @@ static bool is_better(const struct move *a, const struct move *b)
 	return sub_sat(a->gain_us, a->cost_us) > sub_sat(b->gain_us, b->cost_us);
 }
 
+/* What it takes: to look at what came of it, and to move at a fourth of the rate, for it rests. */
+static uint64_t time_of(const struct pol *pol, const struct move *move)
+{
+	return LOOK_US + mul_div(move->bytes, 4 * SEC, max_u64(pol->config.numa_bytes_per_s, MIB));
+}
+
+/*
+ * Of two guests, one after the other: first who gains more in the time that it takes, so that
+ * nobody whose threads alone have to move waits for another one's memory.
+ */
+static bool goes_first(const struct pol *pol, const struct move *a, const struct move *b)
+{
+	return (unsigned __int128)sub_sat(a->gain_us, a->cost_us) * time_of(pol, b) >
+	       (unsigned __int128)sub_sat(b->gain_us, b->cost_us) * time_of(pol, a);
+}
+
 /* It could as well run elsewhere: its memory does not hold it where it runs, and nobody else does.
  */
 static bool is_loose(const struct now_guest *guest)
@@ -247,8 +219,7 @@ static uint64_t cost_of(const struct pol *pol, const struct pol_guest *in,
 			const struct pol_node *to, uint64_t total, uint64_t bytes)
 {
 	uint64_t huge = pol_has(in->huge_bytes) ? bytes_in(in->huge_bytes) : 0;
-	uint64_t free = free_on(to);
-	uint64_t room = pol_has(free) ? sub_sat(free, reserve_of(&pol->config, to)) : 0;
+	uint64_t room = numa_free_room(&pol->config, to);
 
 	huge = mul_div(min_u64(huge, total), bytes, total);
 	/* A node that is nearly full afterwards has hardly a huge page left, nor has one of files.
@@ -357,14 +328,6 @@ static void order(struct pol *pol, const struct move *move, enum pol_reason reas
 
 /* ---- nodes below their reserve ---- */
 
-/* What a node lacks of its reserve. */
-static uint64_t lack_of(const struct pol_config *config, const struct pol_node *node)
-{
-	uint64_t available = available_on(config, node);
-
-	return pol_has(available) ? sub_sat(reserve_of(config, node), available) : 0;
-}
-
 static bool may_leave(const struct pol *pol, const struct now_guest *guest)
 {
 	return guest->in->numa_bar == POL_NUMA_FREE && !guest->in->numa_moving &&
@@ -404,7 +367,7 @@ static struct move best_relief(const struct pol *pol, const struct pol_host *hos
 
 	for (size_t n = 0; n < host->n_nodes && n < POL_NODES_MAX; n++) {
 		const struct pol_node *node = &host->nodes[n];
-		uint64_t lack = lack_of(&pol->config, node);
+		uint64_t lack = numa_lack(&pol->config, node);
 
 		for (size_t i = 0; i < pol->n_now && lack; i++) {
 			struct now_guest *guest = &pol->now[i];
@@ -478,7 +441,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 		if (busy)
 			past->why = POL_NUMA_TURN;
 		else if (pol->tick.now_us - past->since_us >= WATCH_US &&
-			 (!best.to || is_better(&move, &best)))
+			 (!best.to || goes_first(pol, &move, &best)))
 			best = move;
 	}
 	if (best.to)

@@ -591,7 +591,7 @@ void merge_cost(struct pol *pol, const struct pol_ksm *in);
  * and says in pol->merge.cliff whether anything more may be merged. */
 void merge_guard(struct pol *pol, const struct pol_host *host);
 
-/* ---- numa.c ---- */
+/* ---- numa.c, node.c ---- */
 
 /* Adds the move that pays most to the plan, if one does and none is under way. */
 void numa_decide(struct pol *pol, const struct pol_host *host);
@@ -599,6 +599,12 @@ void numa_decide(struct pol *pol, const struct pol_host *host);
 /* What of the node may be used: free and files that can be dropped less the reserve; 0: not known.
  */
 uint64_t numa_room(const struct pol_config *config, const struct pol_node *node);
+
+/* The same of what is free alone: huge pages find a place in nothing else. */
+uint64_t numa_free_room(const struct pol_config *config, const struct pol_node *node);
+
+/* What is missing of the reserve; 0: nothing, or not known. */
+uint64_t numa_lack(const struct pol_config *config, const struct pol_node *node);
 
 /* Between two nodes as the firmware tells it, 10: the same; unknown ones are taken for 20. */
 uint64_t numa_distance(const struct pol_node *from, uint32_t to);

@@ -197,6 +197,31 @@ static void test_one_at_a_time(void **state)
 	scene_close(&s);
 }
 
+/* Threads alone take no time: they do not wait for a guest that gains more, by its memory. */
+static void test_the_quick_go_first(void **state)
+{
+	struct scene s;
+	const struct pol_action *move;
+
+	open_scene(&s, 2);
+	s.guests[0].node_bytes[0] = 3 * GIB; /* runs here and there, half of the time near */
+	s.guests[0].cpu_node_ppm = 500000;
+	set_place(&s.guests[1], 1, 0); /* runs far from all it has, and has no room there */
+	s.guests[1].vcpus = 4;
+	s.host.nodes[1].cpus = 3;
+	move = run(&s, 30, 500000);
+	assert_non_null(move);
+	assert_int_equal(move->guest, 1);
+	assert_int_equal(move->to2, 0);
+	s.guests[0].cpu_node_ppm = PPM;
+	move = run(&s, 30, 500000);
+	assert_non_null(move);
+	assert_int_equal(move->guest, 2);
+	assert_int_equal(move->to2, 2 * GIB);
+	assert_true(move->gain_us > 0);
+	scene_close(&s);
+}
+
 /* A move that brought nothing is tried again after ever longer rests. */
 static void test_rests_double(void **state)
 {
@@ -557,6 +582,7 @@ int main(void)
 		cmocka_unit_test(test_roaming_guest_is_pinned_where_it_is),
 		cmocka_unit_test(test_watched_first),
 		cmocka_unit_test(test_one_at_a_time),
+		cmocka_unit_test(test_the_quick_go_first),
 		cmocka_unit_test(test_rests_double),
 		cmocka_unit_test(test_stays_when_it_does_not_pay),
 		cmocka_unit_test(test_files_are_room),
