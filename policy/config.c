@@ -40,6 +40,9 @@ void pol_config_default(struct pol_config *config)
 		/* Half of what one processor copies, at worst: guests hardly notice. */
 		.numa_bytes_per_s = 256 * MIB,
 		.node_reserve_ppm = 40000,
+		/* What is right depends on what guests have in common and on how far nodes are
+		 * apart: that is measured here, and known to nobody beforehand. */
+		.merge_across = POL_ACROSS_AUTO,
 	};
 }
 
@@ -82,6 +85,8 @@ int pol_config_check(const struct pol_config *config, const char **ret_why)
 		why = "numa-rate must be at least 1 MiB";
 	else if (c->node_reserve_ppm > 500000)
 		why = "node-reserve must be at most 50 %";
+	else if (c->merge_across >= POL_ACROSS_COUNT)
+		why = "merge-across-nodes must be auto, yes, no or keep";
 	if (!why)
 		return 0;
 	*ret_why = why;

@@ -20,9 +20,7 @@
 #define MORE_BYTES     (16 * MIB)
 #define ASK_AGAIN_US   (10 * SEC)
 #define ASK_AGAIN_MOST (600 * SEC)
-/* How long a change of merge_across_nodes is waited for before turns are taken instead. */
-#define NODES_WAIT_US (10 * SEC)
-#define ASTRAY_US     (180 * SEC)
+#define ASTRAY_US      (180 * SEC)
 
 /* May KSM run on what is mergeable now? */
 static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
@@ -79,13 +77,12 @@ static void look_for_more(struct pol *pol)
 
 /* ---- orders ---- */
 
-/* Host memory that unmerging may take now. */
-static uint64_t room(const struct pol *pol)
+uint64_t merge_room(const struct pol *pol)
 {
 	return sub_sat(pol->tick.available, FAULT(unmerge_high) ? 0 : pol->tick.marks.high);
 }
 
-static bool may_order(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wait_us)
+bool merge_may_order(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wait_us)
 {
 	if (!same)
 		*wait_us = ASK_AGAIN_US;
@@ -103,8 +100,8 @@ static void order(struct pol *pol, struct now_guest *guest, bool on, enum pol_re
 	struct pol_action *action;
 
 	if (!guest->in->answering ||
-	    !may_order(past->merge_asked && past->merge_to == on, pol->tick.now_us, &past->merge_us,
-		       &past->merge_wait_us))
+	    !merge_may_order(past->merge_asked && past->merge_to == on, pol->tick.now_us,
+			     &past->merge_us, &past->merge_wait_us))
 		return;
 	past->merge_asked = true;
 	past->merge_to = on;
@@ -142,6 +139,13 @@ static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason 
 
 /* ---- nodes ---- */
 
+/* Is a tree for each node to be had, as far as the configuration goes? */
+static bool may_split(const struct pol *pol, const struct pol_ksm *in)
+{
+	return pol->config.merge_across != POL_ACROSS_YES &&
+	       (pol->config.merge_across != POL_ACROSS_KEEP || in->across_nodes == 0);
+}
+
 /*
  * Bound apart, with a tree per node, and still not lying apart, for longer than memd's looks take:
  * touched before it was bound. Then nodes are no help.
@@ -157,36 +161,6 @@ static bool is_astray(struct pol *pol, const struct pol_ksm *in)
 	if (!past->astray_us)
 		past->astray_us = max_u64(pol->tick.now_us, 1);
 	return pol->tick.now_us - past->astray_us >= ASTRAY_US && !FAULT(merge_astray);
-}
-
-/* Have the kernel keep a tree per node. true: it does, or is about to. */
-static bool split_nodes(struct pol *pol, const struct pol_ksm *in)
-{
-	struct merge_past *past = &pol->merge;
-	uint64_t merged = add_sat(pol_has(in->pages_sharing) ? in->pages_sharing : 0,
-				  pol_has(in->zero_pages) ? in->zero_pages : 0);
-	bool unmerge = !pol_has(in->pages_shared) || in->pages_shared;
-	struct pol_action *action;
-
-	if (in->across_nodes == 0)
-		return true;
-	if (!pol_has(in->across_nodes))
-		return false;
-	if (past->asked_nodes && past->nodes_unmerge == unmerge &&
-	    (pol->tick.now_us - past->nodes_us < NODES_WAIT_US || (unmerge && in->run == 2)))
-		return true; /* the kernel is at it, page by page */
-	if (unmerge && mul_div(merged, PAGE, 1) > room(pol) && !FAULT(unmerge_nodes))
-		return false;
-	if (!may_order(past->asked_nodes && past->nodes_unmerge == unmerge, pol->tick.now_us,
-		       &past->nodes_us, &past->nodes_wait_us))
-		return false;
-	past->nodes_unmerge = unmerge;
-	past->asked_nodes = true;
-	action = plan_add(pol, NULL, POL_KSM_NODES, POL_WHY_DOMAIN_APART, POL_RUNG_KSM);
-	action->from = in->across_nodes;
-	action->to = 0;
-	action->to2 = unmerge;
-	return true;
 }
 
 /* ---- turns ---- */
@@ -225,7 +199,7 @@ static bool is_due(const struct pol *pol, const struct merge_domain *d,
 		return true;
 	return (pol->tick.now_us - pol->merge.active_us >= TURN_US || FAULT(turn_lasts)) &&
 	       d->gain >= add_sat(2 * active->gain, TURN_BYTES) &&
-	       (active->unmerge <= room(pol) || FAULT(turn_fits));
+	       (active->unmerge <= merge_room(pol) || FAULT(turn_fits));
 }
 
 static void choose_domain(struct pol *pol)
@@ -254,7 +228,7 @@ static void choose_domain(struct pol *pol)
 static void take_turns(struct pol *pol, const struct pol_ksm *in)
 {
 	struct merge_past *past = &pol->merge;
-	uint64_t left = room(pol);
+	uint64_t left = merge_room(pol);
 	bool others = in->unsorted;
 
 	choose_domain(pol);
@@ -278,7 +252,7 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 /* No turns: every guest, as far as it pays. */
 static void all_on(struct pol *pol, enum pol_reason why)
 {
-	uint64_t left = room(pol);
+	uint64_t left = merge_room(pol);
 
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
@@ -339,9 +313,11 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	struct merge_past *past = &pol->merge;
 	struct pol_merge_view *view = &past->view;
 	struct pol_action *stop = NULL;
-	bool safe;
+	bool safe, changing;
 
-	*view = (struct pol_merge_view){.mode = POL_MERGE_COMMON};
+	*view = (struct pol_merge_view){
+		.mode = POL_MERGE_COMMON,
+		.across = {.gain_bytes = POL_ABSENT, .cost_us = POL_ABSENT}};
 	past->forbid = false;
 	for (size_t i = 0; i < pol->n_now; i++) {
 		pol->now[i].past->merge_off = POL_WHY_NONE;
@@ -361,7 +337,8 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		stop = stop_ksm(pol, in);
 	if (past->n_domains < 2) {
 		past->has_active = false;
-	} else if (merge_domains_bound_apart(past) && !is_astray(pol, in) && split_nodes(pol, in)) {
+	} else if (may_split(pol, in) && merge_domains_bound_apart(past) && !is_astray(pol, in) &&
+		   merge_set_nodes(pol, host, 0, POL_WHY_DOMAIN_APART)) {
 		view->mode = POL_MERGE_NODES;
 		past->has_active = false;
 	} else {
@@ -373,13 +350,18 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		all_on(pol,
 		       view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART : POL_WHY_DOMAIN_TURN);
 	}
+	changing = merge_across(pol, host);
+	if (changing && !past->forbid) {
+		past->forbid = true;
+		stop = stop_ksm(pol, in);
+	}
 	view->has_domain = past->has_active;
 	view->domain = past->active;
 	view->stopped = past->forbid;
 	if (!past->forbid)
 		return;
 	if (safe)
-		view->why = POL_WHY_COW_CLIFF;
+		view->why = past->cliff ? POL_WHY_COW_CLIFF : POL_WHY_ACROSS_CHANGE;
 	else
 		name_culprit(pol, view);
 	if (stop)

@@ -25,6 +25,11 @@
 #define EXPOSURE_PART  10
 #define EXPOSURE_LEAST (64 * MIB)
 
+uint64_t merge_worth(uint64_t cpu_us)
+{
+	return mul_div(cpu_us, BYTES_PER_CPU, SEC);
+}
+
 /* A trace of before this was a setting does not tell it. */
 static uint64_t trial_us(const struct pol *pol)
 {
@@ -113,7 +118,7 @@ static uint64_t shared_cost(const struct merge_past *past, const struct pol_gues
 	copies = mul_div(mean_breaks(past), 3600ull * COPY_US, 1);
 	cpu_us = mul_div(cpu_us, known(in->rmap_bytes), all->rmap);
 	cpu_us = add_sat(cpu_us, mul_div(copies, known(in->merging_bytes), all->merging));
-	return mul_div(cpu_us, BYTES_PER_CPU, SEC);
+	return merge_worth(cpu_us);
 }
 
 static bool is_judged(const struct pol *pol, const struct now_guest *guest,

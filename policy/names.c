@@ -92,6 +92,13 @@ static const char *const reason_texts[] = {
 				"and threads come together",
 	[POL_WHY_NUMA_RESERVE] = "a node has less free than its reserve: the guest that costs "
 				 "least to move leaves it, memory and threads",
+	[POL_WHY_ACROSS_GAIN] = "merging across NUMA nodes saves more than reading merged pages on "
+				"other nodes costs",
+	[POL_WHY_ACROSS_FAR] = "reading merged pages on other NUMA nodes costs more than merging "
+			       "across nodes saves",
+	[POL_WHY_ACROSS_SET] = "merge-across-nodes in the configuration says so",
+	[POL_WHY_ACROSS_CHANGE] = "merge_across_nodes is being changed, for which nothing may be "
+				  "merged",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 
@@ -134,6 +141,26 @@ static const struct {
 	[POL_NUMA_MOVING] = {"moving", "it is being moved"},
 };
 _Static_assert(COUNT(numa_words) == POL_NUMA_COUNT, "every verdict on places has its words");
+
+static const struct {
+	const char *name, *text;
+} across_words[] = {
+	[POL_ACROSS_NONE] = {"none", "there is nothing to choose"},
+	[POL_ACROSS_KEPT] = {"kept", "merge-across-nodes=keep: as somebody else has set it"},
+	[POL_ACROSS_SET] = {"set", "as merge-across-nodes in the configuration says"},
+	[POL_ACROSS_DOMAINS] = {"domains", "the guests' trust domains decide"},
+	[POL_ACROSS_UNKNOWN] = {"unknown", "what it brings and costs is not measured yet"},
+	[POL_ACROSS_FITS] = {"fits", "the other way would not pay"},
+	[POL_ACROSS_WATCH] = {"watch", "the other way would pay; it is watched a little longer"},
+	[POL_ACROSS_REST] = {"rest", "the other way would pay, but it was changed of late"},
+	[POL_ACROSS_SHORT] = {"short", "the other way would pay, but the host has no memory to "
+				       "spare for unmerging"},
+	[POL_ACROSS_NO_ROOM] = {"no-room", "to change it, more has to be unmerged first than there "
+					   "is room for"},
+	[POL_ACROSS_CHANGING] = {"changing", "it is being changed"},
+	[POL_ACROSS_REFUSED] = {"refused", "the kernel does not change it"},
+};
+_Static_assert(COUNT(across_words) == POL_ACROSS_WHY_COUNT, "every verdict on it has its words");
 
 static const char *const merge_modes[] = {
 	[POL_MERGE_COMMON] = "common",
@@ -179,4 +206,14 @@ const char *pol_numa_text(enum pol_numa_why why)
 const char *pol_numa_name(enum pol_numa_why why)
 {
 	return (size_t)why < COUNT(numa_words) ? numa_words[why].name : "unknown";
+}
+
+const char *pol_across_text(enum pol_across_why why)
+{
+	return (size_t)why < COUNT(across_words) ? across_words[why].text : "unknown";
+}
+
+const char *pol_across_name(enum pol_across_why why)
+{
+	return (size_t)why < COUNT(across_words) ? across_words[why].name : "unknown";
 }

@@ -45,6 +45,11 @@
 #define CPU_TAU_US (10 * SEC)
 #define NEAR	   10ull /* SLIT: a node to itself */
 
+uint64_t numa_waiting_us(uint64_t cpu_ppm, uint64_t span_us, uint64_t penalty_ppm)
+{
+	return mul_div(mul_div(cpu_ppm, span_us, PPM), mul_div(penalty_ppm, MEMORY_PPM, PPM), PPM);
+}
+
 static const struct pol_node *find_node(const struct pol_host *host, uint64_t number)
 {
 	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++)
@@ -233,8 +238,8 @@ static struct move best_move(const struct pol *pol, const struct pol_host *host,
 			     struct now_guest *guest, uint64_t total)
 {
 	struct move best = {.guest = guest};
-	uint64_t gain = mul_div(mul_div(guest->past->numa.cpu_ppm, HORIZON_US, PPM),
-				mul_div(penalty_now(host, guest->in, total), MEMORY_PPM, PPM), PPM);
+	uint64_t gain = numa_waiting_us(guest->past->numa.cpu_ppm, HORIZON_US,
+					penalty_now(host, guest->in, total));
 
 	for (size_t i = 0; i < host->n_nodes && i < POL_NODES_MAX; i++) {
 		const struct pol_node *node = &host->nodes[i];

@@ -359,8 +359,16 @@ struct merge_past {
 	uint32_t active; /* the domain whose turn it is */
 	uint64_t active_us;
 	bool asked_nodes, nodes_unmerge; /* merge_across_nodes, and run=2 before it */
-	uint64_t nodes_us, nodes_wait_us;
+	uint64_t nodes_to, nodes_us, nodes_wait_us;
 	uint64_t astray_us; /* bound apart, but not lying so, since; 0: not */
+	struct across_past {
+		bool changing; /* to `to`, since begin_us */
+		uint64_t to, begin_us;
+		enum pol_reason reason;
+		uint64_t since_us;	      /* a change would have paid since; 0: it would not */
+		uint64_t rest_us, backoff_us; /* none before; how long the next rest is */
+		bool refused;		      /* the last one did not come about */
+	} across;
 
 	/* merge_cost.c */
 	bool counted; /* the figures below are valid */
@@ -547,6 +555,25 @@ void ksm_decide(struct pol *pol, const struct pol_host *host);
  */
 void merge_decide(struct pol *pol, const struct pol_host *host);
 
+/* Host memory that unmerging may take now. */
+uint64_t merge_room(const struct pol *pol);
+
+/* May it be ordered now? Not the same again and again: each time later, from 10 s on. */
+bool merge_may_order(bool same, uint64_t now_us, uint64_t *when_us, uint64_t *wait_us);
+
+/* ---- merge_across.c ---- */
+
+/* Have the kernel keep one tree for all nodes (to 1) or one for each (0): true: it does, or is
+ * about to. */
+bool merge_set_nodes(struct pol *pol, const struct pol_host *host, uint64_t to,
+		     enum pol_reason why);
+
+/*
+ * Whether pages of different nodes are to be merged, unless trust domains decide that; fills the
+ * view. True: it is being changed, and KSM has to stand still meanwhile.
+ */
+bool merge_across(struct pol *pol, const struct pol_host *host);
+
 /* ---- merge_domain.c ---- */
 
 /* May the kernel merge some of it now, as far as is known? */
@@ -587,6 +614,9 @@ bool merge_lies_alone(const struct pol *pol, const struct pol_guest *in);
 /* Which guests' merging does not pay: fills cost_off. */
 void merge_cost(struct pol *pol, const struct pol_ksm *in);
 
+/* The bytes that CPU time spent in each hour has to hold: what it is worth. */
+uint64_t merge_worth(uint64_t cpu_us);
+
 /* What writes could claim back, and what is kept for that: raises the tick's need, fills the view
  * and says in pol->merge.cliff whether anything more may be merged. */
 void merge_guard(struct pol *pol, const struct pol_host *host);
@@ -608,6 +638,10 @@ uint64_t numa_lack(const struct pol_config *config, const struct pol_node *node)
 
 /* Between two nodes as the firmware tells it, 10: the same; unknown ones are taken for 20. */
 uint64_t numa_distance(const struct pol_node *from, uint32_t to);
+
+/* Of the CPU time of so many processors (ppm of one) in a span, what goes into waiting for memory
+ * when accesses take so much longer than near ones. */
+uint64_t numa_waiting_us(uint64_t cpu_ppm, uint64_t span_us, uint64_t penalty_ppm);
 
 /* ---- policy.c ---- */
 

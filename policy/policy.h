@@ -108,6 +108,9 @@ struct pol_ksm {
 	uint64_t cow_breaks;	/* vmstat cow_ksm, pages */
 	uint64_t cpu_us;	/* ksmd utime + stime */
 	uint64_t across_nodes;	/* merge_across_nodes: 0, 1; POL_ABSENT: a kernel without NUMA */
+	/* What one tree for all nodes saves, or would, more than one for each; POL_ABSENT: not
+	 * measured of late. */
+	uint64_t across_gain_bytes;
 };
 
 struct pol_guest {
@@ -166,6 +169,10 @@ struct pol_guest {
 	uint64_t merging_bytes; /* its pages that KSM has replaced: what unmerging takes at most */
 	uint64_t ksm_bytes;	/* what it saves by KSM */
 	uint64_t rmap_bytes;	/* KSM's bookkeeping for it */
+	/* Its merged pages on other nodes than its own, or that would be there if pages were merged
+	 * across nodes, each weighed by how much farther it is: at SLIT 20 it counts once, at 30
+	 * twice. POL_ABSENT: not measured of late. */
+	uint64_t far_bytes;
 
 	/* Reclaim to the host's swap, as the host sees it; trusted. */
 	/* Resident memory that the kernel can swap out: private, neither locked nor pinned nor of
@@ -207,6 +214,15 @@ struct pol_host {
 
 /* ---- configuration ---- */
 
+/* Whether KSM is to merge pages of different nodes. */
+enum pol_across {
+	POL_ACROSS_AUTO, /* by what it saves and what reading on another node costs */
+	POL_ACROSS_YES,
+	POL_ACROSS_NO,
+	POL_ACROSS_KEEP, /* as somebody else has set it */
+	POL_ACROSS_COUNT
+};
+
 struct pol_config {
 	/*
 	 * Host states by available memory, parts per million of memory_bytes (ESXi: 6/4/2/1 %):
@@ -238,6 +254,7 @@ struct pol_config {
 	bool numa_manage;
 	uint64_t numa_bytes_per_s; /* at most so much is moved between nodes */
 	uint32_t node_reserve_ppm; /* of a node's memory, kept free by placement and moves */
+	uint32_t merge_across;	   /* enum pol_across */
 };
 
 /* Sensible values for every member. */
@@ -326,6 +343,11 @@ enum pol_reason {
 	POL_WHY_HELD_BACK,    /* it was just started, or in trouble lately */
 	POL_WHY_NUMA_REMOTE,  /* much of what its vCPUs use lies on another node */
 	POL_WHY_NUMA_RESERVE, /* its node has less free than its reserve */
+	/* merge_across_nodes: */
+	POL_WHY_ACROSS_GAIN,   /* 1: that saves more than reading on other nodes costs */
+	POL_WHY_ACROSS_FAR,    /* 0: reading on other nodes costs more than that saves */
+	POL_WHY_ACROSS_SET,    /* the configuration says so */
+	POL_WHY_ACROSS_CHANGE, /* it is being changed: KSM stands still */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -351,7 +373,9 @@ struct pol_action {
 	uint64_t entitled_bytes;    /* guest: its share after idle tax */
 	uint32_t rejected;	    /* bits 1 << enum pol_rung: cheaper rungs looked at and left */
 	enum pol_reason rejected_why[POL_RUNG_COUNT];
-	uint64_t gain_us; /* POL_NUMA_MOVE: CPU time that the guest is expected to be spared */
+	/* CPU time that is expected to be spared: the guest in ten minutes (POL_NUMA_MOVE), all
+	 * guests in an hour (POL_KSM_NODES). */
+	uint64_t gain_us;
 };
 
 /* Whether a guest's own numbers can be used. */
@@ -391,6 +415,36 @@ enum pol_merge_mode {
 };
 const char *pol_merge_mode_name(enum pol_merge_mode mode); /* "common", "nodes", "turns" */
 
+/* Why merge_across_nodes is as it is. */
+enum pol_across_why {
+	POL_ACROSS_NONE,     /* there is nothing to choose: one node, or KSM is not ours */
+	POL_ACROSS_KEPT,     /* merge-across-nodes=keep */
+	POL_ACROSS_SET,	     /* merge-across-nodes says yes or no, and so it is */
+	POL_ACROSS_DOMAINS,  /* trust domains decide */
+	POL_ACROSS_UNKNOWN,  /* not measured yet, or not of late */
+	POL_ACROSS_FITS,     /* the other way would not pay */
+	POL_ACROSS_WATCH,    /* it would, and is watched for a while */
+	POL_ACROSS_REST,     /* it would, but was changed of late */
+	POL_ACROSS_SHORT,    /* it would, but the host is short of memory */
+	POL_ACROSS_NO_ROOM,  /* what has to be unmerged first does not fit */
+	POL_ACROSS_CHANGING, /* under way */
+	POL_ACROSS_REFUSED,  /* the kernel does not do it */
+	POL_ACROSS_WHY_COUNT
+};
+/* One sentence in an operator's words, static; and a word for scripts. */
+const char *pol_across_text(enum pol_across_why why);
+const char *pol_across_name(enum pol_across_why why);
+
+struct pol_across_view {
+	enum pol_across_why why;
+	/* As measured last: saved by merging across nodes beyond merging within them, and the CPU
+	 * time an hour that reading there costs. POL_ABSENT: not known. */
+	uint64_t gain_bytes, cost_us;
+	/* POL_ACROSS_NO_ROOM: so much would have to be unmerged, and so much may be; of what is
+	 * bound to these nodes (bits), 0: in all. */
+	uint64_t unmerge_bytes, room_bytes, nodes;
+};
+
 /* Where KSM may merge now. */
 struct pol_merge_view {
 	enum pol_merge_mode mode;
@@ -403,6 +457,7 @@ struct pol_merge_view {
 	uint64_t cow_bytes_per_s;   /* so fast they did at most of late */
 	uint64_t cow_reserve_bytes; /* kept available for that, above `high` */
 	bool cliff;		    /* it could be more than there is: nothing more is merged */
+	struct pol_across_view across;
 };
 
 struct pol_plan {

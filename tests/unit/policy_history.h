@@ -74,6 +74,7 @@ static inline void random_config(struct pol_config *config)
 		config->ksm_trial_us = once_in(4) ? UINT64_MAX : 1 + below(1000 * SEC);
 		config->ksm_manage = !once_in(4);
 		config->balloon_manage = !once_in(8);
+		config->merge_across = (uint32_t)below(POL_ACROSS_COUNT);
 	}
 	assert_int_equal(pol_config_check(config, &why), 0);
 }
@@ -161,6 +162,8 @@ static inline void start(struct history *h)
 	h->host.ksm.sleep_ms = below(200);
 	h->host.ksm.across_nodes = once_in(3) ? 0 : once_in(2) ? 1 : POL_ABSENT;
 	h->host.ksm.pages_shared = once_in(2) ? 0 : below(100000);
+	h->host.ksm.pages_sharing = h->host.ksm.pages_shared * below(10);
+	h->host.ksm.across_gain_bytes = once_in(4) ? POL_ABSENT : below(8 * GIB);
 	h->host.ksm.unsorted = once_in(20);
 	h->host.guests = h->guests;
 	h->host.n_guests = below(GUESTS + 1);
@@ -251,6 +254,8 @@ static inline void disturb_nodes(struct history *h)
 		struct pol_guest *g = &h->guests[i];
 
 		g->cpu_us += once_in(3) ? 0 : below(2 * SEC);
+		if (once_in(200))
+			g->far_bytes = once_in(4) ? POL_ABSENT : below(4 * GIB);
 		if (once_in(100)) {
 			g->numa_bar = once_in(2) ? POL_NUMA_FREE
 						 : (enum pol_numa_why)below(POL_NUMA_COUNT);

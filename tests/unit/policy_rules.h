@@ -152,6 +152,25 @@ static inline const char *rules_merge(const struct pol_host *host, size_t n,
 	return NULL;
 }
 
+static inline const char *rules_nodes(const struct pol_config *config, const struct pol_host *host,
+				      const struct pol_plan *plan, const struct pol_action *a)
+{
+	uint64_t available =
+		pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes;
+	uint64_t pages = pol_has(host->ksm.pages_sharing) ? host->ksm.pages_sharing : 0;
+
+	if (a->to > 1 || a->to == host->ksm.across_nodes)
+		return "merge_across_nodes written what it is already";
+	if (config->merge_across == POL_ACROSS_KEEP)
+		return "merge_across_nodes written though it is to be kept";
+	if ((config->merge_across == POL_ACROSS_YES && !a->to) ||
+	    (config->merge_across == POL_ACROSS_NO && a->to))
+		return "merge_across_nodes against the configuration";
+	if (a->to2 && mul_div(pages, PAGE, 1) > sub_sat(available, plan->high_bytes))
+		return "unmerging all that does not fit";
+	return NULL;
+}
+
 static inline const char *rules_numa(const struct pol_config *config, const struct pol_host *host,
 				     size_t n, const struct pol_action *a)
 {
@@ -234,8 +253,7 @@ static inline const char *rules_check(const struct pol_config *config, const str
 			broken = rules_merge(host, n, plan, a);
 			break;
 		case POL_KSM_NODES:
-			if (a->to > 1 || a->to == host->ksm.across_nodes)
-				broken = "merge_across_nodes written what it is already";
+			broken = rules_nodes(config, host, plan, a);
 			break;
 		case POL_KSM_RUN:
 			stopped |= a->to == 0;
