@@ -269,6 +269,10 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_RECLAIM] = "reclaim",
 		[POL_WHY_NUMA_REMOTE] = "numa-remote",
 		[POL_WHY_NUMA_RESERVE] = "numa-reserve",
+		[POL_WHY_ACROSS_GAIN] = "across-gain",
+		[POL_WHY_ACROSS_FAR] = "across-far",
+		[POL_WHY_ACROSS_SET] = "across-set",
+		[POL_WHY_ACROSS_CHANGE] = "across-change",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -315,7 +319,10 @@ void account_describe(json_object *one, const struct pol_action *a, const char *
 	json_add_str(one, "reason_text", text ? text : pol_reason_text(a->reason));
 	json_object_object_add(one, "inputs", inputs_json(a));
 	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
-	json_add_u64(one, "expected_gain_us", a->kind == POL_NUMA_MOVE ? a->gain_us : POL_ABSENT);
+	json_add_u64(one, "expected_gain_us",
+		     a->kind == POL_NUMA_MOVE || (a->kind == POL_KSM_NODES && a->gain_us)
+			     ? a->gain_us
+			     : POL_ABSENT);
 	json_add_u64(one, "cost_us", a->cost_us);
 	json_object_object_add(one, "rejected", rejected_json(a));
 }

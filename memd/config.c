@@ -52,6 +52,14 @@ static const struct config_word unit_words[] = {
 	{0},
 };
 
+static const struct config_word across_words[] = {
+	{"auto", POL_ACROSS_AUTO},
+	{"yes", POL_ACROSS_YES},
+	{"no", POL_ACROSS_NO},
+	{"keep", POL_ACROSS_KEEP},
+	{0},
+};
+
 #define AT(member)  offsetof(struct config, member)
 #define POL(member) offsetof(struct config, policy.member)
 #define ALL	    1000000 /* 100 % in ppm */
@@ -98,6 +106,7 @@ static const struct config_key keys[] = {
 	{"policy", "numa", CONFIG_SWITCH, POL(numa_manage), 0, 0, NULL, NULL},
 	{"policy", "numa-rate", CONFIG_SIZE, POL(numa_bytes_per_s), MIB, 0, NULL, NULL},
 	{"policy", "node-reserve", CONFIG_PERCENT, POL(node_reserve_ppm), 0, ALL, NULL, NULL},
+	{"policy", "merge-across-nodes", CONFIG_WORD, POL(merge_across), 0, 0, across_words, NULL},
 };
 _Static_assert(ARRAY_SIZE(keys) <= CONFIG_KEYS_MAX, "struct config has too few origins");
 

@@ -98,6 +98,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,
 					 GUESTS_MAX, &host->ksm.mergeable_any);
 	host->ksm.unsorted = merge_is_unsorted(&daemon->guests, NULL);
+	daemon_across_snapshot(daemon, now_us);
 	if (daemon->ksm_aside)
 		host->ksm.present = false;
 	reclaim_snapshot(&daemon->act, now_us, host);
@@ -204,6 +205,7 @@ static void finish_tick(struct daemon *daemon)
 		decide_and_act(daemon, now_us);
 	daemon_survey_next(daemon);
 	daemon_merge_tick(daemon, now_us);
+	daemon_across_tick(daemon, now_us);
 	place_tick(daemon->act.place, now_us);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
@@ -411,6 +413,8 @@ static int add_sources(struct daemon *daemon)
 		r = daemon_survey_sources(daemon);
 	if (r >= 0)
 		r = daemon_merge_sources(daemon);
+	if (r >= 0)
+		r = daemon_across_sources(daemon);
 	if (r >= 0)
 		r = daemon_wake_sources(daemon);
 	return r;

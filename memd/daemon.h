@@ -13,6 +13,7 @@
 #include "common/undo.h"
 #include "common/wire.h"
 #include "memd/account.h"
+#include "memd/across.h"
 #include "memd/act.h"
 #include "memd/arrival.h"
 #include "memd/chunk_work.h"
@@ -49,6 +50,7 @@ struct daemon {
 	struct guests guests;
 	struct survey *survey;
 	struct isolation *isolation;
+	struct across *across;
 	struct chunk_work *chunk_work;
 	struct pol *pol;
 	struct act act;
@@ -71,6 +73,9 @@ struct daemon {
 	uint64_t crossed_us;		 /* 0: none yet */
 	bool sensed;			 /* at least once */
 	bool settled;			 /* the guests of the start have said what they are */
+
+	struct across_result across_look; /* the last look at that */
+	uint64_t across_us;		  /* 0: none yet */
 
 	sd_event_source *timer, *grace, *psi, *wake;
 	int psi_fd;
@@ -121,6 +126,12 @@ int daemon_survey_sources(struct daemon *daemon);
 /* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
 void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);
 int daemon_merge_sources(struct daemon *daemon);
+
+/* What merging across nodes brings, beside the tick: looks, and what they tell the snapshot. */
+void daemon_across_tick(struct daemon *daemon, uint64_t now_us);
+void daemon_across_snapshot(struct daemon *daemon, uint64_t now_us);
+json_object *daemon_across_json(const struct daemon *daemon);
+int daemon_across_sources(struct daemon *daemon);
 
 /* Begin a tick now; what is left of the last one is done without the answers that it waits for. */
 void daemon_begin_tick(struct daemon *daemon);

@@ -173,6 +173,7 @@ json_object *numa_report(const struct daemon *daemon)
 	json_add_u64(doc, "numa_balancing", daemon->snapshot.numa_balancing);
 	json_add_str(doc, "verdict", pol_numa_name(daemon->numa));
 	json_add_str(doc, "verdict_text", aside ? aside : pol_numa_text(daemon->numa));
+	json_object_object_add(doc, "across_nodes", daemon_across_json(daemon));
 	for (size_t i = 0; i < daemon->guests.n; i++)
 		if (daemon->guests.v[i]->known)
 			json_object_array_add(guests, guest_json(daemon->guests.v[i]));

@@ -46,6 +46,7 @@ static const struct record_field ksm_fields[] = {
 	FIELD(pol_ksm, pages_skipped),
 	FIELD(pol_ksm, across_nodes),
 	FIELD(pol_ksm, unsorted),
+	FIELD(pol_ksm, across_gain_bytes),
 };
 
 static const struct record_field node_fields[] = {
@@ -113,6 +114,7 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, vcpus),
 	FIELD(pol_guest, cpu_node),
 	FIELD(pol_guest, cpu_node_ppm),
+	FIELD(pol_guest, far_bytes),
 };
 
 static const struct record_field action_fields[] = {
@@ -160,7 +162,7 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, reclaim_manage),    FIELD(pol_config, numa_manage),
 	FIELD(pol_config, numa_bytes_per_s),  FIELD(pol_config, node_reserve_ppm),
 	FIELD(pol_config, numa_manage),	      FIELD(pol_config, numa_bytes_per_s),
-	FIELD(pol_config, node_reserve_ppm),
+	FIELD(pol_config, node_reserve_ppm),  FIELD(pol_config, merge_across),
 };
 
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)

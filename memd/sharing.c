@@ -166,6 +166,7 @@ static int on_frame(void *ctx, const uint64_t *mappings, size_t n, enum frame_ki
 {
 	struct look *look = ctx;
 	struct sharing *out = look->out;
+	size_t n_shares;
 	int r = 0;
 
 	look->mappings_done += n;
@@ -187,8 +188,11 @@ static int on_frame(void *ctx, const uint64_t *mappings, size_t n, enum frame_ki
 	}
 	for (size_t i = 0; mappers > 1 && i < n; i++)
 		part_of(look, frame_owner(mappings[i]))->shared_pages++;
-	return sharing_sum_add(look->sum, look->shares,
-			       shares_of(mappings, n, (uint32_t)out->n, look->shares), mappers);
+	n_shares = shares_of(mappings, n, (uint32_t)out->n, look->shares);
+	if (look->options->merged && mappers > 1)
+		look->options->merged(look->options->ctx, frame_number(mappings[0]), look->shares,
+				      n_shares);
+	return sharing_sum_add(look->sum, look->shares, n_shares, mappers);
 }
 
 static uint64_t kernel_count(int rootfd, const char *path)

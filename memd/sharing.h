@@ -30,6 +30,8 @@ struct sharing_target {
 	uint64_t id;	    /* the caller's, comes back in the result */
 };
 
+struct sharing_share; /* see sharing_sum.h */
+
 struct sharing_options {
 	bool pairs; /* fill the matrix: costs time where many guests share one page */
 	/*
@@ -40,6 +42,11 @@ struct sharing_options {
 	bool others;
 	uint64_t budget_us;	   /* CPU time of this thread at most; 0: no limit */
 	const atomic_bool *cancel; /* becomes true: stop soon. NULL: never */
+	/*
+	 * Each merged page that is mapped more than once: its frame, and who maps it how often, by
+	 * the targets' numbers; one number more stands for all others. NULL: not told.
+	 */
+	void (*merged)(void *ctx, uint64_t frame, const struct sharing_share *shares, size_t n);
 	/* Now and then: so much is done, of 1000. NULL: not told. */
 	void (*progress)(void *ctx, unsigned int permille);
 	void *ctx;

@@ -228,6 +228,9 @@ static int open_parts(struct daemon *daemon)
 	r = isolation_open(host_rootfd(daemon->host), NULL, &daemon->isolation);
 	if (r < 0)
 		return r;
+	r = across_open(host_rootfd(daemon->host), NULL, &daemon->across);
+	if (r < 0)
+		return r;
 	r = chunk_work_open(host_rootfd(daemon->host), &daemon->chunk_work);
 	if (r < 0)
 		return r;
@@ -376,6 +379,8 @@ void daemon_close(struct daemon *daemon)
 	arrival_close(daemon->arrival);
 	reclaim_work_close(daemon->act.reclaim);
 	isolation_close(daemon->isolation);
+	across_close(daemon->across);
+	free(daemon->across_look.far);
 	chunk_work_close(daemon->chunk_work);
 	place_close(daemon->act.place);
 	pol_free(daemon->pol);

@@ -122,10 +122,12 @@ static void print_price(const struct memctl *ctl, json_object *d, bool planned)
 	char expected[SIZE_TEXT_MAX], measured[SIZE_TEXT_MAX];
 	uint64_t gain = 0, got, cost_us = 0, spared_us;
 
-	/* A move is worth the guest's processor time. */
+	/* A move is worth the guest's processor time, merging within nodes that of all. */
 	if (json_get_u64(d, "expected_gain_us", &spared_us))
-		printf("    expected to spare the guest %.1f s of processor time in ten minutes\n",
-		       (double)spared_us / USEC_PER_SEC);
+		printf("    expected to spare %s %.1f s of processor time in %s\n",
+		       json_get_str(d, "guest") ? "the guest" : "guests",
+		       (double)spared_us / USEC_PER_SEC,
+		       json_get_str(d, "guest") ? "ten minutes" : "an hour");
 	json_get_u64(d, "expected_gain_bytes", &gain);
 	json_get_u64(d, "cost_us", &cost_us);
 	if (!way && !gain && planned)

@@ -2,6 +2,7 @@
 /* memctl numa: the nodes with who lives there, how local each guest is, and what was moved. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/size.h"
@@ -174,6 +175,43 @@ static void print_beyond(json_object *beyond)
 		puts(". No guest is moved or placed there.");
 }
 
+/* "0" or "0, 2" */
+static void node_list(json_object *nodes, char *buf, size_t n)
+{
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (size_t i = 0; nodes && i < json_object_array_length(nodes) && used < n; i++)
+		used += (size_t)snprintf(buf + used, n - used, "%s%d", used ? ", " : "",
+					 json_object_get_int(json_object_array_get_idx(nodes, i)));
+}
+
+static void print_across(const struct memctl *ctl, json_object *across, const char *head)
+{
+	const char *verdict = json_get_str(across, "verdict"),
+		   *text = json_get_str(across, "verdict_text");
+	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], nodes[128];
+	uint64_t setting, gain, cost, bytes, room;
+
+	if (!verdict || !text || !json_get_u64(across, "merge_across_nodes", &setting) ||
+	    strcmp(verdict, "none") == 0)
+		return;
+	printf("%s%s", head, setting ? "on" : "off");
+	if (json_get_u64(across, "gain_bytes", &gain) &&
+	    json_get_u64(across, "cost_us_per_hour", &cost))
+		printf("; it %s %s and %s guests %.1f s of processor time an hour",
+		       setting ? "saves" : "would save", table_size(gain, ctl->bytes, a, sizeof(a)),
+		       setting ? "costs" : "cost", (double)cost / USEC_PER_SEC);
+	printf(": %s", text);
+	node_list(json_get_array(across, "room_on_nodes"), nodes, sizeof(nodes));
+	if (json_get_u64(across, "unmerge_bytes", &bytes) &&
+	    json_get_u64(across, "room_bytes", &room))
+		printf(" (%s to unmerge%s%s, room for %s)",
+		       table_size(bytes, ctl->bytes, a, sizeof(a)), nodes[0] ? " on node " : "",
+		       nodes, table_size(room, ctl->bytes, b, sizeof(b)));
+	puts(".");
+}
+
 enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *answer = NULL;
@@ -197,5 +235,7 @@ enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 	if (status == MEMCTL_OK && verdict && text && *verdict && *text &&
 	    json_object_array_length(json_get_array(answer, "nodes")) > 0)
 		printf("\nMoves: %s.\n", text);
+	if (status == MEMCTL_OK)
+		print_across(ctl, json_get_obj(answer, "across_nodes"), "Merging across nodes is ");
 	return status;
 }
