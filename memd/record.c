@@ -166,8 +166,6 @@ static int add_frame(struct record *record, uint8_t type, const struct record_by
 
 static int add_start(struct record *record, uint64_t wall_us, uint64_t now_us)
 {
-	static const enum record_table counted[] = {RECORD_HOST, RECORD_KSM, RECORD_GUEST,
-						    RECORD_ACTION, RECORD_POLICY};
 	struct record_bytes b = begin(record);
 	size_t n;
 
@@ -179,8 +177,8 @@ static int add_start(struct record *record, uint64_t wall_us, uint64_t now_us)
 	record_put_u8(&b, (record->dry_run ? 1 : 0) | (record->fresh ? 2 : 0));
 	record_put_varint(&b, wall_us);
 	record_put_varint(&b, now_us);
-	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
-		record_fields(counted[i], &n);
+	for (size_t i = 0; i < RECORD_COUNTED; i++) {
+		record_fields(record_counted[i], &n);
 		record_put_varint(&b, n);
 	}
 	return add_frame(record, 'M', &b);
@@ -200,16 +198,17 @@ static void put_group(struct record_bytes *b, enum record_table table, const voi
 {
 	size_t n;
 	const struct record_field *fields = record_fields(table, &n);
-	uint64_t changed = 0;
+	uint64_t changed[RECORD_WORDS] = {0};
 
 	for (size_t i = 0; i < n; i++)
 		if (all || record_field_get(from, fields[i]) != row[i])
-			changed |= 1ULL << i;
-	record_put_varint(b, changed);
+			changed[i / 64] |= 1ULL << i % 64;
+	for (size_t i = 0; i < record_words(n); i++)
+		record_put_varint(b, changed[i]);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t value = record_field_get(from, fields[i]);
 
-		if (changed & 1ULL << i)
+		if (changed[i / 64] >> i % 64 & 1)
 			record_put_delta(b, row[i], value);
 		row[i] = value;
 	}

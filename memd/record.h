@@ -10,17 +10,23 @@
  *   'M' start: "memd" u8 version (RECORD_VERSION), u8 flags (1: dry run, 2: the policy remembers
  *       nothing: memd was started here), varint wall_us and now_us
  *       (one moment by both clocks), varint n: number of fields of host, ksm, guest, action,
- *       config, in that order, of the tables in record_fields.c. Clears what deltas refer to. A
- *       reader that knows fewer fields skips the rest, one that knows more has them POL_ABSENT.
+ *       config, node, in that order, of the tables in record_fields.c; the first traces do not
+ *       count node, which has 12 in them. Clears what deltas refer to.
  *   'C' config: each field of struct pol_config as varint
  *   'T' tick: varint now_us delta to the tick before; host and ksm fields, then nodes, then
  *       guests, as groups (below); then state, need, and actions with each field as varint
- *       group: varint bitmap of fields that changed, then a delta for each of these
+ *       group: varint bitmap of fields that changed, one for each 64 fields that the table has
+ *       in the file, at least one; then a delta for each of these
  *       guests: varint n, then per guest: varint id, u8 flags (1: name follows as varint length and
  *       bytes), group. A guest seen for the first time since 'M' has its name and all its fields.
- * After RECORD_START_EVERY ticks, and in each new file, an 'M' begins anew, so that the tail of a
- * rotated file can be read alone. PATH is the newest file, PATH.1 the one before; together they
- * stay below the size given.
+ * Older and newer ones read each other's traces: new fields go to the end of their table, new
+ * tables are counted behind the others in 'M', new frames have types of their own. A reader skips
+ * fields, counts and frames that it does not know, and has fields that are not in the file
+ * POL_ABSENT (configuration: as usual). A reason that it does not know is none; an action of a
+ * kind, or on a rung, that it does not know is left out and counted. What the numbers of an enum
+ * mean never changes. After RECORD_START_EVERY ticks, and in each new file, an 'M' begins anew, so
+ * that the tail of a rotated file can be read alone. PATH is the newest file, PATH.1 the one
+ * before; together they stay below the size given.
  */
 #ifndef MEMD_RECORD_H
 #define MEMD_RECORD_H
@@ -76,6 +82,7 @@ struct record_entry {
 	uint64_t need_bytes;
 	const struct pol_action *actions;
 	size_t n_actions;
+	size_t n_unknown; /* actions left out: a newer memd's */
 };
 
 struct record_reader;

@@ -165,6 +165,24 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, node_reserve_ppm),  FIELD(pol_config, merge_across),
 };
 
+#define FITS(fields) \
+	_Static_assert(ARRAY_SIZE(fields) <= RECORD_FIELDS_MAX, "more fields than rows")
+FITS(host_fields);
+FITS(ksm_fields);
+FITS(node_fields);
+FITS(guest_fields);
+FITS(action_fields);
+FITS(policy_fields);
+
+const enum record_table record_counted[RECORD_COUNTED] = {
+	RECORD_HOST, RECORD_KSM, RECORD_GUEST, RECORD_ACTION, RECORD_POLICY, RECORD_NODE,
+};
+
+size_t record_words(size_t n)
+{
+	return n > 64 ? (n + 63) / 64 : 1;
+}
+
 const struct record_field *record_fields(enum record_table table, size_t *ret_n)
 {
 	static const struct {

@@ -12,8 +12,13 @@
 
 #include "memd/record.h"
 
-#define RECORD_FIELDS_MAX 64
-#define RECORD_FRAME_MAX  (1U << 20)
+#define RECORD_FIELDS_MAX 80
+/* That a file may have of a table; those beyond ours are read over. */
+#define RECORD_FIELDS_IN_FILE 1024
+#define RECORD_WORDS	      (RECORD_FIELDS_IN_FILE / 64)
+/* Of nodes, where the start does not count them. */
+#define RECORD_NODE_FIELDS_UNCOUNTED 12
+#define RECORD_FRAME_MAX	     (1U << 20)
 
 struct record_field {
 	uint16_t offset;
@@ -29,6 +34,13 @@ enum record_table {
 	RECORD_POLICY, /* struct pol_config */
 	RECORD_TABLES
 };
+
+/* The tables that a start counts, in its order. */
+#define RECORD_COUNTED 6
+extern const enum record_table record_counted[RECORD_COUNTED];
+
+/* Bitmaps of a group of n fields. */
+size_t record_words(size_t n);
 
 /* Fields of a table; *ret_n of them. */
 const struct record_field *record_fields(enum record_table table, size_t *ret_n);

@@ -85,8 +85,6 @@ bool record_reader_cut(const struct record_reader *reader)
 static int get_start(struct record_reader *reader, struct record_bytes *b,
 		     struct record_entry *entry)
 {
-	static const enum record_table counted[] = {RECORD_HOST, RECORD_KSM, RECORD_GUEST,
-						    RECORD_ACTION, RECORD_POLICY};
 	char magic[4] = "";
 	uint8_t flags;
 
@@ -100,14 +98,17 @@ static int get_start(struct record_reader *reader, struct record_bytes *b,
 	entry->fresh = flags & 2;
 	reader->start_wall_us = record_get_varint(b);
 	reader->start_now_us = record_get_varint(b);
-	for (size_t i = 0; i < ARRAY_SIZE(counted); i++) {
-		uint64_t n = record_get_varint(b);
+	reader->n_fields[RECORD_NODE] = RECORD_NODE_FIELDS_UNCOUNTED;
+	for (size_t i = 0; i < RECORD_COUNTED; i++) {
+		uint64_t n;
 
-		if (n > RECORD_FIELDS_MAX)
+		if (record_counted[i] == RECORD_NODE && b->at == b->len)
+			break;
+		n = record_get_varint(b);
+		if (n > RECORD_FIELDS_IN_FILE)
 			return -EBADMSG;
-		reader->n_fields[counted[i]] = (size_t)n;
+		reader->n_fields[record_counted[i]] = (size_t)n;
 	}
-	record_fields(RECORD_NODE, &reader->n_fields[RECORD_NODE]);
 	record_base_clear(&reader->base);
 	reader->base.now_us = reader->start_now_us;
 	reader->started = true;
@@ -136,15 +137,21 @@ static void get_group(struct record_reader *reader, struct record_bytes *b, enum
 {
 	size_t n, in_file = reader->n_fields[table];
 	const struct record_field *fields = record_fields(table, &n);
-	uint64_t changed = record_get_varint(b);
+	uint64_t changed[RECORD_WORDS] = {0};
 
+	for (size_t i = 0; i < record_words(in_file); i++)
+		changed[i] = record_get_varint(b);
 	for (size_t i = 0; i < n || i < in_file; i++) {
-		if (i < in_file && changed & 1ULL << i)
-			row[i] = record_get_delta(b, row[i]);
+		if (i < in_file && changed[i / 64] >> i % 64 & 1) {
+			uint64_t value = record_get_delta(b, i < n ? row[i] : 0);
+
+			if (i < n)
+				row[i] = value;
+		}
 		if (i < n)
 			record_field_set(to, fields[i], i < in_file ? row[i] : POL_ABSENT);
 	}
-	if (in_file < 64 && changed >> in_file)
+	if (in_file % 64 && changed[in_file / 64] >> in_file % 64)
 		b->bad = true;
 }
 
@@ -187,23 +194,21 @@ static int get_guests(struct record_reader *reader, struct record_bytes *b)
 	return b->bad ? -EBADMSG : 0;
 }
 
-/* A trace of before a rung was there has not rejected it. */
+/* A reason of a newer memd is none to us; a rung that was not there yet was not rejected. */
 static void forget_unknown(struct pol_action *a)
 {
+	if ((uint32_t)a->reason >= POL_WHY_COUNT)
+		a->reason = POL_WHY_NONE;
 	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
-		if ((uint32_t)a->rejected_why[i] == UINT32_MAX)
+		if ((uint32_t)a->rejected_why[i] >= POL_WHY_COUNT)
 			a->rejected_why[i] = POL_WHY_NONE;
 }
 
 /* Enums that index tables of names. */
-static bool is_sane(const struct pol_action *a)
+static bool is_known(const struct pol_action *a)
 {
-	bool sane = a->kind < POL_ACTION_COUNT && a->rung < POL_RUNG_COUNT &&
-		    a->reason < POL_WHY_COUNT && a->state <= POL_STATE_LOW;
-
-	for (size_t i = 0; i < POL_RUNG_COUNT; i++)
-		sane = sane && a->rejected_why[i] < POL_WHY_COUNT;
-	return sane;
+	return (uint32_t)a->kind < POL_ACTION_COUNT && (uint32_t)a->rung < POL_RUNG_COUNT &&
+	       (uint32_t)a->state <= POL_STATE_LOW;
 }
 
 static int get_tick(struct record_reader *reader, struct record_bytes *b,
@@ -235,16 +240,19 @@ static int get_tick(struct record_reader *reader, struct record_bytes *b,
 	if (n > RECORD_ACTIONS_MAX)
 		return -EBADMSG;
 	for (size_t i = 0; i < n && !b->bad; i++) {
-		get_plain(reader, b, RECORD_ACTION, &reader->actions[i]);
-		forget_unknown(&reader->actions[i]);
-		if (!is_sane(&reader->actions[i]))
-			return -EBADMSG;
+		struct pol_action *action = &reader->actions[entry->n_actions];
+
+		get_plain(reader, b, RECORD_ACTION, action);
+		forget_unknown(action);
+		if (is_known(action))
+			entry->n_actions++;
+		else
+			entry->n_unknown++;
 	}
 	entry->kind = RECORD_TICK;
 	entry->now_us = base->now_us;
 	entry->host = *host;
 	entry->actions = reader->actions;
-	entry->n_actions = (size_t)n;
 	return b->bad ? -EBADMSG : 0;
 }
 
@@ -324,34 +332,47 @@ static int skim_tick(struct record_reader *reader, struct record_bytes *b,
 	return b->bad ? -EBADMSG : 0;
 }
 
-static int next_entry(struct record_reader *reader, bool skim, struct record_entry *ret_entry)
+/* What is in the frame. 1; 0: nothing that we know; -errno. */
+static int get_entry(struct record_reader *reader, uint8_t type, bool skim, struct record_bytes *b,
+		     struct record_entry *entry)
 {
-	struct record_bytes b = {.data = reader->payload};
-	struct record_entry *entry = ret_entry;
-	uint64_t before = reader->offset;
-	uint8_t type = 0;
-	int r = get_frame(reader, &type, &b.len);
+	int r;
 
-	if (r <= 0)
-		return r;
-	*entry = (struct record_entry){0};
 	switch (type) {
 	case 'M':
-		r = get_start(reader, &b, entry);
+		r = get_start(reader, b, entry);
 		break;
 	case 'C':
-		r = get_config(reader, &b, entry);
+		r = get_config(reader, b, entry);
 		break;
 	case 'T':
-		r = skim ? skim_tick(reader, &b, entry) : get_tick(reader, &b, entry);
+		r = skim ? skim_tick(reader, b, entry) : get_tick(reader, b, entry);
 		break;
-	default:
-		r = -EBADMSG;
-		break;
+	default: /* a newer memd's, if there is a start before it */
+		return reader->started ? 0 : -EBADMSG;
 	}
-	if (r < 0) {
-		reader->offset = before;
-		return r;
+	return r < 0 ? r : 1;
+}
+
+static int next_entry(struct record_reader *reader, bool skim, struct record_entry *ret_entry)
+{
+	struct record_entry *entry = ret_entry;
+	int r = 0;
+
+	while (r == 0) {
+		struct record_bytes b = {.data = reader->payload};
+		uint64_t before = reader->offset;
+		uint8_t type = 0;
+
+		r = get_frame(reader, &type, &b.len);
+		if (r <= 0)
+			return r;
+		*entry = (struct record_entry){0};
+		r = get_entry(reader, type, skim, &b, entry);
+		if (r < 0) {
+			reader->offset = before;
+			return r;
+		}
 	}
 	entry->wall_us = reader->start_wall_us + (entry->now_us - reader->start_now_us);
 	return 1;
