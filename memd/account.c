@@ -224,8 +224,7 @@ static json_object *rejected_json(const struct pol_action *a)
 	return rejected;
 }
 
-/* RFC 3339 in UTC with milliseconds. */
-static void add_time(json_object *obj, const char *key, uint64_t wall_us)
+void account_add_time(json_object *obj, const char *key, uint64_t wall_us)
 {
 	time_t seconds = (time_t)(wall_us / USEC_PER_SEC);
 	char date[40], text[48];
@@ -331,7 +330,7 @@ static json_object *entry_json(const struct account_entry *entry)
 {
 	json_object *one = json_object_new_object();
 
-	add_time(one, "time", entry->wall_us);
+	account_add_time(one, "time", entry->wall_us);
 	json_add_u64(one, "tick", entry->tick);
 	account_describe(one, &entry->action, entry->guest[0] ? entry->guest : NULL,
 			 entry->text[0] ? entry->text : NULL);

@@ -95,6 +95,9 @@ const struct account_entry *account_last(const struct account *account, enum pol
 void account_describe(json_object *one, const struct pol_action *action, const char *guest,
 		      const char *text);
 
+/* A wall-clock time in RFC 3339, UTC with milliseconds. */
+void account_add_time(json_object *obj, const char *key, uint64_t wall_us);
+
 /*
  * The "decisions" array of query-explain, newest last. guest (may be NULL): only that name's;
  * limit: at most so many of the newest. The caller puts it.

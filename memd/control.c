@@ -97,6 +97,7 @@ static int query_numa(void *ctx, json_object *args, json_object **ret_value, str
 {
 	(void)args;
 	(void)err;
+	daemon_numa_look_at_all(ctx);
 	*ret_value = numa_report(ctx);
 	return 0;
 }

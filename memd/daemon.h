@@ -23,6 +23,7 @@
 #include "memd/isolation.h"
 #include "memd/manager.h"
 #include "memd/numa.h"
+#include "memd/numa_note.h"
 #include "memd/record.h"
 #include "memd/savings.h"
 #include "memd/survey.h"
@@ -67,12 +68,21 @@ struct daemon {
 	struct pol_merge_view merge;
 	enum pol_numa_why numa;
 	struct nodes_cpus cpus;		 /* which processor is of which node */
-	uint64_t cpus_us;		 /* read last; 0: not yet */
 	size_t cpus_next;		 /* guest whose threads are looked at next */
+	uint64_t cpus_us;		 /* one node: when the last round of that began */
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */
 	bool sensed;			 /* at least once */
 	bool settled;			 /* the guests of the start have said what they are */
+
+	struct nodes nodes;    /* as read last */
+	uint64_t node_changes; /* then */
+	uint64_t nodes_us;
+	struct {
+		uint64_t wall_us;
+		char text[NODES_NOTE_MAX];
+	} node_news[NODES_CHANGES_MAX]; /* newest at (n_node_news - 1) % MAX */
+	uint64_t n_node_news;
 
 	struct across_result across_look; /* the last look at that */
 	uint64_t across_us;		  /* 0: none yet */
@@ -146,6 +156,8 @@ void daemon_wake_watch(struct daemon *daemon);
 int daemon_wake_sources(struct daemon *daemon);
 /* Where guests' threads run, some guests a tick. */
 void daemon_numa_look(struct daemon *daemon, uint64_t now_us);
+/* All of them now, on a host with one node, which otherwise looks seldom. */
+void daemon_numa_look_at_all(struct daemon *daemon);
 
 /* End a move under way, and give back what was changed of guests' threads; for stop and reset. */
 void daemon_numa_leave(struct daemon *daemon);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One snapshot of the host per tick, from files kept open. The set of nodes with memory is read
- * each time too (memory can be plugged and unplugged); only when it changes are the nodes' files
- * opened anew.
+ * One snapshot of the host per tick, from files kept open. The set of nodes with memory and that of
+ * processors are read each time too (both can be plugged and unplugged); only when one changes are
+ * the nodes' files opened anew.
  */
 #include "memd/host.h"
 
@@ -28,12 +28,15 @@ struct host {
 	struct ksm *ksm;
 	struct swap *swap;
 
-	int node_list_fd;
+	int node_list_fd, cpu_list_fd;
 	char node_list[256]; /* has_memory as it was when the node files were opened */
+	char cpu_list[512];  /* and which processors were online, as far as that goes */
+	uint64_t node_changes;
 	size_t n_nodes;
 	uint32_t node[POL_NODES_MAX];
 	int node_fd[POL_NODES_MAX];
 	struct pol_node node_facts[POL_NODES_MAX]; /* processors and distances, as of then */
+	uint64_t whole_cpus;			   /* of a host that tells of no nodes */
 	int balancing_fd;
 
 	char text[16384];
@@ -76,8 +79,11 @@ static void facts_read(struct host *host)
 	struct nodes nodes;
 
 	memset(host->node_facts, 0, sizeof(host->node_facts));
+	host->whole_cpus = 0;
 	if (nodes_read(host->rootfd, &nodes) < 0)
 		return;
+	if (nodes.no_numa && pol_has(nodes.nodes[0].cpus))
+		host->whole_cpus = nodes.nodes[0].cpus;
 	for (size_t i = 0; i < host->n_nodes; i++) {
 		struct pol_node *facts = &host->node_facts[i];
 
@@ -112,7 +118,6 @@ static void nodes_open(struct host *host, const char *list)
 		host->node[host->n_nodes] = n;
 		host->node_fd[host->n_nodes++] = kept_open(host->rootfd, path);
 	}
-	facts_read(host);
 }
 
 int host_open(const char *sysroot, struct host **ret_host)
@@ -123,6 +128,7 @@ int host_open(const char *sysroot, struct host **ret_host)
 	if (!host)
 		return -ENOMEM;
 	host->meminfo_fd = host->vmstat_fd = host->psi_fd = host->node_list_fd = -1;
+	host->cpu_list_fd = -1;
 	host->balancing_fd = -1;
 	host->rootfd = r = kfile_open_root(sysroot);
 	if (r < 0)
@@ -138,6 +144,7 @@ int host_open(const char *sysroot, struct host **ret_host)
 	host->vmstat_fd = kept_open(host->rootfd, "proc/vmstat");
 	host->psi_fd = kept_open(host->rootfd, "proc/pressure/memory");
 	host->node_list_fd = kept_open(host->rootfd, NODE_DIR "has_memory");
+	host->cpu_list_fd = kept_open(host->rootfd, "sys/devices/system/cpu/online");
 	host->balancing_fd = kept_open(host->rootfd, NODES_BALANCING_PATH);
 	*ret_host = host;
 	return 0;
@@ -154,6 +161,7 @@ void host_close(struct host *host)
 	ksm_close(host->ksm);
 	swap_close(host->swap);
 	cleanup_fd(&host->balancing_fd);
+	cleanup_fd(&host->cpu_list_fd);
 	cleanup_fd(&host->node_list_fd);
 	cleanup_fd(&host->psi_fd);
 	cleanup_fd(&host->vmstat_fd);
@@ -240,6 +248,27 @@ static void sense_pressure(struct host *host, struct pol_host *out)
 	out->psi_full_us = r < 0 ? POL_ABSENT : host_psi_total(text, "full ");
 }
 
+uint64_t host_node_changes(const struct host *host)
+{
+	return host->node_changes;
+}
+
+/* Has either list changed? Then everything about nodes is read anew. */
+static void follow_lists(struct host *host, const char *nodes)
+{
+	char cpus[sizeof(host->cpu_list)];
+	int r = kept_read(host->cpu_list_fd, cpus, sizeof(cpus));
+
+	if (r < 0 && r != -E2BIG)
+		cpus[0] = '\0';
+	if (strcmp(nodes, host->node_list) == 0 && strcmp(cpus, host->cpu_list) == 0)
+		return;
+	memcpy(host->cpu_list, cpus, sizeof(cpus));
+	nodes_open(host, nodes);
+	facts_read(host);
+	host->node_changes++;
+}
+
 static void sense_nodes(struct host *host, struct pol_host *out)
 {
 	char list[sizeof(host->node_list)];
@@ -249,13 +278,16 @@ static void sense_nodes(struct host *host, struct pol_host *out)
 		out->numa_balancing = POL_ABSENT;
 	if (kept_read(host->node_list_fd, list, sizeof(list)) < 0) {
 		/* no CONFIG_NUMA: all memory is node 0 */
+		follow_lists(host, "");
 		out->nodes[out->n_nodes++] = (struct pol_node){.node = 0,
 							       .memory_bytes = out->memory_bytes,
-							       .free_bytes = out->free_bytes};
+							       .free_bytes = out->free_bytes,
+							       .cpus = host->whole_cpus,
+							       .pool_2m_bytes = POL_ABSENT,
+							       .pool_1g_bytes = POL_ABSENT};
 		return;
 	}
-	if (strcmp(list, host->node_list) != 0)
-		nodes_open(host, list);
+	follow_lists(host, list);
 	for (size_t i = 0; i < host->n_nodes; i++) {
 		struct pol_node *node = &out->nodes[out->n_nodes++];
 		uint64_t active, inactive;

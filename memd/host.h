@@ -30,6 +30,10 @@ struct ksm *host_ksm(struct host *host);
 /* Its swap, as of the last host_sense(). Lives as long as host. */
 const struct swap_state *host_swap(const struct host *host);
 
+/* How often host_sense() has found the set of nodes with memory, or of processors, to be another
+ * than before; the first time counts. */
+uint64_t host_node_changes(const struct host *host);
+
 /* "total=" of the line of `text`, of a pressure file, that begins with kind ("some ", "full ");
  * POL_ABSENT: there is none. */
 uint64_t host_psi_total(const char *text, const char *kind);
@@ -44,7 +48,8 @@ uint64_t host_page_bytes(void);
  *   swap: meminfo SwapTotal/SwapFree (the sum of /proc/swaps); in/out: vmstat pswpin/pswpout
  *   psi: "total=" of /proc/pressure/memory; absent when PSI is off (the file then reads ENOTSUP)
  *   nodes: those with memory, by number, MemTotal and MemFree of the node (pools included);
- *     processors and distances as of when the set of nodes changed last; pools are left out
+ *     processors and distances as of when the set of nodes or of processors changed last; pools
+ *     are left out
  *   numa_balancing: of /proc/sys/kernel
  * 0; -EIO: /proc/meminfo has no MemTotal or MemFree; -errno of read(2).
  */

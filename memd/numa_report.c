@@ -67,6 +67,37 @@ static json_object *pools_json(const struct hugepage *pages, uint32_t node)
 	return list;
 }
 
+/* The nodes to which the distance is not the SLIT's. */
+static void add_by_access(json_object *one, const struct nodes *nodes, size_t i)
+{
+	json_object *list = json_object_new_array();
+
+	for (size_t j = 0; j < nodes->n_nodes; j++)
+		if (nodes->nodes[i].by_access >> j & 1)
+			json_object_array_add(list, json_object_new_int((int)nodes->nodes[j].node));
+	json_object_object_add(one, "distances_by_latency", list);
+}
+
+/* What the HMAT says of its memory; NULL: nothing. */
+static json_object *access_json(const struct nodes_access *access)
+{
+	json_object *one, *initiators;
+
+	if (access->level < 0)
+		return NULL;
+	one = json_object_new_object();
+	initiators = json_object_new_array();
+	for (int node = 0; node < 64; node++)
+		if (access->initiators >> node & 1)
+			json_object_array_add(initiators, json_object_new_int(node));
+	json_object_object_add(one, "initiators", initiators);
+	json_add_u64(one, "read_latency_ns", access->read_latency_ns);
+	json_add_u64(one, "write_latency_ns", access->write_latency_ns);
+	json_add_u64(one, "read_bytes_per_second", access->read_bytes_per_s);
+	json_add_u64(one, "write_bytes_per_second", access->write_bytes_per_s);
+	return one;
+}
+
 static json_object *node_json(const struct daemon *daemon, const struct nodes *nodes, size_t i,
 			      const struct hugepage *pages)
 {
@@ -84,6 +115,8 @@ static json_object *node_json(const struct daemon *daemon, const struct nodes *n
 		json_add_u64(distances, name, node->distance[j]);
 	}
 	json_object_object_add(one, "distances", distances);
+	add_by_access(one, nodes, i);
+	json_object_object_add(one, "access", access_json(&node->access));
 	json_object_object_add(one, "pools", pools_json(pages, node->node));
 	json_object_object_add(one, "guests", residents_json(daemon, node->node));
 	return one;
@@ -147,6 +180,22 @@ static json_object *guest_json(const struct guest *guest)
 	return one;
 }
 
+json_object *numa_report_news(const struct daemon *daemon)
+{
+	json_object *list = json_object_new_array();
+	uint64_t n = daemon->n_node_news;
+
+	for (uint64_t i = n > NODES_CHANGES_MAX ? n - NODES_CHANGES_MAX : 0; i < n; i++) {
+		json_object *one = json_object_new_object();
+		size_t at = i % NODES_CHANGES_MAX;
+
+		account_add_time(one, "time", daemon->node_news[at].wall_us);
+		json_add_str(one, "text", daemon->node_news[at].text);
+		json_object_array_add(list, one);
+	}
+	return list;
+}
+
 json_object *numa_report(const struct daemon *daemon)
 {
 	json_object *doc = json_object_new_object(), *list = json_object_new_array();
@@ -169,6 +218,8 @@ json_object *numa_report(const struct daemon *daemon)
 		}
 	json_object_object_add(doc, "nodes", list);
 	json_object_object_add(doc, "nodes_not_weighed", beyond);
+	json_object_object_add(doc, "notes", nodes_notes_json(&nodes));
+	json_object_object_add(doc, "changes", numa_report_news(daemon));
 	json_add_u64(doc, "nodes_left_out", nodes.n_left_out);
 	json_add_u64(doc, "numa_balancing", daemon->snapshot.numa_balancing);
 	json_add_str(doc, "verdict", pol_numa_name(daemon->numa));

@@ -10,6 +10,9 @@
 /* `query-numa`. Reads the nodes' files. The caller puts it. */
 json_object *numa_report(const struct daemon *daemon);
 
+/* What has changed of the nodes since memd runs, newest last: time and text. */
+json_object *numa_report_news(const struct daemon *daemon);
+
 /*
  * `query-place`: {"memory": bytes, "cpus", "domain", "pages": "2M"|"1G", "beside": guest,
  * "name": of the new guest, for its section's domain}. 0, or -errno with err filled: arguments that

@@ -12,6 +12,7 @@
 #include "memd/hugepage.h"
 #include "memd/merge.h"
 #include "memd/misfit.h"
+#include "memd/numa_report.h"
 #include "memd/probe.h"
 #include "memd/report.h"
 #include "memd/report_swap.h"
@@ -150,6 +151,8 @@ json_object *report_status(const struct daemon *daemon)
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "numa", daemon_numa_aside(daemon, why, sizeof(why)));
 	json_object_object_add(doc, "standing_aside", aside);
+	json_object_object_add(doc, "node_notes", nodes_notes_json(&daemon->nodes));
+	json_object_object_add(doc, "node_changes", numa_report_news(daemon));
 	for (uint64_t i = first; i < daemon->n_errors; i++)
 		json_object_array_add(
 			errors, json_object_new_string(daemon->errors[i % DAEMON_ERRORS_MAX]));

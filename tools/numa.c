@@ -49,10 +49,25 @@ static void residents_text(const struct memctl *ctl, json_object *guests, char *
 	}
 }
 
+/* "90 ns", "12 GiB/s"; "-": not told. */
+static void access_text(const struct memctl *ctl, json_object *node, bool latency, char *buf,
+			size_t n)
+{
+	json_object *access = json_get_obj(node, "access");
+	char size[SIZE_TEXT_MAX];
+	uint64_t value;
+
+	snprintf(buf, n, "-");
+	if (latency && json_get_u64(access, "read_latency_ns", &value))
+		snprintf(buf, n, "%" PRIu64 " ns", value);
+	else if (!latency && json_get_u64(access, "read_bytes_per_second", &value))
+		snprintf(buf, n, "%s/s", table_size(value, ctl->bytes, size, sizeof(size)));
+}
+
 static enum memctl_exit print_nodes(const struct memctl *ctl, json_object *nodes)
 {
-	enum { COLUMN_DISTANCE = 4, COLUMN_GUESTS = 5 };
-	static const struct table_column columns[] = {
+	enum { COLUMN_DISTANCE = 4, COLUMN_GUESTS = 5, COLUMN_LATENCY = 5 };
+	static const struct table_column plain[] = {
 		{"NODE", TABLE_NUMBER, "node"},
 		{"CPUS", TABLE_NUMBER, "cpus"},
 		{"MEMORY", TABLE_BYTES, "memory_bytes"},
@@ -61,23 +76,61 @@ static enum memctl_exit print_nodes(const struct memctl *ctl, json_object *nodes
 		{"GUESTS", TABLE_WRAP, NULL},
 		{0},
 	};
-	struct table *table = table_new(columns, ctl->bytes);
+	/* Where the firmware has a HMAT. */
+	static const struct table_column more[] = {
+		{"NODE", TABLE_NUMBER, "node"},
+		{"CPUS", TABLE_NUMBER, "cpus"},
+		{"MEMORY", TABLE_BYTES, "memory_bytes"},
+		{"FREE", TABLE_BYTES, "free_bytes"},
+		{"DISTANCES", TABLE_TEXT, NULL},
+		{"LATENCY", TABLE_TEXT, NULL},
+		{"BANDWIDTH", TABLE_TEXT, NULL},
+		{"GUESTS", TABLE_WRAP, NULL},
+		{0},
+	};
+	size_t n = nodes ? json_object_array_length(nodes) : 0;
+	bool access = false;
+	struct table *table;
 
+	for (size_t i = 0; i < n; i++)
+		access |= json_get_obj(json_object_array_get_idx(nodes, i), "access") != NULL;
+	table = table_new(access ? more : plain, ctl->bytes);
 	if (!table)
 		return MEMCTL_FAILED;
-	for (size_t i = 0; nodes && i < json_object_array_length(nodes); i++) {
+	for (size_t i = 0; i < n; i++) {
 		json_object *node = json_object_array_get_idx(nodes, i);
 		struct libscols_line *row = table_row(table, node);
 		char text[ITEMS_MAX];
 
 		distances_text(json_get_obj(node, "distances"), text, sizeof(text));
 		table_set(table, row, COLUMN_DISTANCE, text[0] ? text : "-");
+		for (unsigned int k = 0; access && k < 2; k++) {
+			access_text(ctl, node, k == 0, text, sizeof(text));
+			table_set(table, row, COLUMN_LATENCY + k, text);
+		}
 		residents_text(ctl, json_get_array(node, "guests"), text, sizeof(text));
-		table_set(table, row, COLUMN_GUESTS, text);
+		table_set(table, row, access ? COLUMN_GUESTS + 2 : COLUMN_GUESTS, text);
 	}
 	table_print(table);
 	table_free(table);
 	return MEMCTL_OK;
+}
+
+/* What is out of the ordinary about them, and what has changed. */
+static void print_notes(json_object *answer)
+{
+	json_object *notes = json_get_array(answer, "notes");
+	json_object *changes = json_get_array(answer, "changes");
+
+	for (size_t i = 0; notes && i < json_object_array_length(notes); i++)
+		printf("%s%s.\n", i ? "" : "\n",
+		       json_object_get_string(json_object_array_get_idx(notes, i)));
+	for (size_t i = 0; changes && i < json_object_array_length(changes); i++) {
+		json_object *one = json_object_array_get_idx(changes, i);
+		const char *time = json_get_str(one, "time"), *text = json_get_str(one, "text");
+
+		printf("%s%s  %s\n", i ? "" : "\n", time ? time : "", text ? text : "");
+	}
 }
 
 static enum memctl_exit print_guests(const struct memctl *ctl, json_object *guests)
@@ -224,6 +277,8 @@ enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 	if (!answer)
 		return status;
 	status = print_nodes(ctl, json_get_array(answer, "nodes"));
+	if (status == MEMCTL_OK)
+		print_notes(answer);
 	if (status == MEMCTL_OK)
 		status = print_guests(ctl, json_get_array(answer, "guests"));
 	if (status == MEMCTL_OK)

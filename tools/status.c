@@ -167,6 +167,22 @@ static void print_reclaim(const struct memctl *ctl, json_object *reclaim)
 		putchar('\n');
 }
 
+/* What is out of the ordinary about the nodes, and the last that changed. */
+static void print_nodes(json_object *status)
+{
+	json_object *notes = json_get_array(status, "node_notes");
+	json_object *changes = json_get_array(status, "node_changes"), *last;
+	size_t n = changes ? json_object_array_length(changes) : 0;
+
+	for (size_t i = 0; notes && i < json_object_array_length(notes); i++)
+		printf("NUMA         %s\n",
+		       json_object_get_string(json_object_array_get_idx(notes, i)));
+	if (!n)
+		return;
+	last = json_object_array_get_idx(changes, n - 1);
+	printf("NUMA         %s (%s)\n", text(last, "text"), text(last, "time"));
+}
+
 static void print_changes(json_object *changes)
 {
 	static const struct table_column columns[] = {
@@ -213,6 +229,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 
 		printf("leaves alone %s: %s\n", text(one, "what"), text(one, "why"));
 	}
+	print_nodes(status);
 	print_misfits(json_get_array(status, "misfits"));
 	print_changes(json_get_array(status, "changes"));
 	errors = json_get_array(status, "errors");

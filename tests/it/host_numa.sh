@@ -99,6 +99,39 @@ gives place-domain-nowhere 1 'other trust domains' memctl place --memory 3G --do
 out=$(memctl --json place --memory 3G --domain blue)
 check place-json "$out" [ "$(jq '.schema == 1 and .fits == false and .room_bytes > 0 and .nodes == []' <<<"$out")" = true ]
 
+# ---- what the firmware's HMAT tells: shown, and a distance where the SLIT is silent
+# set_access NODE INITIATOR NS MIB_PER_S
+set_access() {
+	local dir=$T/tree/$nodes/node$1/access1/initiators
+	mkdir -p "$dir/node$2"
+	echo "$3" >"$dir/read_latency"
+	echo "$4" >"$dir/read_bandwidth"
+}
+for n in 0 1; do set_access $n $n 90 20480; done
+gives access-shown 0 '^ *1 +2 +4 GiB +2 GiB +0:21 1:10 +90 ns +20 GiB/s +' memctl numa
+check access-json "$(number_of .nodes)" is '.nodes[1].access | .initiators == [1] and .read_latency_ns == 90 and .read_bytes_per_second == 20480 * 1048576 and .write_latency_ns == null' true
+echo '10 20' >"$T/tree/$nodes/node0/distance"
+echo '20 10' >"$T/tree/$nodes/node1/distance"
+mkdir -p "$T/tree/$nodes/node1/access1/initiators/node0"
+echo 180 >"$T/tree/$nodes/node1/access1/initiators/read_latency"
+check access-is-distance "$(number_of .nodes)" is '.nodes[0] | .distances["1"] == 20 and .distances_by_latency == [1]' true
+echo 270 >"$T/tree/$nodes/node1/access1/initiators/read_latency"
+check access-is-distance-now "$(number_of .nodes)" is '.nodes[0].distances["1"]' 30
+rm -r "$T/tree/$nodes"/node?/access1
+
+# ---- files that make no sense: told, and taken for unknown
+echo '10 much' >"$T/tree/$nodes/node0/distance"
+gives bad-distance 0 '^node 0: .*node0/distance makes no sense: all other nodes are taken to be 20 away\.' memctl numa
+gives bad-distance-place 0 '^node 0: 1 GiB$' memctl place --memory 1G
+printf 'Node 0 MemTotal: a lot\n' >"$T/tree/$nodes/node0/meminfo"
+gives bad-meminfo 0 'node0/meminfo makes no sense: its memory is not known' memctl numa
+sleep 1.2
+gives bad-meminfo-place 0 '^node 1: 1 GiB$' memctl place --memory 1G
+set_node 0 0-1 $((4 * gib)) $((3 * gib)) '10 21'
+set_node 1 2-3 $((4 * gib)) $((2 * gib)) '21 10'
+sleep 1.2
+gives sense-again 0 '^node 0: 1 GiB$' memctl place --memory 1G
+
 # ---- somebody else moves them
 mkdir -p "$T/tree/proc/4999"
 echo numad >"$T/tree/proc/4999/comm"
@@ -118,17 +151,31 @@ gives beyond-is-no-place 1 'fits nowhere' memctl place --memory 8G
 cp "$T/online" "$T/tree/$nodes/online"
 rm -r "$T/tree/$nodes/node9"
 
-# ---- a node's memory goes offline while memd runs, and then the node
+# ---- a node's processors go offline while memd runs, then its memory, and then the node
+set_node 1 '' $((4 * gib)) $((2 * gib)) '21 10'
+echo 0-1 >"$T/tree/sys/devices/system/cpu/online"
+sleep 1.2
+gives cpuless 0 '^node 1 has no processor online: guests are not moved there' memctl numa
+gives cpuless-news 0 'T[0-9:.]*Z  node 1: all its processors went offline$' memctl numa
+check cpuless-logged "$(cat "$T/memd.log")" grep -q 'node 1: all its processors went offline' "$T/memd.log"
 echo 0 >"$T/tree/$nodes/has_memory"
 set_node 1 2-3 0 0 '21 10'
+echo 0-3 >"$T/tree/sys/devices/system/cpu/online"
 sleep 1.2
 gives memoryless 0 '^ *1 +2 +0 B +0 B ' memctl numa
+gives memoryless-note 0 "^node 1 has no memory: guests on its processors use other nodes'" memctl numa
+gives memoryless-status 0 '^NUMA +node 1 has no memory' memctl status
+gives memoryless-news 0 'node 1: its memory went offline$' memctl numa
 gives memoryless-place 1 'fits nowhere' memctl place --memory 4G
 echo 0 >"$T/tree/$nodes/online"
+echo 0-1 >"$T/tree/sys/devices/system/cpu/online"
 rm -r "$T/tree/$nodes/node1"
 sleep 1.2
 gives node-gone 0 '^ *0 +2 ' memctl numa
 check node-gone-alive 'memd did not outlive it' alive memd
+gives node-gone-status 0 '^NUMA +node 1 went offline \(.*Z\)$' memctl status
+gives one-node 0 '^this host has one node with memory: there is nothing to choose' memctl numa
+gives one-node-status 0 '^NUMA +this host has one node with memory' memctl status
 check node-gone-list 'the node is still told of' is '.nodes | length' 1
 gives one-node-place 0 '^node 0: 1 GiB$' memctl place --memory 1G
 end_memd
@@ -137,7 +184,10 @@ end_memd
 rm -r "$T/tree/${nodes:?}" "$T/tree/proc/sys/kernel/numa_balancing"
 start_memd
 wait_for 20 is '.guests | length' 2
-gives no-numa 0 '^ *0 +4 ' memctl numa
+gives no-numa 0 '^ *0 +2 ' memctl numa
+gives no-numa-note 0 '^this kernel shows no nodes \(no /sys/devices/system/node\): all memory and all processors count as node 0' memctl numa
+gives no-numa-status 0 '^NUMA +this kernel shows no nodes' memctl status
+gives no-numa-place 0 '^node 0: ' memctl place --memory 256M
 check no-numa-balancing 'balancing is told of' is '.numa_balancing' null
 end_memd
 finish

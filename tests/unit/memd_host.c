@@ -277,8 +277,9 @@ static void node_facts(void **state)
 	assert_int_equal(n.nodes[1].node, 3);
 	assert_false(n.nodes[1].has_memory);
 	assert_false(pol_has(n.nodes[1].memory_bytes));
-	assert_int_equal(n.nodes[1].distance[0], 20);
-	assert_false(pol_has(n.nodes[1].distance[1]));
+	/* Half a row is none. */
+	assert_false(pol_has(n.nodes[1].distance[0]));
+	assert_int_equal(n.nodes[1].bad, NODES_BAD_DISTANCE);
 
 	tree_set(&tree, NODES "online", "0-19\n");
 	assert_int_equal(nodes_read(rootfd, &n), 0);
