@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/kfile.h"
 #include "common/size.h"
 #include "memd/hugepage.h"
 #include "memd/place.h"
@@ -317,6 +318,55 @@ static json_object *nodes_of(const struct pol_place *place)
 	return list;
 }
 
+static void add_size(char *buf, size_t n, uint64_t bytes, const struct pol_place_want *want)
+{
+	size_t at = strlen(buf);
+
+	if (bytes % MIB)
+		snprintf(buf + at, n - at, " --memory size=%" PRIu64, bytes);
+	else
+		snprintf(buf + at, n - at, " --memory size=%" PRIu64 "M", bytes / (uint64_t)MIB);
+	at = strlen(buf);
+	if (want->pages != POL_PLACE_SMALL)
+		snprintf(buf + at, n - at, ",pages=%s", want->pages == POL_PLACE_2M ? "2M" : "1G");
+}
+
+/*
+ * How a guest larger than a node comes to lie on several: with NUMA nodes of its own, if each gets
+ * a vCPU, so that its kernel keeps tasks near their memory; else page by page in turn. NULL: it
+ * fits into one.
+ */
+static json_object *split_of(const struct pol_place *place, const struct pol_place_want *want)
+{
+	unsigned int n_nodes = (unsigned int)__builtin_popcount(place->nodes);
+	uint64_t nodes = place->nodes;
+	bool own = want->cpus >= n_nodes;
+	char options[512], list[64];
+	json_object *one;
+	size_t at;
+
+	if (n_nodes < 2)
+		return NULL;
+	snprintf(options, sizeof(options), "--cpus %" PRIu64, want->cpus);
+	for (uint32_t n = 0; own && n < POL_PLACE_NODES; n++) {
+		if (!(place->nodes >> n & 1))
+			continue;
+		add_size(options, sizeof(options), place->bytes[n], want);
+		at = strlen(options);
+		snprintf(options + at, sizeof(options) - at, ",host-nodes=%u", n);
+	}
+	if (!own) {
+		add_size(options, sizeof(options), want->memory_bytes, want);
+		at = strlen(options);
+		snprintf(options + at, sizeof(options) - at, ",host-nodes=%s,policy=interleave",
+			 kfile_list_format(&nodes, 64, list, sizeof(list)));
+	}
+	one = json_object_new_object();
+	json_add_str(one, "how", own ? "guest-nodes" : "interleave");
+	json_add_str(one, "vmm_options", options);
+	return one;
+}
+
 static json_object *move_of(const struct daemon *daemon, const struct pol_place *place)
 {
 	const struct guest *guest = guests_find(&daemon->guests, place->move_guest);
@@ -358,6 +408,7 @@ int numa_report_place(const struct daemon *daemon, json_object *args, json_objec
 	json_add_str(doc, "why", pol_place_text(place.why));
 	json_object_object_add(doc, "nodes", nodes_of(&place));
 	json_add_bool(doc, "crowded", place.crowded);
+	json_object_object_add(doc, "split", split_of(&place, &want));
 	json_add_u64(doc, "room_bytes", place.room_bytes);
 	json_add_u64(doc, "missing_bytes", place.missing_bytes);
 	json_object_object_add(doc, "would_fit_one_node_after", move_of(daemon, &place));

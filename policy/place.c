@@ -151,22 +151,29 @@ static uint64_t room_in(const struct places *p, unsigned int set)
 	return sum;
 }
 
-/* The roomiest first, each in whole pages. */
+/*
+ * In equal parts, since vCPUs are dealt to a guest's nodes so, and in whole huge pages; what a node
+ * with less room lacks the others take, the roomiest last.
+ */
 static void fill(const struct places *p, uint64_t need, struct pol_place *place)
 {
+	uint64_t unit = max_u64(page_bytes(p->want->pages), 2 * MIB);
 	unsigned int left = place->nodes;
 
 	while (left && need) {
-		uint32_t most = (uint32_t)__builtin_ctz(left);
-		uint64_t bytes;
+		uint32_t least = (uint32_t)__builtin_ctz(left);
+		uint64_t part = round_up(need / (unsigned int)__builtin_popcount(left), unit);
 
-		for (uint32_t n = most; n < POL_PLACE_NODES; n++)
-			if (left & 1u << n && p->room[n] > p->room[most])
-				most = n;
-		bytes = min_u64(need, p->room[most]);
-		place->bytes[most] = bytes;
-		need -= bytes;
-		left &= ~(1u << most);
+		for (uint32_t n = least; n < POL_PLACE_NODES; n++)
+			if (left & 1u << n && p->room[n] < p->room[least])
+				least = n;
+		left &= ~(1u << least);
+		if (left)
+			part = min_u64(part, p->room[least] / unit * unit);
+		place->bytes[least] = left ? min_u64(need, part) : need;
+		need -= place->bytes[least];
+		if (!place->bytes[least])
+			place->nodes &= ~(1u << least);
 	}
 }
 

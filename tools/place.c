@@ -75,6 +75,21 @@ static void print_place(const struct memctl *ctl, json_object *answer)
 		puts("More vCPUs than processors there.");
 }
 
+/* How a guest that no node has room for is to be started. */
+static void print_split(json_object *split)
+{
+	const char *how = json_get_str(split, "how"), *options = json_get_str(split, "vmm_options");
+
+	if (!how || !options)
+		return;
+	printf("No node has room for all of it. %s:\n  vmm %s\n",
+	       strcmp(how, "interleave") == 0
+		       ? "With fewer vCPUs than nodes its pages are laid on them in turn"
+		       : "With NUMA nodes of its own, one on each, its kernel keeps tasks near "
+			 "their memory",
+	       options);
+}
+
 static void print_move(const struct memctl *ctl, json_object *move)
 {
 	const char *guest = json_get_str(move, "guest");
@@ -119,6 +134,7 @@ enum memctl_exit memctl_place(const struct memctl *ctl, int argc, char **argv)
 		       table_size(room_bytes, ctl->bytes, room, sizeof(room)),
 		       table_size(missing_bytes, ctl->bytes, missing, sizeof(missing)));
 	}
+	print_split(json_get_obj(answer, "split"));
 	print_move(ctl, json_get_obj(answer, "would_fit_one_node_after"));
 	return fits ? MEMCTL_OK : MEMCTL_FAILED;
 }

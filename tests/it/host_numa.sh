@@ -65,6 +65,10 @@ gives numa-takes-none 2 'takes no argument' memctl numa web1
 gives place-one-node 0 '^node 0: 2.5 GiB$' memctl place --memory 2560M --cpus 2
 gives place-crowded 0 'More vCPUs than processors' memctl place --memory 1G --cpus 3
 gives place-two-nodes 0 '^node 1: ' memctl place --memory 4G --cpus 4
+gives place-split 0 '^  vmm --cpus 4 --memory size=2212M,host-nodes=0 --memory size=1884M,host-nodes=1$' memctl place --memory 4G --cpus 4
+gives place-interleaved 0 '^  vmm --cpus 1 --memory size=4096M,host-nodes=0-1,policy=interleave$' memctl place --memory 4G --cpus 1
+check place-split-json "$(memctl --json place --memory 4G --cpus 4)" eval '[ "$(memctl --json place --memory 4G --cpus 4 | jq "(.split.how == \"guest-nodes\") and ([.nodes[].bytes] | add == 4294967296)")" = true ]'
+check place-whole-json "$(memctl --json place --memory 1G)" eval '[ "$(memctl --json place --memory 1G | jq .split)" = null ]'
 gives place-nowhere 1 'fits nowhere: .* \(4.7 GiB, 3.3 GiB missing\)' memctl place --memory 8G
 gives place-pool 1 'pools of that page size' memctl place --memory 1G --pages 2M
 gives place-beside 0 '^node 0: 1 GiB$' memctl place --memory 1G --beside web1

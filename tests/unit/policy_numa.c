@@ -494,8 +494,16 @@ static void test_place_over_several(void **state)
 	s.host.nodes[1].free_bytes = 5 * GIB;
 	p = place(&s, (struct pol_place_want){.memory_bytes = 6 * GIB, .cpus = 8});
 	assert_int_equal(p.nodes, 1u << 1 | 1u << 3); /* near each other, and 1 is the roomiest */
-	assert_int_equal(p.bytes[1] + p.bytes[3], 6 * GIB);
-	assert_true(p.bytes[1] > p.bytes[3]);
+	assert_int_equal(p.bytes[1], 3 * GIB);	      /* in equal parts, */
+	assert_int_equal(p.bytes[3], 3 * GIB);
+	s.host.nodes[3].free_bytes = 2 * GIB; /* as far as there is room above the reserve */
+	s.host.nodes[0].free_bytes = s.host.nodes[2].free_bytes = GIB;
+	p = place(&s, (struct pol_place_want){.memory_bytes = 6 * GIB + 4096, .cpus = 8});
+	assert_int_equal(p.nodes, 1u << 1 | 1u << 3);
+	assert_int_equal(p.bytes[3], numa_room(&s.config, &s.host.nodes[3]) / (2 * MIB) * 2 * MIB);
+	assert_int_equal(p.bytes[1], 6 * GIB + 4096 - p.bytes[3]);
+	s.host.nodes[0].free_bytes = s.host.nodes[2].free_bytes = 4 * GIB;
+	s.host.nodes[3].free_bytes = 4 * GIB;
 	p = place(&s, (struct pol_place_want){.memory_bytes = 14 * GIB, .cpus = 8});
 	assert_int_equal(__builtin_popcount(p.nodes), 4);
 	p = place(&s, (struct pol_place_want){.memory_bytes = 40 * GIB, .cpus = 8});
