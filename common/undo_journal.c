@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 
 #define NEW_NAME  "undo.new"
 #define ROOT_WORD "root\t"
@@ -87,15 +88,10 @@ struct undo_item *undo_entry_get(struct undo *undo, const char *path, const char
 
 	if (entry)
 		return entry;
-	if (undo->n_entries == undo->room) {
-		size_t room = undo->room ? undo->room * 2 : 16;
-		struct undo_item *grown = reallocarray(undo->entries, room, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		undo->entries = grown;
-		undo->room = room;
-	}
+	entry = grow(undo->entries, &undo->room, undo->n_entries + 1, sizeof(*entry));
+	if (!entry)
+		return NULL;
+	undo->entries = entry;
 	entry = &undo->entries[undo->n_entries++];
 	*entry = (struct undo_item){0};
 	snprintf(entry->path, sizeof(entry->path), "%s", path);

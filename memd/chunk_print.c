@@ -14,6 +14,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/grow.h"
 #include "common/kfile.h"
 #include "memd/smaps.h"
 
@@ -108,16 +109,12 @@ static size_t read_present(const struct reader *in, uint64_t address, size_t pag
 
 static int keep(struct chunk_print *print, uint64_t key, uint32_t chunk)
 {
-	if (print->n_entries == print->capacity) {
-		size_t capacity = print->capacity ? 2 * print->capacity : 4096;
-		struct chunk_entry *entries =
-			reallocarray(print->entries, capacity, sizeof(*entries));
+	struct chunk_entry *entries =
+		grow(print->entries, &print->capacity, print->n_entries + 1, sizeof(*entries));
 
-		if (!entries)
-			return -ENOMEM;
-		print->entries = entries;
-		print->capacity = capacity;
-	}
+	if (!entries)
+		return -ENOMEM;
+	print->entries = entries;
 	print->entries[print->n_entries++] = (struct chunk_entry){.key = key, .chunk = chunk};
 	return 0;
 }

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/grow.h"
 #include "memd/estimate.h"
 
-#define ROOM_FIRST   4096U
 #define MAX_KEPT_ANY (8U << 20)
 #define RADIX_BITS   11
 #define RADIX_PASSES 3
@@ -64,22 +64,6 @@ void estimate_store_free(struct estimate_store *store)
 	*store = (struct estimate_store){0};
 }
 
-/* Room for one more of `size` bytes. */
-static int grow(void **array, size_t n, size_t *room, size_t size)
-{
-	size_t more = *room ? *room * 2 : ROOM_FIRST;
-	void *bigger;
-
-	if (n < *room)
-		return 0;
-	bigger = reallocarray(*array, more, size);
-	if (!bigger)
-		return -ENOMEM;
-	*array = bigger;
-	*room = more;
-	return 0;
-}
-
 /* Keep a zero page's place with the probability that all seen so far have (reservoir sampling). */
 static void zero_seen(struct estimate_store *store, uint64_t where)
 {
@@ -110,11 +94,14 @@ static void more_classes(struct estimate_store *store)
 int estimate_store_add(struct estimate_store *store, uint64_t where, uint64_t content, bool zero)
 {
 	uint64_t cluster = estimate_cluster_of(where);
-	struct estimate_cluster *last;
+	struct estimate_cluster *clusters, *last;
+	struct estimate_kept *kept;
 
-	if (grow((void **)&store->clusters, store->n_clusters, &store->room_clusters,
-		 sizeof(*store->clusters)) < 0)
+	clusters = grow(store->clusters, &store->room_clusters, store->n_clusters + 1,
+			sizeof(*clusters));
+	if (!clusters)
 		return -ENOMEM;
+	store->clusters = clusters;
 	if (!store->n_clusters || store->clusters[store->n_clusters - 1].cluster != cluster)
 		store->clusters[store->n_clusters++] =
 			(struct estimate_cluster){.cluster = cluster};
@@ -131,8 +118,10 @@ int estimate_store_add(struct estimate_store *store, uint64_t where, uint64_t co
 		more_classes(store);
 	if (!in_class(content, store->classes))
 		return 0;
-	if (grow((void **)&store->kept, store->n_kept, &store->room_kept, sizeof(*store->kept)) < 0)
+	kept = grow(store->kept, &store->room_kept, store->n_kept + 1, sizeof(*kept));
+	if (!kept)
 		return -ENOMEM;
+	store->kept = kept;
 	store->kept[store->n_kept++] = (struct estimate_kept){.content = content, .where = where};
 	return 0;
 }

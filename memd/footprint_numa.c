@@ -6,25 +6,23 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/footprint_numa.h"
 
 void footprint_places_add(struct footprint_places *places, uint64_t start)
 {
+	uint64_t *starts;
+
 	if (places->n && places->starts[places->n - 1] == start)
 		return;
-	if (places->n == places->capacity) {
-		size_t capacity = places->capacity ? 2 * places->capacity : 64;
-		uint64_t *starts = reallocarray(places->starts, capacity, sizeof(*starts));
-
-		if (!starts) {
-			places->lost = true;
-			return;
-		}
-		places->starts = starts;
-		places->capacity = capacity;
+	starts = grow(places->starts, &places->capacity, places->n + 1, sizeof(*starts));
+	if (!starts) {
+		places->lost = true;
+		return;
 	}
+	places->starts = starts;
 	places->starts[places->n++] = start;
 }
 

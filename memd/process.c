@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 #include "common/kfile.h"
 
 int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
@@ -21,6 +22,7 @@ int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
 	AUTO_DIR DIR *dir = NULL;
 	struct dirent *entry;
 	size_t n = 0, room = 0;
+	pid_t *more;
 
 	if (fd < 0)
 		return -errno;
@@ -31,15 +33,10 @@ int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
 	while ((entry = readdir(dir))) {
 		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
 			continue;
-		if (n == room) {
-			pid_t *more;
-
-			room = room ? 2 * room : 256;
-			more = reallocarray(pids, room, sizeof(*pids));
-			if (!more)
-				return -ENOMEM;
-			pids = more;
-		}
+		more = grow(pids, &room, n + 1, sizeof(*pids));
+		if (!more)
+			return -ENOMEM;
+		pids = more;
 		pids[n++] = (pid_t)strtol(entry->d_name, NULL, 10);
 	}
 	*ret_pids = pids;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 #include "memd/host.h"
 
 /* include/uapi/linux/kernel-page-flags.h */
@@ -81,17 +82,14 @@ void frames_close(struct frames *frames)
 
 int frames_add(struct frames *frames, uint64_t frame, uint32_t owner)
 {
+	uint64_t *mappings;
+
 	if (frame >= FRAME_NUMBER_MAX || owner >= FRAME_OWNERS_MAX)
 		return -ERANGE;
-	if (frames->n == frames->room) {
-		size_t room = frames->room ? 2 * frames->room : 4096;
-		uint64_t *mappings = reallocarray(frames->mappings, room, sizeof(*mappings));
-
-		if (!mappings)
-			return -ENOMEM;
-		frames->mappings = mappings;
-		frames->room = room;
-	}
+	mappings = grow(frames->mappings, &frames->room, frames->n + 1, sizeof(*mappings));
+	if (!mappings)
+		return -ENOMEM;
+	frames->mappings = mappings;
 	frames->mappings[frames->n++] = frame << FRAME_OWNER_BITS | owner;
 	return 0;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 
 /* Pages that are mapped `mappers` times, and who has how many of those mappings. */
 struct row {
@@ -84,22 +85,18 @@ static struct row *row_get(struct sharing_sum *sum, uint64_t mappers)
 {
 	size_t at;
 	uint64_t *mappings;
+	struct row *rows;
 
 	if (sum->last && sum->last->mappers == mappers)
 		return sum->last;
 	at = row_place(sum, mappers);
 	if (at < sum->n_rows && sum->rows[at].mappers == mappers)
 		return sum->last = &sum->rows[at];
-	if (sum->n_rows == sum->rows_room) {
-		size_t room = sum->rows_room ? 2 * sum->rows_room : 16;
-		struct row *rows = reallocarray(sum->rows, room, sizeof(*rows));
-
-		if (!rows)
-			return NULL;
-		sum->rows = rows;
-		sum->rows_room = room;
-		sum->last = NULL;
-	}
+	rows = grow(sum->rows, &sum->rows_room, sum->n_rows + 1, sizeof(*rows));
+	if (!rows)
+		return NULL;
+	sum->rows = rows;
+	sum->last = NULL;
 	mappings = calloc(sum->owners, sizeof(*mappings));
 	if (!mappings)
 		return NULL;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/footprint.h"
@@ -64,17 +65,14 @@ static int pid_open(int rootfd, pid_t pid, const char *file)
 
 static int regions_add(struct regions *regions, const struct region *region)
 {
+	struct region *v;
+
 	if (!region->mergeable)
 		return 0;
-	if (regions->n == regions->room) {
-		size_t room = regions->room ? 2 * regions->room : 64;
-		struct region *v = reallocarray(regions->v, room, sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		regions->v = v;
-		regions->room = room;
-	}
+	v = grow(regions->v, &regions->room, regions->n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	regions->v = v;
 	regions->v[regions->n++] = *region;
 	regions->pages += (region->end - region->start) / host_page_bytes();
 	if (!pol_has(region->merged_bytes))

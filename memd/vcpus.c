@@ -13,6 +13,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/grow.h"
 #include "common/kfile.h"
 #include "common/wire.h"
 #include "memd/process.h"
@@ -265,15 +266,11 @@ struct tids {
 
 static int add(struct tids *tids, pid_t tid)
 {
-	if (tids->n == tids->capacity) {
-		size_t capacity = tids->capacity ? 2 * tids->capacity : 32;
-		pid_t *v = reallocarray(tids->v, capacity, sizeof(*v));
+	pid_t *v = grow(tids->v, &tids->capacity, tids->n + 1, sizeof(*v));
 
-		if (!v)
-			return -ENOMEM;
-		tids->v = v;
-		tids->capacity = capacity;
-	}
+	if (!v)
+		return -ENOMEM;
+	tids->v = v;
 	tids->v[tids->n++] = tid;
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/grow.h"
 #include "common/log.h"
 #include "memd/footprint.h"
 #include "memd/guest.h"
@@ -23,15 +24,11 @@ void sharing_list_free(struct sharing_list *list)
 
 static int list_add(struct sharing_list *list, pid_t pid, const char *name)
 {
-	if (list->n == list->room) {
-		size_t room = list->room ? 2 * list->room : 16;
-		struct sharing_entry *v = reallocarray(list->v, room, sizeof(*v));
+	struct sharing_entry *v = grow(list->v, &list->room, list->n + 1, sizeof(*v));
 
-		if (!v)
-			return -ENOMEM;
-		list->v = v;
-		list->room = room;
-	}
+	if (!v)
+		return -ENOMEM;
+	list->v = v;
 	guest_name_clean(name, list->v[list->n].name, sizeof(list->v[0].name));
 	list->v[list->n++].pid = pid;
 	return 0;
