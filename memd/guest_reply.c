@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Monitors' answers to facts and numbers. Nothing here sends; nothing here is believed beyond its
- * type and range, and statistics not beyond what the host knows of the guest.
+ * type and range.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
 #include "memd/chunk.h"
 #include "memd/guest_reply.h"
+#include "memd/guest_stats.h"
 #include "memd/vcpus.h"
 
 /* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
 #define SLACK_BYTES (4 * MIB)
-/* Statistics are dated by the hypervisor, on the same host. */
-#define AHEAD_S 60
 
 static bool get_bytes(json_object *obj, const char *key, uint64_t *ret_bytes)
 {
@@ -248,87 +246,6 @@ static void take_actual(struct guest *guest, json_object *value)
 		guest->renew = true;
 }
 
-static uint64_t stat(json_object *stats, const char *key, uint64_t max)
-{
-	uint64_t value;
-
-	return json_get_u64(stats, key, &value) && value <= max ? value : POL_ABSENT;
-}
-
-int guest_stats_read(json_object *value, uint64_t memory_bytes, struct guest_stats *ret_stats,
-		     char *why, size_t n)
-{
-	json_object *stats = json_get_obj(value, "stats");
-	/* Counters may have run for years; one that cannot be added to any more is nonsense. */
-	const uint64_t counter = UINT64_MAX / 4;
-	struct guest_stats s = {0};
-	uint64_t bound;
-
-	if (!stats || !json_get_u64(value, "last-update", &s.last_update_s))
-		return -EINVAL;
-	s.total_bytes = stat(stats, "stat-total-memory", counter);
-	s.free_bytes = stat(stats, "stat-free-memory", counter);
-	s.available_bytes = stat(stats, "stat-available-memory", counter);
-	s.cache_bytes = stat(stats, "stat-disk-caches", counter);
-	s.swap_in_bytes = stat(stats, "stat-swap-in", counter);
-	s.swap_out_bytes = stat(stats, "stat-swap-out", counter);
-	s.major_faults = stat(stats, "stat-major-faults", counter);
-	s.oom_kills = stat(stats, "stat-oom-kills", counter);
-	s.alloc_stalls = stat(stats, "stat-alloc-stalls", counter);
-
-	bound = pol_has(s.total_bytes) ? s.total_bytes : memory_bytes;
-	if (bound > memory_bytes)
-		snprintf(why, n, "claims %s of memory and was promised %s",
-			 SIZE_TEXT(s.total_bytes), SIZE_TEXT(memory_bytes));
-	else if (pol_has(s.free_bytes) && s.free_bytes > bound)
-		snprintf(why, n, "claims %s free of %s", SIZE_TEXT(s.free_bytes), SIZE_TEXT(bound));
-	else if (pol_has(s.available_bytes) && s.available_bytes > bound)
-		snprintf(why, n, "claims %s available of %s", SIZE_TEXT(s.available_bytes),
-			 SIZE_TEXT(bound));
-	else if (pol_has(s.cache_bytes) && s.cache_bytes > bound)
-		snprintf(why, n, "claims %s of disk caches in %s", SIZE_TEXT(s.cache_bytes),
-			 SIZE_TEXT(bound));
-	else {
-		*ret_stats = s;
-		return 0;
-	}
-	return -ERANGE;
-}
-
-static void take_stats(struct guest *guest, json_object *value, uint64_t now_us)
-{
-	struct guest_stats stats;
-	char why[GUEST_NOTE_MAX - 32];
-	uint64_t before = guest->stats.last_update_s;
-	bool known = guest->ticks > 1;
-	int r = guest_stats_read(value, guest->memory_bytes, &stats, why, sizeof(why));
-
-	if (r == 0 && stats.last_update_s > (uint64_t)time(NULL) + AHEAD_S) {
-		snprintf(why, sizeof(why), "dated %" PRIu64 " s ahead of the host's clock",
-			 stats.last_update_s - (uint64_t)time(NULL));
-		r = -ERANGE;
-	}
-	if (r == -ERANGE) {
-		unsigned int dropped = 0;
-
-		if (!guest->stats_rejected && log_limit_pass(&guest->limit, &dropped))
-			log_warn("guest %s: statistics rejected: %s", guest->name, why);
-		guest->stats_rejected = true;
-		return;
-	}
-	if (r < 0)
-		return;
-	guest->stats_rejected = false;
-	guest->stats = stats;
-	if (stats.last_update_s == 0)
-		return;
-	/* Any update ever is the driver's work; a new one dates these numbers by our own clock,
-	 * since the wall clocks of host and hypervisor may jump. */
-	guest->driver_seen = true;
-	if (known && before != stats.last_update_s)
-		guest->stats_seen_us = now_us;
-}
-
 static void take_returned(struct guest *guest, json_object *value)
 {
 	get_bytes(value, "balloon-bytes", &guest->returned_balloon_bytes);
@@ -436,7 +353,7 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 		take_actual(guest, value);
 		break;
 	case GUEST_REQUEST_STATS:
-		take_stats(guest, value, now_us);
+		guest_stats_take(guest, value, now_us);
 		break;
 	case GUEST_REQUEST_RETURNED:
 		take_returned(guest, value);

@@ -28,12 +28,4 @@ void guest_reply_error(struct guest *guest, enum guest_request_kind kind, const 
 
 void guest_reply_event(struct guest *guest, json_object *message);
 
-/*
- * The value of guest-stats: {"stats": {...}, "last-update": N}. Fields that are missing, negative,
- * 2^64-1 or no number are POL_ABSENT. 0; -EINVAL: not that shape at all; -ERANGE: the numbers
- * contradict memory_bytes or each other, why says how (then believe none).
- */
-int guest_stats_read(json_object *value, uint64_t memory_bytes, struct guest_stats *ret_stats,
-		     char *why, size_t n);
-
 #endif

@@ -14,6 +14,7 @@
 #include "common/wire.h"
 #include "memd/guest.h"
 #include "memd/guest_reply.h"
+#include "memd/guest_stats.h"
 
 static void test_names(void **state)
 {
