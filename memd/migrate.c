@@ -16,7 +16,6 @@
 #include <numaif.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -24,26 +23,20 @@
 #include "common/size.h"
 #include "memd/host.h"
 #include "memd/smaps.h"
+#include "memd/worker.h"
 
 #define HUGE_PAGES   512
 #define HEADS_MAX    4 /* huge pages in a call, and in a window */
 #define WINDOW_PAGES (HEADS_MAX * HUGE_PAGES)
-#define NAP_US	     20000
 /*
  * It rests so many times as long as a window took of a processor: the guest keeps three quarters of
  * one. To wait for other processors takes nothing from it.
  */
 #define REST_FACTOR 3
 
-/*
- * A mapping this large with so little in it is an address range kept free, not memory: to look at
- * each of its pages would take hours.
- */
-#define SPARSE_BYTES (1024 * GIB)
-#define SPARSE_PART  1024
-
 struct window {
 	struct migrate_job *job;
+	const atomic_bool *cancel;
 	uint64_t end_us;
 	void *pages[WINDOW_PAGES]; /* elsewhere, in rising order */
 	int nodes[WINDOW_PAGES];
@@ -143,20 +136,6 @@ static int move_window(struct window *w, uint64_t start, unsigned long n)
 	return r;
 }
 
-/* False: cancelled. */
-static bool rest_until(uint64_t until_us, const atomic_bool *cancel)
-{
-	uint64_t now_us;
-
-	while (!atomic_load(cancel) && (now_us = clock_now_us()) < until_us) {
-		uint64_t us = until_us - now_us < NAP_US ? until_us - now_us : NAP_US;
-		struct timespec nap = {.tv_nsec = (long)us * 1000};
-
-		nanosleep(&nap, NULL);
-	}
-	return !atomic_load(cancel);
-}
-
 /* Of a processor, by this thread. */
 static uint64_t thread_cpu_us(void)
 {
@@ -167,8 +146,7 @@ static uint64_t thread_cpu_us(void)
 }
 
 /* All of it, or until as much was seen as there is of it in memory. */
-static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t resident,
-			const atomic_bool *cancel)
+static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t resident)
 {
 	uint64_t page = host_page_bytes(), window = WINDOW_PAGES * page;
 	uint64_t seen = w->job->looked_bytes;
@@ -180,7 +158,7 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 
 		if (begin_us > w->end_us)
 			return -ETIMEDOUT;
-		if (atomic_load(cancel))
+		if (atomic_load(w->cancel))
 			return -ECANCELED;
 		/* Windows begin on their own multiples, so that no huge page lies in two. */
 		to = (start / window + 1) * window;
@@ -193,7 +171,8 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 			continue;
 		rest_us = (1 + REST_FACTOR) * (thread_cpu_us() - cpu_us);
 		pace_us = w->job->bytes_per_s ? moved * USEC_PER_SEC / w->job->bytes_per_s : 0;
-		if (!rest_until(begin_us + (pace_us > rest_us ? pace_us : rest_us), cancel))
+		if (!worker_rest_until(begin_us + (pace_us > rest_us ? pace_us : rest_us),
+				       w->cancel))
 			return -ECANCELED;
 	}
 	return 0;
@@ -205,44 +184,19 @@ static bool is_wanted(const struct smaps_mapping *map)
 	return map->writable && !map->shared && strncmp(map->name, "[v", 2) != 0;
 }
 
-static bool is_sparse(const struct smaps_mapping *map, uint64_t resident)
+static int move_one(void *ctx, const struct smaps_mapping *map, uint64_t resident)
 {
-	return map->end - map->start >= SPARSE_BYTES &&
-	       resident < (map->end - map->start) / SPARSE_PART;
-}
+	struct window *w = ctx;
+	int r = is_wanted(map) ? move_mapping(w, map->start, map->end, resident) : 0;
 
-/* The text is cut into lines in place. A mapping's size in memory comes behind its first line. */
-static int move_all(struct window *w, char *smaps, const atomic_bool *cancel)
-{
-	struct smaps_mapping map = {0};
-	char *save = NULL;
-	bool wanted = false;
-
-	for (char *line = strtok_r(smaps, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		uint64_t resident;
-		int r;
-
-		if (smaps_header(line, &map) > 0) {
-			wanted = is_wanted(&map);
-			continue;
-		}
-		if (!wanted || kfile_field_u64(line, "Rss", &resident) < 0)
-			continue;
-		wanted = false;
-		if (is_sparse(&map, resident))
-			continue;
-		r = move_mapping(w, map.start, map.end, resident, cancel);
-		/* One that is gone by now is no error. */
-		if (r < 0 && r != -EFAULT && r != -ENOENT)
-			return r;
-	}
-	return 0;
+	/* One that is gone by now is no error. */
+	return r == -EFAULT || r == -ENOENT ? 0 : r;
 }
 
 void migrate_run(void *arg, const atomic_bool *cancel)
 {
 	struct migrate_job *job = arg;
-	struct window w = {.job = job};
+	struct window w = {.job = job, .cancel = cancel};
 	AUTO_FREE char *smaps = NULL;
 	char path[64];
 	uint64_t start_us = clock_now_us();
@@ -253,6 +207,6 @@ void migrate_run(void *arg, const atomic_bool *cancel)
 	if (job->error == -ENOENT || (job->error == 0 && !smaps[0]))
 		job->error = -ESRCH;
 	if (job->error == 0)
-		job->error = move_all(&w, smaps, cancel);
+		job->error = smaps_each(smaps, move_one, &w);
 	job->took_us = clock_now_us() - start_us;
 }

@@ -9,6 +9,11 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/kfile.h"
+#include "common/size.h"
+
+#define SPARSE_BYTES (1024 * GIB)
+#define SPARSE_PART  1024
 
 int smaps_header(const char *line, struct smaps_mapping *ret_mapping)
 {
@@ -72,4 +77,34 @@ bool smaps_flags(const char *line, unsigned int *ret_flags)
 	}
 	*ret_flags = flags;
 	return true;
+}
+
+static bool is_sparse(const struct smaps_mapping *map, uint64_t resident)
+{
+	return map->end - map->start >= SPARSE_BYTES &&
+	       resident < (map->end - map->start) / SPARSE_PART;
+}
+
+int smaps_each(char *smaps, smaps_fn fn, void *ctx)
+{
+	struct smaps_mapping map = {0};
+	char *save = NULL;
+	bool open = false;
+
+	for (char *line = strtok_r(smaps, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		uint64_t resident;
+		int r;
+
+		if (smaps_header(line, &map) > 0) {
+			open = true;
+			continue;
+		}
+		if (!open || kfile_field_u64(line, "Rss", &resident) < 0)
+			continue;
+		open = false;
+		r = is_sparse(&map, resident) ? 0 : fn(ctx, &map, resident);
+		if (r != 0)
+			return r;
+	}
+	return 0;
 }

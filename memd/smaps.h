@@ -34,6 +34,15 @@ enum {
  */
 int smaps_header(const char *line, struct smaps_mapping *ret_mapping);
 
+/*
+ * Each mapping of an smaps text with its resident bytes, in order, until fn returns something else
+ * than 0, which is the result. A TiB and more with next to nothing in it is an address range kept
+ * free, not memory, and is left out: to look at each of its pages would take hours. The text is cut
+ * into lines in place.
+ */
+typedef int (*smaps_fn)(void *ctx, const struct smaps_mapping *map, uint64_t resident);
+int smaps_each(char *smaps, smaps_fn fn, void *ctx);
+
 /* "VmFlags: rd wr mr mg": the bits of those above. False: another line. */
 bool smaps_flags(const char *line, unsigned int *ret_flags);
 

@@ -9,9 +9,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+
+/* Told to end, a job sleeps so long at most. */
+#define NAP_US 20000ULL
 
 struct worker {
 	int fd;
@@ -25,6 +29,19 @@ struct worker {
 	atomic_bool cancel;
 	uint64_t rest_until_us;
 };
+
+bool worker_rest_until(uint64_t until_us, const atomic_bool *cancel)
+{
+	uint64_t now_us;
+
+	while (!atomic_load(cancel) && (now_us = clock_now_us()) < until_us) {
+		uint64_t us = until_us - now_us < NAP_US ? until_us - now_us : NAP_US;
+		struct timespec nap = {.tv_nsec = (long)us * 1000};
+
+		nanosleep(&nap, NULL);
+	}
+	return !atomic_load(cancel);
+}
 
 static void *work(void *arg)
 {

@@ -7,11 +7,16 @@
 #define MEMD_WORKER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 struct worker;
 
 /* On the thread. cancel becomes true when the job should end soon. */
 typedef void (*worker_run_fn)(void *job, const atomic_bool *cancel);
+
+/* For a job: sleep until then. False: it should end. */
+bool worker_rest_until(uint64_t until_us, const atomic_bool *cancel);
 
 /* It works one part in rest_factor + 1 of the time at most. -ENOMEM, -errno of eventfd, pthread. */
 int worker_open(worker_run_fn run, unsigned int rest_factor, struct worker **ret_worker);
