@@ -37,19 +37,22 @@ static struct account_entry *slot(struct account *account, uint64_t number)
 }
 
 /* By what a decision is measured. */
-enum measure { MEASURE_KSM, MEASURE_HELD, MEASURE_TAKEN };
+enum measure { MEASURE_KSM, MEASURE_HELD, MEASURE_TAKEN, MEASURE_NOT };
 
 static enum measure measure_of(const struct pol_action *action)
 {
 	if (action->kind == POL_BALLOON)
 		return MEASURE_HELD;
+	if (action->kind == POL_POOL || action->kind == POL_COLLAPSE)
+		return MEASURE_NOT;
 	return action->kind == POL_RECLAIM ? MEASURE_TAKEN : MEASURE_KSM;
 }
 
 /* Two decisions whose gains cannot be told apart while both are open. */
 static bool is_same_thing(const struct pol_action *a, const struct pol_action *b)
 {
-	return measure_of(a) == measure_of(b) && a->guest == b->guest;
+	return measure_of(a) == measure_of(b) && measure_of(a) != MEASURE_NOT &&
+	       a->guest == b->guest;
 }
 
 static void learn(struct account *account, const struct account_entry *entry, uint64_t now_us)
@@ -195,7 +198,7 @@ static json_object *inputs_json(const struct pol_action *a)
 	json_add_str(inputs, "state", pol_state_name(a->state));
 	json_add_u64(inputs, "available_bytes", a->available_bytes);
 	json_add_u64(inputs, "need_bytes", a->need_bytes);
-	if (measure_of(a) != MEASURE_KSM) {
+	if (measure_of(a) == MEASURE_HELD || measure_of(a) == MEASURE_TAKEN) {
 		json_add_u64(inputs, "floor_bytes", a->floor_bytes);
 		json_add_u64(inputs, "working_set_bytes", a->working_set_bytes);
 		json_add_u64(inputs, "entitled_bytes", a->entitled_bytes);
@@ -272,6 +275,11 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_ACROSS_FAR] = "across-far",
 		[POL_WHY_ACROSS_SET] = "across-set",
 		[POL_WHY_ACROSS_CHANGE] = "across-change",
+		[POL_WHY_POOL_PENDING] = "pool-pending",
+		[POL_WHY_POOL_SHORT] = "pool-short",
+		[POL_WHY_POOL_IDLE] = "pool-idle",
+		[POL_WHY_POOL_BACK] = "pool-back",
+		[POL_WHY_HUGE_BROKEN] = "huge-broken",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";
@@ -291,6 +299,10 @@ static const char *unit(enum pol_action_kind kind)
 		return "merge_across_nodes";
 	case POL_NUMA_MOVE:
 		return "node";
+	case POL_POOL:
+		return "pages";
+	case POL_COLLAPSE:
+		return "bytes";
 	default:
 		return "run";
 	}
@@ -303,6 +315,13 @@ static uint64_t from_of(const struct pol_action *a)
 		return a->from;
 	return a->from && !(a->from & (a->from - 1)) ? (uint64_t)__builtin_ctzll(a->from)
 						     : POL_ABSENT;
+}
+
+/* Is its gain processor time of the guest's, not memory? */
+static bool is_for_time(const struct pol_action *a)
+{
+	return a->kind == POL_NUMA_MOVE || a->kind == POL_COLLAPSE ||
+	       (a->kind == POL_KSM_NODES && a->gain_us);
 }
 
 void account_describe(json_object *one, const struct pol_action *a, const char *guest,
@@ -318,10 +337,7 @@ void account_describe(json_object *one, const struct pol_action *a, const char *
 	json_add_str(one, "reason_text", text ? text : pol_reason_text(a->reason));
 	json_object_object_add(one, "inputs", inputs_json(a));
 	json_add_u64(one, "expected_gain_bytes", a->gain_bytes);
-	json_add_u64(one, "expected_gain_us",
-		     a->kind == POL_NUMA_MOVE || (a->kind == POL_KSM_NODES && a->gain_us)
-			     ? a->gain_us
-			     : POL_ABSENT);
+	json_add_u64(one, "expected_gain_us", is_for_time(a) ? a->gain_us : POL_ABSENT);
 	json_add_u64(one, "cost_us", a->cost_us);
 	json_object_object_add(one, "rejected", rejected_json(a));
 }

@@ -18,7 +18,7 @@ static const char *const state_names[] = {
 static const char *const action_names[] = {
 	[POL_BALLOON] = "balloon",     [POL_KSM_RUN] = "ksm-run",     [POL_KSM_RATE] = "ksm-rate",
 	[POL_MERGE] = "merge",	       [POL_KSM_NODES] = "ksm-nodes", [POL_RECLAIM] = "reclaim",
-	[POL_NUMA_MOVE] = "numa-move",
+	[POL_NUMA_MOVE] = "numa-move", [POL_POOL] = "pool",	      [POL_COLLAPSE] = "collapse",
 };
 _Static_assert(COUNT(action_names) == POL_ACTION_COUNT, "every kind of action has a name");
 
@@ -99,6 +99,12 @@ static const char *const reason_texts[] = {
 	[POL_WHY_ACROSS_SET] = "merge-across-nodes in the configuration says so",
 	[POL_WHY_ACROSS_CHANGE] = "merge_across_nodes is being changed, for which nothing may be "
 				  "merged",
+	[POL_WHY_POOL_PENDING] = "a guest waits for pages of this pool before it starts",
+	[POL_WHY_POOL_SHORT] = "the host is short of memory, and nobody uses these huge pages",
+	[POL_WHY_POOL_IDLE] = "the pool was enlarged for guests that are gone",
+	[POL_WHY_POOL_BACK] = "the host has plenty again: the pool becomes as it was found",
+	[POL_WHY_HUGE_BROKEN] = "merging or the balloon has broken huge pages of the guest, and "
+				"what it runs pays for making them whole again",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -291,6 +291,13 @@ enum pol_action_kind {
 	 * `to3` bytes/s, and its threads to the processors there.
 	 */
 	POL_NUMA_MOVE,
+	/* Beside pol_step(): the pool of pages of `to2` bytes on node `to3` to have `to` pages. */
+	POL_POOL,
+	/*
+	 * Beside pol_step(): huge pages of the guest that were broken become whole again, some
+	 * `to` bytes at `to3` bytes/s; `from` are huge now; `to2` 1: what is not there stays so.
+	 */
+	POL_COLLAPSE,
 	POL_ACTION_COUNT
 };
 const char *pol_action_name(enum pol_action_kind kind);
@@ -348,6 +355,12 @@ enum pol_reason {
 	POL_WHY_ACROSS_FAR,    /* 0: reading on other nodes costs more than that saves */
 	POL_WHY_ACROSS_SET,    /* the configuration says so */
 	POL_WHY_ACROSS_CHANGE, /* it is being changed: KSM stands still */
+	/* Huge pages: */
+	POL_WHY_POOL_PENDING, /* a guest waits for pages of the pool */
+	POL_WHY_POOL_SHORT,   /* the host is short: nobody uses them */
+	POL_WHY_POOL_IDLE,    /* enlarged for a guest that is gone */
+	POL_WHY_POOL_BACK,    /* the host has plenty again: as it was found */
+	POL_WHY_HUGE_BROKEN,  /* its huge pages were broken, and it runs enough to miss them */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -373,8 +386,8 @@ struct pol_action {
 	uint64_t entitled_bytes;    /* guest: its share after idle tax */
 	uint32_t rejected;	    /* bits 1 << enum pol_rung: cheaper rungs looked at and left */
 	enum pol_reason rejected_why[POL_RUNG_COUNT];
-	/* CPU time that is expected to be spared: the guest in ten minutes (POL_NUMA_MOVE), all
-	 * guests in an hour (POL_KSM_NODES). */
+	/* CPU time that is expected to be spared: the guest in ten minutes (POL_NUMA_MOVE,
+	 * POL_COLLAPSE), all guests in an hour (POL_KSM_NODES). */
 	uint64_t gain_us;
 };
 
