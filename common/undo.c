@@ -24,11 +24,10 @@
 
 const char *undo_result_name(enum undo_result result)
 {
-	static const char *const names[] = {[UNDO_RESTORED] = "restored",
-					    [UNDO_UNNEEDED] = "unneeded",
-					    [UNDO_LEFT] = "left",
-					    [UNDO_FAILED] = "failed",
-					    [UNDO_UNREADABLE] = "unreadable"};
+	static const char *const names[] = {
+		[UNDO_RESTORED] = "restored", [UNDO_UNNEEDED] = "unneeded",
+		[UNDO_LEFT] = "left",	      [UNDO_FAILED] = "failed",
+		[UNDO_PARTLY] = "partly",     [UNDO_UNREADABLE] = "unreadable"};
 
 	return names[result];
 }
@@ -196,6 +195,8 @@ const char *undo_original(const struct undo *undo, const char *path)
 
 static bool entry_is_ours(const struct undo_item *entry, const char *value)
 {
+	if (undo_pool_is(entry->path))
+		return undo_pool_is_ours(entry, value);
 	for (size_t i = 0; i < entry->n_ours; i++)
 		if (!strcmp(entry->ours[i], value))
 			return true;
@@ -222,6 +223,16 @@ static int value_read(int rootfd, const char *path, char *buf, size_t n)
 	return (size_t)snprintf(buf, n, "%s", open) >= n ? -E2BIG : 0;
 }
 
+static int write_back(int rootfd, const char *path, const char *original)
+{
+	int r;
+
+	if (undo_pool_is(path))
+		return undo_pool_write(rootfd, path, original);
+	r = kfile_write(rootfd, path, original);
+	return r == -EBUSY ? undo_write_unmerged(rootfd, path, original) : r;
+}
+
 static struct undo_report entry_restore(const struct undo_item *entry, int rootfd, char *current,
 					size_t n)
 {
@@ -243,11 +254,14 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 		report.result = UNDO_LEFT;
 		return report;
 	}
-	report.error = kfile_write(rootfd, entry->path, entry->original);
-	if (report.error == -EBUSY)
-		report.error = undo_write_unmerged(rootfd, entry->path, entry->original);
+	report.error = write_back(rootfd, entry->path, entry->original);
 	if (report.error == 0)
 		report.error = value_read(rootfd, entry->path, back, sizeof(back));
+	if (report.error == 0 && undo_pool_is(entry->path) && strcmp(back, entry->original) != 0) {
+		snprintf(current, n, "%s", back);
+		report.result = UNDO_PARTLY;
+		return report;
+	}
 	if (report.error == 0 && strcmp(back, entry->original) != 0)
 		report.error = -EIO;
 	report.result = report.error < 0 ? UNDO_FAILED : UNDO_RESTORED;
@@ -282,7 +296,7 @@ static int restore_round(struct undo *undo, int rootfd, bool last, undo_report_f
 			fn(ctx, &report);
 		if (report.result == UNDO_FAILED)
 			failed++;
-		else
+		else if (report.result != UNDO_PARTLY)
 			entry->path[0] = '\0';
 	}
 	return failed;

@@ -57,6 +57,8 @@ enum undo_result {
 	UNDO_UNNEEDED,	/* it says the original already */
 	UNDO_LEFT,	/* somebody else changed it since, or it is gone: left alone */
 	UNDO_FAILED,	/* could not be written (error says why); stays in the journal */
+	UNDO_PARTLY,	/* a pool of huge pages: as far as use and memory allow (current says how
+			   far); stays in the journal */
 	UNDO_UNREADABLE /* a line of the journal that makes no sense: dropped */
 };
 const char *undo_result_name(enum undo_result result); /* "restored", "unneeded", ... */
@@ -65,7 +67,8 @@ struct undo_report {
 	enum undo_result result;
 	const char *path;     /* NULL for UNDO_UNREADABLE */
 	const char *original; /* NULL for UNDO_UNREADABLE */
-	const char *current;  /* what the file said before; NULL: could not be read */
+	const char *current;  /* what the file said before (UNDO_PARTLY: says now); NULL: could not
+				 be read */
 	int error;	      /* -errno, 0: none */
 	unsigned int line;    /* UNDO_UNREADABLE: its number in the journal */
 };
@@ -74,7 +77,7 @@ typedef void (*undo_report_fn)(void *ctx, const struct undo_report *report);
 /*
  * Put every recorded file back, last changed first, where it still says what we wrote;
  * advisor_mode after its neighbours (pages_to_scan cannot be written while the advisor runs). fn
- * (may be NULL) hears of each. The journal then holds only what failed.
+ * (may be NULL) hears of each. The journal then holds only what failed or was done partly.
  * Returns the number of failures, or -errno when the journal itself could not be rewritten.
  */
 int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx);

@@ -61,4 +61,15 @@ int undo_journal_rewrite(struct undo *undo);
  */
 int undo_write_unmerged(int rootfd, const char *path, const char *value);
 
+/* ---- undo_pool.c ---- */
+
+/* Is it the size of a pool of huge pages? */
+bool undo_pool_is(const char *path);
+
+/* Is it anything between the original and what we wrote? */
+bool undo_pool_is_ours(const struct undo_item *entry, const char *value);
+
+/* Write the original, or as near to it as what is in use and reserved allows. */
+int undo_pool_write(int rootfd, const char *path, const char *original);
+
 #endif

@@ -349,6 +349,10 @@ static void on_restored(void *ctx, const struct undo_report *report)
 		log_warn("/%s: left at %s: somebody else has set it since (it was %s before memd)",
 			 report->path, report->current ? report->current : "an unreadable value",
 			 report->original);
+	else if (report->result == UNDO_PARTLY)
+		log_warn("/%s: at %s, not %s: the rest is in use, or memory is too fragmented for "
+			 "it; the next memd, or memctl reset, tries again",
+			 report->path, report->current, report->original);
 	else if (report->result == UNDO_FAILED && restore->act)
 		act_complain(restore->act, "/%s: cannot be restored to %s: %s", report->path,
 			     report->original, strerror(-report->error));
