@@ -18,6 +18,7 @@
 #include "memd/config.h"
 #include "memd/config_text.h"
 #include "memd/config_value.h"
+#include "policy/pool.h"
 
 const struct config_source config_source_default = {
 	.usr_dir = "/usr/lib/memd",
@@ -60,6 +61,13 @@ static const struct config_word across_words[] = {
 	{0},
 };
 
+static const struct config_word pool_words[] = {
+	{"off", POL_POOL_OFF},
+	{"watch", POL_POOL_WATCH},
+	{"manage", POL_POOL_MANAGE},
+	{0},
+};
+
 #define AT(member)  offsetof(struct config, member)
 #define POL(member) offsetof(struct config, policy.member)
 #define ALL	    1000000 /* 100 % in ppm */
@@ -78,6 +86,9 @@ static const struct config_key keys[] = {
 	{"memd", "trace-size", CONFIG_SIZE, AT(trace_bytes), MIB, 1024 * GIB, NULL, "64M"},
 	{"memd", "on-stop", CONFIG_WORD, AT(on_stop), 0, 0, stop_words, "keep"},
 	{"memd", "merge-unit", CONFIG_WORD, AT(merge_unit), 0, 0, unit_words, "guest"},
+	{"memd", "huge-pages", CONFIG_WORD, AT(huge_pages), 0, 0, pool_words, "watch"},
+	{"memd", "huge-repair", CONFIG_SWITCH, AT(huge_repair), 0, 0, NULL, "on"},
+	{"memd", "huge-rate", CONFIG_SIZE, AT(huge_bytes_per_s), MIB, 0, NULL, "64M"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
 	{"policy", "hard", CONFIG_PERCENT, POL(hard_ppm), 0, ALL, NULL, NULL},

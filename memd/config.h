@@ -16,7 +16,7 @@
 
 #define CONFIG_PATH_MAX 256
 #define CONFIG_TEXT_MAX 1024
-#define CONFIG_KEYS_MAX 40
+#define CONFIG_KEYS_MAX 48
 
 enum config_on_stop {
 	CONFIG_STOP_KEEP,   /* guests stay as they are */
@@ -49,6 +49,9 @@ struct config {
 	uint64_t trace_bytes;
 	uint32_t on_stop;    /* enum config_on_stop */
 	uint32_t merge_unit; /* enum config_merge_unit */
+	uint32_t huge_pages; /* enum pol_pool_mode */
+	bool huge_repair;
+	uint64_t huge_bytes_per_s; /* at most so much is made huge pages again */
 	struct pol_config policy;
 
 	struct config_guest *guests;

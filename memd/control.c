@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "memd/control.h"
 #include "memd/guest_reply.h"
+#include "memd/huge_report.h"
 #include "memd/plan.h"
 #include "memd/numa_report.h"
 #include "memd/report.h"
@@ -108,6 +109,11 @@ static int query_place(void *ctx, json_object *args, json_object **ret_value,
 	return numa_report_place(ctx, args, ret_value, err);
 }
 
+static int want_pool(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
+{
+	return huge_report_want(ctx, args, ret_value, err);
+}
+
 static int reset(void *ctx, json_object *args, json_object **ret_value, struct wire_error *err)
 {
 	struct daemon *daemon = ctx;
@@ -153,6 +159,13 @@ static const struct wire_arg place_args[] = {
 	{0},
 };
 
+static const struct wire_arg want_pool_args[] = {
+	{"name", WIRE_STRING, false},  {"process", WIRE_U64, false},
+	{"pages", WIRE_STRING, false}, {"memory", WIRE_U64, false},
+	{"nodes", WIRE_ARRAY, true},   {"prefer", WIRE_ARRAY, true},
+	{"done", WIRE_BOOL, true},     {0},
+};
+
 static const struct wire_command commands[] = {
 	{"query-probe", query_probe, NULL, false},
 	{"query-status", query_status, NULL, false},
@@ -162,6 +175,7 @@ static const struct wire_command commands[] = {
 	{"query-plan", query_plan, plan_args, false},
 	{"query-numa", query_numa, NULL, false},
 	{"query-place", query_place, place_args, false},
+	{"want-pool", want_pool, want_pool_args, false},
 	{"reset", reset, NULL, true},
 	{"quit", quit, NULL, true},
 	{0},

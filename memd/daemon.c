@@ -206,6 +206,7 @@ static void finish_tick(struct daemon *daemon)
 	daemon_survey_next(daemon);
 	daemon_merge_tick(daemon, now_us);
 	daemon_across_tick(daemon, now_us);
+	daemon_huge_tick(daemon, now_us);
 	place_tick(daemon->act.place, now_us);
 	daemon->ticks++;
 	daemon->tick_last_us = clock_now_us() - daemon->tick_start_us;
@@ -445,6 +446,7 @@ json_object *daemon_reset(struct daemon *daemon)
 	daemon->act.stopped = true;
 	daemon->stopped_us = clock_now_us();
 	daemon_numa_leave(daemon);
+	daemon_huge_leave(daemon);
 	act_restore(&daemon->act, restored);
 	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);

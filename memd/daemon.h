@@ -32,6 +32,9 @@
 #define DAEMON_ERRORS_MAX 16
 #define DAEMON_ERROR_MAX  256
 
+struct pools;
+struct repairs;
+
 struct daemon_options {
 	struct config_source source;
 	const char *sysroot; /* "/" for the live host */
@@ -53,6 +56,8 @@ struct daemon {
 	struct isolation *isolation;
 	struct across *across;
 	struct chunk_work *chunk_work;
+	struct pools *pools;
+	struct repairs *repairs;
 	struct pol *pol;
 	struct act act;
 	struct account account;
@@ -161,6 +166,11 @@ void daemon_numa_look_at_all(struct daemon *daemon);
 
 /* End a move under way, and give back what was changed of guests' threads; for stop and reset. */
 void daemon_numa_leave(struct daemon *daemon);
+
+/* The pools of huge pages, and huge pages that are broken, each tick. */
+void daemon_huge_tick(struct daemon *daemon, uint64_t now_us);
+/* Nothing of them is changed any more; for stop and reset. */
+void daemon_huge_leave(struct daemon *daemon);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);

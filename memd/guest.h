@@ -19,6 +19,7 @@
 #include "memd/config.h"
 #include "memd/footprint.h"
 #include "policy/policy.h"
+#include "policy/repair.h"
 
 /* Guests beyond this are told of in the log and left alone. */
 #define GUESTS_MAX 1024
@@ -179,6 +180,7 @@ struct guest {
 	uint64_t threads, vhost; /* that work for it, and of these vhost's, at the last survey */
 	bool numa_moving;	 /* by us, now */
 	struct guest_place place;
+	struct pol_repair_past repair; /* of its huge pages */
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	struct guest_swap *swap;	     /* NULL: not looked at yet */

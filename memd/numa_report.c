@@ -10,8 +10,10 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/huge_report.h"
 #include "memd/hugepage.h"
 #include "memd/place.h"
+#include "policy/pool.h"
 
 /* ---- who lives where ---- */
 
@@ -173,6 +175,7 @@ static json_object *guest_json(const struct guest *guest)
 	json_add_u64(one, "huge_bytes",
 		     guest->survey.full ? guest->survey.anon_huge_bytes : POL_ABSENT);
 	json_add_u64(one, "huge_ppm", huge_ppm(guest));
+	json_add_str(one, "huge_text", pol_repair_text(guest->repair.why));
 	json_add_u64(one, "mapped_4k_bytes", guest->mapped_bytes[GUEST_MAPPED_4K]);
 	json_add_u64(one, "mapped_2m_bytes", guest->mapped_bytes[GUEST_MAPPED_2M]);
 	json_add_u64(one, "mapped_1g_bytes", guest->mapped_bytes[GUEST_MAPPED_1G]);
@@ -197,7 +200,7 @@ json_object *numa_report_news(const struct daemon *daemon)
 	return list;
 }
 
-json_object *numa_report(const struct daemon *daemon)
+json_object *numa_report(struct daemon *daemon)
 {
 	json_object *doc = json_object_new_object(), *list = json_object_new_array();
 	json_object *guests = json_object_new_array(), *beyond = json_object_new_array();
@@ -230,6 +233,7 @@ json_object *numa_report(const struct daemon *daemon)
 		if (daemon->guests.v[i]->known)
 			json_object_array_add(guests, guest_json(daemon->guests.v[i]));
 	json_object_object_add(doc, "guests", guests);
+	huge_report(daemon, doc);
 	json_object_object_add(doc, "moves",
 			       daemon->act.place ? place_moves_json(daemon->act.place)
 						 : json_object_new_array());
@@ -279,11 +283,22 @@ static int read_want(const struct daemon *daemon, json_object *args, struct pol_
 	return 0;
 }
 
-static void add_pools(int rootfd, struct pol_host *host)
+/* What a pool there can grow by, where memd sizes them. */
+static uint64_t pool_room(const struct daemon *daemon, const struct pol_node *node)
+{
+	uint64_t reserve = node->memory_bytes / 1000000 * daemon->policy.node_reserve_ppm;
+
+	if (daemon->config->huge_pages != POL_POOL_MANAGE || !pol_has(node->memory_bytes) ||
+	    !pol_has(node->free_bytes) || node->free_bytes < reserve)
+		return 0;
+	return node->free_bytes - reserve;
+}
+
+static void add_pools(const struct daemon *daemon, struct pol_host *host)
 {
 	struct hugepage pages = {0};
 
-	hugepage_read(rootfd, &pages);
+	hugepage_read(host_rootfd(daemon->host), &pages);
 	for (size_t i = 0; i < host->n_nodes; i++) {
 		struct pol_node *node = &host->nodes[i];
 
@@ -294,9 +309,11 @@ static void add_pools(int rootfd, struct pol_host *host)
 			if (pool->node != node->node || !pol_has(pool->free))
 				continue;
 			if (pool->page_bytes == 2 * MIB)
-				node->pool_2m_bytes = pool->free * pool->page_bytes;
+				node->pool_2m_bytes =
+					pool->free * pool->page_bytes + pool_room(daemon, node);
 			else if (pool->page_bytes == GIB)
-				node->pool_1g_bytes = pool->free * pool->page_bytes;
+				node->pool_1g_bytes =
+					pool->free * pool->page_bytes + pool_room(daemon, node);
 		}
 	}
 }
@@ -396,7 +413,7 @@ int numa_report_place(const struct daemon *daemon, json_object *args, json_objec
 	if (!daemon->sensed)
 		return wire_fail(err, -EAGAIN, NULL,
 				 "the host has not been looked at yet; try again in a second");
-	add_pools(host_rootfd(daemon->host), &host);
+	add_pools(daemon, &host);
 	r = pol_place(&daemon->policy, &host, &want, &place);
 	if (r < 0)
 		return wire_fail(err, r, NULL, "no node of this host is known");

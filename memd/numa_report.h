@@ -8,7 +8,7 @@
 #include "memd/daemon.h"
 
 /* `query-numa`. Reads the nodes' files. The caller puts it. */
-json_object *numa_report(const struct daemon *daemon);
+json_object *numa_report(struct daemon *daemon);
 
 /* What has changed of the nodes since memd runs, newest last: time and text. */
 json_object *numa_report_news(const struct daemon *daemon);

@@ -18,14 +18,17 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/kfile.h"
 #include "common/log.h"
 #include "memd/control.h"
 #include "memd/daemon.h"
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 #include "memd/place.h"
+#include "memd/pool.h"
 #include "memd/probe.h"
 #include "memd/reclaim_work.h"
+#include "memd/repair.h"
 
 /* mkdir -p. Existing directories keep their mode. */
 static int make_dir(const char *path, mode_t mode)
@@ -234,6 +237,14 @@ static int open_parts(struct daemon *daemon)
 	r = chunk_work_open(host_rootfd(daemon->host), &daemon->chunk_work);
 	if (r < 0)
 		return r;
+	r = pools_open(&daemon->act, kfile_write_u64, &daemon->pools);
+	if (r < 0)
+		return r;
+	if (is_live(daemon))
+		r = repairs_open(&daemon->act, collapse_advise, collapse_is_possible(),
+				 &daemon->repairs);
+	if (r < 0)
+		return r;
 	/* Threads and memory of other hosts' processes are not within reach. */
 	r = is_live(daemon) ? place_open(&daemon->act, &daemon->cpus, &daemon->act.place) : 0;
 	if (r < 0)
@@ -363,6 +374,7 @@ static void leave_host(struct daemon *daemon)
 		guest_qmp_restore_interval(daemon->guests.v[i]);
 	merge_leave(&daemon->act);
 	daemon_numa_leave(daemon);
+	daemon_huge_leave(daemon);
 	if (act_restore(&daemon->act, NULL) != 0)
 		log_err("some host settings could not be restored; %s/undo lists them",
 			daemon->config->runtime_dir);
@@ -383,6 +395,7 @@ void daemon_close(struct daemon *daemon)
 	free(daemon->across_look.far);
 	chunk_work_close(daemon->chunk_work);
 	place_close(daemon->act.place);
+	daemon_huge_leave(daemon);
 	pol_free(daemon->pol);
 	free(daemon->snapshot_guests);
 	json_object_put(daemon->probe);

@@ -46,4 +46,11 @@ static inline void child_end(pid_t pid)
 	waitpid(pid, NULL, 0);
 }
 
+/* With AddressSanitizer a child has mappings that look like guest RAM. */
+#ifdef __SANITIZE_ADDRESS__
+#define CHILD_IS_PLAIN 0
+#else
+#define CHILD_IS_PLAIN 1
+#endif
+
 #endif
