@@ -16,6 +16,13 @@
 #define SOCKET_DEFAULT "/run/memd/memd.sock"
 #define ANSWER_US      (2 * USEC_PER_SEC)
 
+const char *advice_socket(void)
+{
+	const char *env = getenv("MEMD_SOCKET");
+
+	return env && *env ? env : SOCKET_DEFAULT;
+}
+
 static void set_node(struct ram_config *config, uint64_t node)
 {
 	config->host_nodes[node / 64] |= 1ULL << (node % 64);
@@ -64,7 +71,6 @@ static json_object *ask(const struct options *options, const struct ram_config *
 
 static void take(struct options *options, struct ram_config *config)
 {
-	const char *env = getenv("MEMD_SOCKET"), *path = env && *env ? env : SOCKET_DEFAULT;
 	struct wire_error err = {0};
 	AUTO_JSON json_object *answer = NULL;
 	char list[256];
@@ -75,7 +81,7 @@ static void take(struct options *options, struct ram_config *config)
 		log_info("host-nodes=auto: this kernel shows no NUMA nodes; memory is not bound");
 		return;
 	}
-	answer = ask(options, config, path, &err);
+	answer = ask(options, config, advice_socket(), &err);
 	if (!answer) {
 		log_warn("host-nodes=auto: %s; memory is not bound", err.desc);
 		return;

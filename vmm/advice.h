@@ -8,6 +8,9 @@
 
 #include "vmm/options.h"
 
+/* Where memd listens. */
+const char *advice_socket(void);
+
 /*
  * Give the memory that has ask_nodes host nodes and a policy: `preferred` for one node,
  * `interleave` for several, unless one was given. The devices' memory that asks gets what the

@@ -68,6 +68,8 @@ static const struct option_entry {
 	 "                                   thp and small; pool pages cannot be merged)\n"
 	 "  prealloc=on|off                  take all of it at start (default: off; pool pages\n"
 	 "                                   are always taken at start)\n"
+	 "  pool-wait=SECONDS                how long to wait for memd to enlarge a pool that\n"
+	 "                                   is too small (default: 30)\n"
 	 "  dump=on|off                      keep it in core dumps of vmm (default: off)"},
 	{"kernel", OPT_KERNEL, "FILE", false, "bzImage, or ELF vmlinux with a PVH note; required"},
 	{"initrd", OPT_INITRD, "FILE", false, "initial RAM disk"},

@@ -13,9 +13,13 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/kfile.h"
 #include "common/log.h"
 #include "common/size.h"
+
+#define POOL_WAIT_US	(30 * USEC_PER_SEC)
+#define POOL_WAIT_MAX_S 3600
 
 bool options_on_off(const char *text, bool *ret_on)
 {
@@ -86,6 +90,17 @@ static bool key_merge(struct key_target *t, const char *value)
 static bool key_prealloc(struct key_target *t, const char *value)
 {
 	return options_on_off(value, &t->memory->prealloc);
+}
+
+static bool key_pool_wait(struct key_target *t, const char *value)
+{
+	char *end;
+	unsigned long s = isdigit((unsigned char)*value) ? strtoul(value, &end, 10) : ULONG_MAX;
+
+	if (s > POOL_WAIT_MAX_S || *end)
+		return false;
+	t->memory->pool_wait_us = s * USEC_PER_SEC;
+	return true;
 }
 
 static bool key_dump(struct key_target *t, const char *value)
@@ -217,6 +232,7 @@ enum {
 	KEY_MERGE,
 	KEY_PREALLOC,
 	KEY_DUMP,
+	KEY_POOL_WAIT,
 	N_MEMORY_KEYS
 };
 static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
@@ -228,6 +244,7 @@ static const struct key_entry memory_keys[N_MEMORY_KEYS] = {
 	[KEY_MERGE] = {"merge", key_merge, "on or off"},
 	[KEY_PREALLOC] = {"prealloc", key_prealloc, "on or off"},
 	[KEY_DUMP] = {"dump", key_dump, "on or off"},
+	[KEY_POOL_WAIT] = {"pool-wait", key_pool_wait, "seconds, 0 to 3600"},
 };
 static const struct key_entry disk_keys[] = {
 	{"path", key_path, "a raw image or block device, a path of up to 1023 bytes"},
@@ -349,7 +366,7 @@ static int finish_memory(const char *option, const char *text, unsigned int give
 
 int options_parse_memory(const char *text, struct options *options)
 {
-	struct ram_config config = {.merge = true};
+	struct ram_config config = {.merge = true, .pool_wait_us = POOL_WAIT_US};
 	struct key_target target = {.memory = &config};
 
 	if (options->n_memory == RAM_NODES_MAX) {

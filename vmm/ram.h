@@ -41,6 +41,7 @@ struct ram_config {
 	uint64_t host_nodes[RAM_HOST_NODES / 64]; /* bits; none: not bound */
 	bool ask_nodes; /* memd is asked for host_nodes before ram_new(), see advice.h */
 	bool merge;
+	uint64_t pool_wait_us; /* for pages of a pool that is too small, where memd helps */
 	bool prealloc;
 	bool dump; /* keep it in core dumps of the process */
 };
@@ -49,6 +50,10 @@ struct ram_config {
 bool ram_pages_is_pool(enum ram_pages pages);
 uint64_t ram_pages_bytes(enum ram_pages pages); /* page size asked for: 4096 for thp and small */
 bool ram_config_is_bound(const struct ram_config *config); /* has host nodes */
+
+/* Are fewer pages free in the host's pool than that, where the configuration wants them? False
+ * where there is no such pool. Says nothing: ram_new() does. */
+bool ram_pool_lacks(const struct ram_config *config, uint64_t pages);
 
 /*
  * Are these nodes possible? -EINVAL: why says what is wrong and what would be right. Sizes are

@@ -167,6 +167,18 @@ static int check(const struct ram_config *config, const char *of, unsigned int i
 	return -ENOMEM;
 }
 
+bool ram_pool_lacks(const struct ram_config *config, uint64_t pages)
+{
+	AUTO_FD int root = kfile_open_root("/");
+	uint64_t page_bytes = ram_pages_bytes(config->pages);
+	struct pool host;
+	int first;
+
+	/* What cannot be read, or is not there, no wait brings. */
+	return root >= 0 && read_pool(root, page_bytes, -1, &host) == 0 &&
+	       pages_free(root, config, &host, page_bytes, &first) < pages;
+}
+
 int ram_pool_check(const struct ram_config *config, const char *of, unsigned int index,
 		   uint64_t pages)
 {

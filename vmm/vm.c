@@ -25,6 +25,7 @@
 #include "vmm/boot.h"
 #include "vmm/devices.h"
 #include "vmm/kvm.h"
+#include "vmm/pool_wait.h"
 #include "vmm/layout.h"
 #include "vmm/mem.h"
 #include "vmm/power.h"
@@ -249,10 +250,16 @@ static int vm_make_devices(struct vm *vm)
 static int vm_make_ram(struct vm *vm)
 {
 	const struct options *options = &vm->options;
+	struct pool_wait wait;
 	int r;
 
 	advice_take(&vm->options);
-	r = ram_new(options->memory, options->n_memory, &vm->ram);
+	pool_wait_begin(&wait, options);
+	do {
+		pool_wait_for(&wait);
+		r = ram_new(options->memory, options->n_memory, &vm->ram);
+	} while (r == -ENOMEM && pool_wait_again(&wait));
+	pool_wait_end(&wait);
 
 	for (size_t i = 0; i < options->n_mem_devices && !r; i++)
 		r = ram_plug_add(vm->ram, &options->mem_devices[i].plug);

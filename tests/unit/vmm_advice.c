@@ -7,24 +7,20 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/size.h"
 #include "common/wire.h"
+#include "tests/unit/wire_child.h"
 #include "vmm/advice.h"
 
 static char dir[] = "/tmp/memd-advice-XXXXXX", path[64];
 
 /* In the child: the arguments have to be these, else the answer is an error. */
 static const char *answer_text, *wanted_args;
-static struct wire_server *server;
 
 static int query_place(void *ctx, json_object *args, json_object **ret_value,
 		       struct wire_error *err)
@@ -39,7 +35,7 @@ static int query_place(void *ctx, json_object *args, json_object **ret_value,
 }
 
 /* A memd that answers so. */
-static pid_t serve(const char *answer, const char *args)
+static struct wire_child serve(const char *answer, const char *args)
 {
 	static const struct wire_arg any[] = {{"memory", WIRE_U64, false},
 					      {"cpus", WIRE_U64, true},
@@ -48,32 +44,10 @@ static pid_t serve(const char *answer, const char *args)
 					      {0}};
 	static const struct wire_command commands[] = {{"query-place", query_place, any, false},
 						       {0}};
-	struct wire_server_options options = {
-		.path = path, .package = "memd", .commands = commands};
-	pid_t pid;
 
 	answer_text = answer;
 	wanted_args = args;
-	unlink(path);
-	assert_int_equal(wire_server_new(&options, &server), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
-		struct pollfd ready = {.fd = wire_server_fd(server), .events = POLLIN};
-
-		poll(&ready, 1, -1);
-		wire_server_process(server);
-	}
-}
-
-static void end(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	wire_server_free(server);
+	return wire_child_new(path, commands);
 }
 
 static struct options guest(void)
@@ -102,7 +76,7 @@ static int teardown(void **state)
 static void test_one_node_is_preferred(void **state)
 {
 	struct options options = guest();
-	pid_t pid = serve("{\"nodes\":[{\"node\":3,\"bytes\":1073741824}]}", ARGS);
+	struct wire_child memd = serve("{\"nodes\":[{\"node\":3,\"bytes\":1073741824}]}", ARGS);
 
 	options.n_mem_devices = 2;
 	options.mem_devices[1].plug.memory.ask_nodes = true;
@@ -113,13 +87,13 @@ static void test_one_node_is_preferred(void **state)
 	assert_int_equal(options.mem_devices[1].plug.memory.host_nodes[0], 1u << 3);
 	assert_int_equal(options.mem_devices[1].plug.memory.policy, RAM_POLICY_PREFERRED);
 	assert_int_equal(options.mem_devices[0].plug.memory.host_nodes[0], 0);
-	end(pid);
+	wire_child_end(&memd);
 }
 
 static void test_several_are_interleaved(void **state)
 {
 	struct options options = guest();
-	pid_t pid = serve(
+	struct wire_child memd = serve(
 		"{\"nodes\":[{\"node\":0},{\"node\":2},{\"node\":\"x\"},{\"node\":5000}]}", ARGS);
 
 	advice_take(&options);
@@ -129,7 +103,7 @@ static void test_several_are_interleaved(void **state)
 	options.memory[0].policy = RAM_POLICY_BIND; /* asked for */
 	advice_take(&options);
 	assert_int_equal(options.memory[0].policy, RAM_POLICY_BIND);
-	end(pid);
+	wire_child_end(&memd);
 }
 
 static void test_without_an_answer_unbound(void **state)
@@ -139,14 +113,14 @@ static void test_without_an_answer_unbound(void **state)
 	struct options options;
 
 	for (size_t i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
-		pid_t pid = serve(answers[i], ARGS);
+		struct wire_child memd = serve(answers[i], ARGS);
 
 		options = guest();
 		options.memory[0].policy = RAM_POLICY_BIND;
 		advice_take(&options);
 		assert_false(ram_config_is_bound(&options.memory[0]));
 		assert_int_equal(options.memory[0].policy, RAM_POLICY_DEFAULT);
-		end(pid);
+		wire_child_end(&memd);
 	}
 	unlink(path);
 	options = guest();
@@ -158,7 +132,7 @@ static void test_without_an_answer_unbound(void **state)
 static void test_only_when_asked(void **state)
 {
 	struct options options = guest();
-	pid_t pid = serve("{\"nodes\":[{\"node\":3}]}", ARGS);
+	struct wire_child memd = serve("{\"nodes\":[{\"node\":3}]}", ARGS);
 
 	options.memory[0].ask_nodes = false;
 	options.memory[0].host_nodes[0] = 1;
@@ -166,7 +140,7 @@ static void test_only_when_asked(void **state)
 	advice_take(&options);
 	assert_int_equal(options.memory[0].host_nodes[0], 1);
 	assert_int_equal(options.memory[0].policy, RAM_POLICY_BIND);
-	end(pid);
+	wire_child_end(&memd);
 }
 
 int main(void)
