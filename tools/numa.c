@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/size.h"
 #include "tools/memctl.h"
+#include "tools/numa_huge.h"
 #include "tools/table.h"
 
 #define ITEMS_MAX 512
@@ -144,6 +145,7 @@ static enum memctl_exit print_guests(const struct memctl *ctl, json_object *gues
 		{"VHOST", TABLE_NUMBER, "vhost_threads"},
 		{"HUGE", TABLE_PPM, "huge_ppm"},
 		{"MAPPED 2M", TABLE_BYTES, "mapped_2m_bytes"},
+		{"SMALL BECAUSE", TABLE_WRAP, "huge_text"},
 		{"STAYS BECAUSE", TABLE_WRAP, "verdict_text"},
 		{0},
 	};
@@ -283,6 +285,8 @@ enum memctl_exit memctl_numa(const struct memctl *ctl, int argc, char **argv)
 		status = print_guests(ctl, json_get_array(answer, "guests"));
 	if (status == MEMCTL_OK)
 		status = print_moves(ctl, json_get_array(answer, "moves"));
+	if (status == MEMCTL_OK)
+		status = numa_print_huge(ctl, answer);
 	if (status == MEMCTL_OK)
 		print_beyond(json_get_array(answer, "nodes_not_weighed"));
 	verdict = json_get_str(answer, "verdict");
