@@ -9,7 +9,9 @@ CPU: where the counting thread begins; it may run anywhere afterwards. DUTY: per
 that it takes, reading all of its memory again and again; else it takes all it gets and reads nothing,
 so that the kernel's balancing sees no reason to move anything. Beside QEMU's commands it
 answers x-count ({"count", "gap_ms"}: the longest the count stood still since the last question) and
-x-check (true while every page has the content that it was given).
+x-check (true while every page has the content that it was given), x-break (one page of each 2 MiB goes
+and comes back, as by a balloon), x-equal (every 8th page of all equal, and all mergeable) and
+x-unmerge.
 """
 import ctypes
 import json
@@ -31,6 +33,7 @@ name, path, size, node = sys.argv[1], sys.argv[2], int(sys.argv[3]) * MIB, sys.a
 cpu = int(sys.argv[5]) if len(sys.argv) > 5 else None
 duty = int(sys.argv[6]) if len(sys.argv) > 6 else None
 vcpu, count, gap = {}, 0, 0.0
+equal = merge = False
 
 
 def prefer(mode, nodes):
@@ -40,9 +43,13 @@ def prefer(mode, nodes):
 
 
 def contents():
-    """The first three bytes of each page, of all pages: no two pages with the same within 56 GiB."""
+    """The first three bytes of each page, of all pages: no two pages with the same within 56 GiB,
+    but for those that are to be equal."""
     for at, period in enumerate((251, 241, 239)):
-        yield at, (bytes(range(period)) * (size // PAGE // period + 1))[:size // PAGE]
+        values = bytearray((bytes(range(period)) * (size // PAGE // period + 1))[:size // PAGE])
+        if equal:
+            values[::8] = b"\xff" * len(values[::8])
+        yield at, values
 
 
 def count_on():
@@ -66,6 +73,28 @@ def count_on():
             time.sleep(0.02)
 
 
+def fill(first, step):
+    """Every so many pages, from one on."""
+    for at, values in contents():
+        memory[first * PAGE + at:size:step * PAGE] = values[first::step]
+
+
+def disturb(command):
+    global equal, merge
+    if command == "x-break":
+        for at in range(9 * PAGE, size, 2 * MIB):
+            memory.madvise(mmap.MADV_DONTNEED, at, PAGE)
+        fill(9, 2 * MIB // PAGE)
+    elif command == "x-equal":
+        equal = merge = True
+        fill(0, 8)
+        memory.madvise(mmap.MADV_MERGEABLE)
+    else:
+        merge = False
+        memory.madvise(mmap.MADV_UNMERGEABLE)
+    return {}
+
+
 def run(command, args):
     global gap
     if command == "query-name":
@@ -78,24 +107,27 @@ def run(command, args):
         return [{"thread-id": vcpu["tid"], "cpu-index": 0, "qom-path": "/x", "target": "x86_64",
                  "props": {"core-id": 0, "thread-id": 0, "socket-id": 0}}]
     if command == "query-memdev":
-        return [{"id": "pc.ram", "size": size, "merge": False, "dump": True, "prealloc": False,
+        return [{"id": "pc.ram", "size": size, "merge": merge, "dump": True, "prealloc": False,
                  "share": False, "host-nodes": [], "policy": "default"}]
     if command == "qom-list":
         return []
     if command == "x-count":
         longest, gap = gap, 0.0
         return {"count": count, "gap_ms": int(longest * 1000)}
+    if command in ("x-break", "x-equal", "x-unmerge"):
+        return disturb(command)
     if command == "x-check":
         return all(memory[at:size:PAGE] == wanted for at, wanted in contents())
     raise KeyError(command)
 
 
 def serve(conn):
-    stream = conn.makefile("rw")
+    # Apart: a text file that is written to forgets what it has read ahead (before Python 3.12).
+    stream, answers = conn.makefile("r"), conn.makefile("w")
 
     def say(message):
-        stream.write(json.dumps(message) + "\r\n")
-        stream.flush()
+        answers.write(json.dumps(message) + "\r\n")
+        answers.flush()
 
     version = {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian 1:7.2+dfsg-7"}
     say({"QMP": {"version": version, "capabilities": []}})
@@ -118,8 +150,7 @@ if node != "-":
     prefer(MPOL_PREFERRED, 1 << int(node))
 memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.madvise(mmap.MADV_HUGEPAGE)
-for offset, values in contents():
-    memory[offset:size:PAGE] = values
+fill(0, 1)
 if node != "-":
     prefer(MPOL_DEFAULT, 0)
 threading.Thread(target=count_on, daemon=True).start()
