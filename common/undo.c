@@ -279,8 +279,16 @@ static bool goes_last(const struct undo_item *entry)
 	return name && !strcmp(name, "/advisor_mode");
 }
 
-/* One round over the entries, newest first. Marks what is done by emptying its path. */
-static int restore_round(struct undo *undo, int rootfd, bool last, undo_report_fn fn, void *ctx)
+static bool is_below(const struct undo_item *entry, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return !len || (strncmp(entry->path, dir, len) == 0 && entry->path[len] == '/');
+}
+
+/* One round over the entries below dir, newest first. Marks what is done by emptying its path. */
+static int restore_round(struct undo *undo, int rootfd, const char *dir, bool last,
+			 undo_report_fn fn, void *ctx)
 {
 	int failed = 0;
 
@@ -289,7 +297,7 @@ static int restore_round(struct undo *undo, int rootfd, bool last, undo_report_f
 		char current[UNDO_VALUE_MAX] = "";
 		struct undo_report report;
 
-		if (!entry->path[0] || goes_last(entry) != last)
+		if (!entry->path[0] || goes_last(entry) != last || !is_below(entry, dir))
 			continue;
 		report = entry_restore(entry, rootfd, current, sizeof(current));
 		if (fn)
@@ -302,23 +310,34 @@ static int restore_round(struct undo *undo, int rootfd, bool last, undo_report_f
 	return failed;
 }
 
-int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
+/* dir "": all of them. */
+static int restore(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 {
 	size_t kept = 0;
 	int failed, r;
 
-	for (size_t i = 0; fn && i < undo->n_broken; i++)
-		fn(ctx, &(struct undo_report){.result = UNDO_UNREADABLE,
-					      .error = -EBADMSG,
-					      .line = undo->broken[i]});
-	failed = restore_round(undo, rootfd, false, fn, ctx);
-	failed += restore_round(undo, rootfd, true, fn, ctx);
+	failed = restore_round(undo, rootfd, dir, false, fn, ctx);
+	failed += restore_round(undo, rootfd, dir, true, fn, ctx);
 	for (size_t i = 0; i < undo->n_entries; i++)
 		if (undo->entries[i].path[0])
 			undo->entries[kept++] = undo->entries[i];
 	undo->n_entries = kept;
 	r = undo_journal_rewrite(undo);
 	return r < 0 ? r : failed;
+}
+
+int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
+{
+	for (size_t i = 0; fn && i < undo->n_broken; i++)
+		fn(ctx, &(struct undo_report){.result = UNDO_UNREADABLE,
+					      .error = -EBADMSG,
+					      .line = undo->broken[i]});
+	return restore(undo, rootfd, "", fn, ctx);
+}
+
+int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn, void *ctx)
+{
+	return restore(undo, rootfd, dir, fn, ctx);
 }
 
 int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx)

@@ -82,6 +82,10 @@ typedef void (*undo_report_fn)(void *ctx, const struct undo_report *report);
  */
 int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx);
 
+/* The same of files below a directory alone ("sys/kernel/mm/ksm"); the others stay recorded. */
+int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn,
+		       void *ctx);
+
 /* undo_open() for "/", undo_restore(), undo_close(); without DIR or journal there is nothing to do:
  * 0. */
 int undo_restore_dir(int rootfd, const char *dir, undo_report_fn fn, void *ctx);

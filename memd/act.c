@@ -372,6 +372,14 @@ int act_restore(struct act *act, json_object *restored)
 	return act->undo ? undo_restore(act->undo, act->rootfd, on_restored, &restore) : 0;
 }
 
+int act_restore_below(struct act *act, const char *dir)
+{
+	struct restore restore = {.act = act};
+
+	return act->undo ? undo_restore_below(act->undo, act->rootfd, dir, on_restored, &restore)
+			 : 0;
+}
+
 size_t act_deflate(struct act *act, uint64_t available_bytes, uint64_t keep_free_bytes)
 {
 	size_t given = 0;

@@ -66,8 +66,10 @@ void act_target_done(struct act *act, struct guest *guest, uint64_t number, int 
  */
 int act_set_ksm(struct act *act, enum ksm_knob knob, const char *value, bool *ret_changed);
 
-/* Put KSM's files back. Adds {"file","value","result"} per file to restored (may be NULL). */
+/* Put all files back. Adds {"file","value","result"} per file to restored (may be NULL). */
 int act_restore(struct act *act, json_object *restored);
+/* Those below a directory alone. */
+int act_restore_below(struct act *act, const char *dir);
 
 /*
  * Give back what was taken from guests, biggest first, while the host keeps more than

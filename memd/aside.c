@@ -95,7 +95,7 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	if ((daemon->numa_aside && !numa_was) || !daemon->config->policy.numa_manage)
 		daemon_numa_leave(daemon);
 	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
-		act_restore(&daemon->act, NULL);
+		act_restore_below(&daemon->act, KSM_PATH);
 
 	daemon->policy = daemon->config->policy;
 	daemon->policy.ksm_manage &= !daemon->ksm_aside;

@@ -24,7 +24,7 @@
 #include "memd/manager.h"
 #include "memd/process.h"
 
-#define KSM_DIR "sys/kernel/mm/ksm/"
+#define KSM_DIR KSM_PATH "/"
 
 static const char *const knob_paths[KSM_KNOB_COUNT] = {
 	[KSM_RUN] = KSM_DIR "run",

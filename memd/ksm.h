@@ -28,6 +28,7 @@ enum ksm_knob {
 	KSM_KNOB_COUNT
 };
 const char *ksm_knob_name(enum ksm_knob knob); /* "pages_to_scan" */
+#define KSM_PATH "sys/kernel/mm/ksm"
 const char *ksm_knob_path(enum ksm_knob knob); /* "sys/kernel/mm/ksm/pages_to_scan" */
 
 struct ksm;

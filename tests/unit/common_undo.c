@@ -97,6 +97,30 @@ static void the_line_comes_first(void **state)
 	undo_close(undo);
 }
 
+/* One guest leaves: what is of others stays, and stays recorded. */
+static void restores_below_a_directory(void **state)
+{
+	AUTO_TREE struct tree tree = ksm_tree();
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct undo *undo = undo_in(&tree);
+
+	tree_set(&tree, "sys/fs/cgroup/a/memory.low", "5\n");
+	tree_set(&tree, "sys/fs/cgroup/ab/memory.low", "6\n");
+	assert_int_equal(undo_record(undo, KSM "run", "1", "0"), 0);
+	assert_int_equal(undo_record(undo, "sys/fs/cgroup/a/memory.low", "0", "5"), 0);
+	assert_int_equal(undo_record(undo, "sys/fs/cgroup/a/memory.max", "max", "7"), 0);
+	assert_int_equal(undo_record(undo, "sys/fs/cgroup/ab/memory.low", "0", "6"), 0);
+	log_text[0] = '\0';
+	assert_int_equal(undo_restore_below(undo, rootfd, "sys/fs/cgroup/a", log_report, NULL), 0);
+	assert_string_equal(log_text, "left memory.max\nrestored memory.low was 5\n");
+	assert_file(&tree, "sys/fs/cgroup/a/memory.low", "0");
+	assert_file(&tree, "sys/fs/cgroup/ab/memory.low", "6");
+	assert_int_equal(undo_count(undo), 2);
+	undo_close(undo);
+	assert_int_equal(restore(&tree), 0);
+	assert_string_equal(log_text, "restored memory.low was 6\nrestored run was 0\n");
+}
+
 static void restores_in_reverse(void **state)
 {
 	AUTO_TREE struct tree tree = ksm_tree();
@@ -478,6 +502,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_line_comes_first),
+		cmocka_unit_test(restores_below_a_directory),
 		cmocka_unit_test(restores_in_reverse),
 		cmocka_unit_test(advisor_goes_last),
 		cmocka_unit_test(leaves_what_is_not_ours),
