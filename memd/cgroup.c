@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Discovery of the memory controller. Only /proc/self/mountinfo says where a hierarchy really is;
+ * Discovery of the controllers. Only /proc/self/mountinfo says where a hierarchy really is;
  * /sys/fs/cgroup is a custom, not a rule.
  */
 #include "memd/cgroup.h"
@@ -25,6 +25,28 @@ const char *memcg_version_name(enum memcg_version version)
 	return names[version];
 }
 
+const char *memcg_controller_name(enum memcg_controller controller)
+{
+	static const char *const names[] = {[MEMCG_MEMORY] = "memory", [MEMCG_CPUSET] = "cpuset"};
+
+	return names[controller];
+}
+
+bool memcg_has(const struct memcg *memcg, enum memcg_controller controller)
+{
+	return controller == MEMCG_MEMORY ? memcg->memory : memcg->cpuset;
+}
+
+bool memcg_is_v2(const struct memcg *memcg, enum memcg_controller controller)
+{
+	return controller == MEMCG_MEMORY ? memcg->memory_v2 : memcg->cpuset_v2;
+}
+
+const char *memcg_where(const struct memcg *memcg, enum memcg_controller controller)
+{
+	return controller == MEMCG_MEMORY ? memcg->where : memcg->cpuset_where;
+}
+
 /* Is word one of the words of list, parted by any of seps? */
 static bool has_word(const char *list, const char *word, const char *seps)
 {
@@ -43,7 +65,8 @@ static bool has_word(const char *list, const char *word, const char *seps)
 
 struct mounts {
 	bool v1, v2, v1_controllers;
-	char v1_memory[256], v2_root[256]; /* relative; the first mount of each, /sys first */
+	/* relative; the first mount of each, /sys first */
+	char v1_memory[256], v1_cpuset[256], v2_root[256];
 };
 
 /* Keep a mount point, one below /sys before any other (a chroot's copy, say). */
@@ -85,6 +108,8 @@ static void mount_line(char *line, struct mounts *mounts)
 			mounts->v1_controllers = true;
 		if (has_word(super, "memory", ","))
 			keep(mounts->v1_memory, sizeof(mounts->v1_memory), words[4]);
+		if (has_word(super, "cpuset", ","))
+			keep(mounts->v1_cpuset, sizeof(mounts->v1_cpuset), words[4]);
 	}
 }
 
@@ -101,13 +126,13 @@ static int mounts_read(int rootfd, struct mounts *out)
 	return 0;
 }
 
-static bool v2_has_memory(int rootfd, const char *v2_root)
+static bool v2_has(int rootfd, const char *v2_root, const char *controller)
 {
 	char path[300], text[1024];
 
 	snprintf(path, sizeof(path), "%s/cgroup.controllers", v2_root);
 	return v2_root[0] && kfile_read(rootfd, path, text, sizeof(text)) >= 0 &&
-	       has_word(text, "memory", " \n");
+	       has_word(text, controller, " \n");
 }
 
 /* 5.19+; the root cgroup has the file too. */
@@ -132,7 +157,14 @@ int memcg_read(int rootfd, struct memcg *ret_memcg)
 	else if (mounts.v1)
 		out.version = MEMCG_V1;
 
-	if (v2_has_memory(rootfd, mounts.v2_root)) {
+	if (v2_has(rootfd, mounts.v2_root, "cpuset")) {
+		out.cpuset = out.cpuset_v2 = true;
+		snprintf(out.cpuset_where, sizeof(out.cpuset_where), "%s", mounts.v2_root);
+	} else if (mounts.v1_cpuset[0]) {
+		out.cpuset = true;
+		snprintf(out.cpuset_where, sizeof(out.cpuset_where), "%s", mounts.v1_cpuset);
+	}
+	if (v2_has(rootfd, mounts.v2_root, "memory")) {
 		out.memory = out.memory_v2 = true;
 		out.reclaim = v2_has_reclaim(rootfd, mounts.v2_root);
 		snprintf(out.where, sizeof(out.where), "%s", mounts.v2_root);
@@ -153,18 +185,27 @@ int memcg_read(int rootfd, struct memcg *ret_memcg)
 	return 0;
 }
 
-int memcg_of(int rootfd, const struct memcg *memcg, pid_t pid, char *buf, size_t n)
+int memcg_lines(int rootfd, pid_t pid, char *buf, size_t n)
 {
-	AUTO_FREE char *text = NULL;
-	char path[64], *save = NULL;
+	char path[64];
 	int r;
 
-	if (!memcg->memory)
-		return -ENOENT;
 	snprintf(path, sizeof(path), "proc/%d/cgroup", (int)pid);
-	r = kfile_read_all(rootfd, path, &text, NULL);
+	r = kfile_read(rootfd, path, buf, n);
+	return r == -ENOENT ? -ESRCH : r;
+}
+
+int memcg_path(int rootfd, const struct memcg *memcg, enum memcg_controller controller, pid_t pid,
+	       char *buf, size_t n)
+{
+	char text[MEMCG_LINES_MAX], *save = NULL;
+	int r;
+
+	if (!memcg_has(memcg, controller))
+		return -ENOENT;
+	r = memcg_lines(rootfd, pid, text, sizeof(text));
 	if (r < 0)
-		return r == -ENOENT ? -ESRCH : r;
+		return r;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		/* "4:memory:/a/b" or "0::/a/b" */
 		char *names = strchr(line, ':'), *below = names ? strchr(names + 1, ':') : NULL;
@@ -173,10 +214,18 @@ int memcg_of(int rootfd, const struct memcg *memcg, pid_t pid, char *buf, size_t
 			continue;
 		*below++ = '\0';
 		names++;
-		if (memcg->memory_v2 ? *names != '\0' : !has_word(names, "memory", ","))
+		if (memcg_is_v2(memcg, controller)
+			    ? *names != '\0'
+			    : !has_word(names, memcg_controller_name(controller), ","))
 			continue;
-		r = snprintf(buf, n, "%s%s", memcg->where, strcmp(below, "/") ? below : "");
+		r = snprintf(buf, n, "%s%s", memcg_where(memcg, controller),
+			     strcmp(below, "/") ? below : "");
 		return r < 0 || (size_t)r >= n ? -E2BIG : 0;
 	}
 	return -ENOENT;
+}
+
+int memcg_of(int rootfd, const struct memcg *memcg, pid_t pid, char *buf, size_t n)
+{
+	return memcg_path(rootfd, memcg, MEMCG_MEMORY, pid, buf, n);
 }

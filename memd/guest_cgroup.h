@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest's own memory cgroup (v2): found anew now and then, its files kept open in between.
- * Source: Documentation/admin-guide/cgroup-v2.rst, accounting/psi.rst.
+ * A guest's own memory cgroup: found anew now and then, its files kept open in between.
+ * Source: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, accounting/psi.rst.
  */
 #ifndef MEMD_GUEST_CGROUP_H
 #define MEMD_GUEST_CGROUP_H
@@ -10,16 +10,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "memd/cgroup.h"
+#include "memd/cgroup_file.h"
+#include "memd/cgroup_owner.h"
 
-#define GUEST_CGROUP_PATH_MAX 256
+#define GUEST_CGROUP_PATH_MAX MEMCG_PATH_MAX
 
 struct guest_cgroup {
 	pid_t pid;
 	uint64_t found_us;
 	/* Relative to the root; "": none, or it holds other processes, too. */
 	char path[GUEST_CGROUP_PATH_MAX];
+	int error;    /* path "": why, as of guest_cgroup_find() */
+	bool v2;      /* it has the files of v2 */
 	bool reclaim; /* it has memory.reclaim (5.19+) */
+	/* Who made the cgroup that the process is in, its own or not; "": nobody that is known. */
+	enum memcg_owner owner;
+	char who[64];
 	int pressure_fd, current_fd, swap_fd, stat_fd;
 
 	/* as of the last look, POL_ABSENT: not told */
@@ -35,10 +41,13 @@ void guest_cgroup_fini(struct guest_cgroup *cgroup);
 void guest_cgroup_look(struct guest_cgroup *cgroup, int rootfd, const struct memcg *memcg,
 		       pid_t pid, uint64_t now_us);
 
+/* Look for it anew the next time: the process was moved. */
+void guest_cgroup_again(struct guest_cgroup *cgroup);
+
 /*
  * The cgroup that memory of process pid is charged to, if that holds this process alone, with its
- * children: 0 and *ret_path; -EBUSY: others are in it; -ENOENT: no v2 memory controller, or it is
- * in the root; -errno as of memcg_of().
+ * children: 0 and *ret_path; -EBUSY: others are in it; -ENOENT: no memory controller, or it is in
+ * the root; -errno as of memcg_of().
  */
 int guest_cgroup_find(int rootfd, const struct memcg *memcg, pid_t pid, char *path, size_t n);
 
