@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/cgroup_cpuset.h"
 #include "memd/huge_report.h"
 #include "memd/hugepage.h"
 #include "memd/place.h"
@@ -155,11 +156,25 @@ static uint64_t huge_ppm(const struct guest *guest)
 	return (uint64_t)((unsigned __int128)(huge < all ? huge : all) * 1000000 / all);
 }
 
-static json_object *guest_json(const struct guest *guest)
+/* Whoever has bound it: a cpuset says so by what it lacks. */
+static const char *verdict_text(const struct daemon *daemon, const struct guest *guest, char *buf,
+				size_t n)
+{
+	enum pol_numa_why why = guest->view.numa;
+	const char *lacks = NULL;
+
+	if ((why == POL_NUMA_BOUND && guest->cpus.mems_limited) || why == POL_NUMA_PINNED)
+		lacks = memcg_cpuset_lacks(guest->all->rootfd, &guest->all->memcg, guest->pid,
+					   &daemon->cpus, POL_ABSENT, buf, n);
+	return lacks ? lacks : pol_numa_text(why);
+}
+
+static json_object *guest_json(const struct daemon *daemon, const struct guest *guest)
 {
 	json_object *one = json_object_new_object();
 	static const uint64_t nothing[POL_NODES_MAX] = {POL_ABSENT};
 	bool judged = guest->has_view;
+	char text[256];
 
 	json_add_str(one, "name", guest->name);
 	add_by_node(one, "nodes", guest->survey.full ? guest->survey.ram_node_bytes : nothing);
@@ -179,8 +194,13 @@ static json_object *guest_json(const struct guest *guest)
 	json_add_u64(one, "mapped_4k_bytes", guest->mapped_bytes[GUEST_MAPPED_4K]);
 	json_add_u64(one, "mapped_2m_bytes", guest->mapped_bytes[GUEST_MAPPED_2M]);
 	json_add_u64(one, "mapped_1g_bytes", guest->mapped_bytes[GUEST_MAPPED_1G]);
+	json_object_object_add(one, "cpuset",
+			       guest->pid > 0 ? memcg_cpuset_json(guest->all->rootfd,
+								  &guest->all->memcg, guest->pid)
+					      : NULL);
 	json_add_str(one, "verdict", judged ? pol_numa_name(guest->view.numa) : NULL);
-	json_add_str(one, "verdict_text", judged ? pol_numa_text(guest->view.numa) : NULL);
+	json_add_str(one, "verdict_text",
+		     judged ? verdict_text(daemon, guest, text, sizeof(text)) : NULL);
 	return one;
 }
 
@@ -231,7 +251,7 @@ json_object *numa_report(struct daemon *daemon)
 	json_object_object_add(doc, "across_nodes", daemon_across_json(daemon));
 	for (size_t i = 0; i < daemon->guests.n; i++)
 		if (daemon->guests.v[i]->known)
-			json_object_array_add(guests, guest_json(daemon->guests.v[i]));
+			json_object_array_add(guests, guest_json(daemon, daemon->guests.v[i]));
 	json_object_object_add(doc, "guests", guests);
 	huge_report(daemon, doc);
 	json_object_object_add(doc, "moves",

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/kfile.h"
 #include "common/log.h"
+#include "memd/cgroup_cpuset.h"
 #include "memd/note.h"
 #include "memd/vcpus.h"
 
@@ -149,7 +150,7 @@ void pin_recall(struct guest *guest, const char *dir)
 /* ---- there and back ---- */
 
 int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, uint64_t node,
-	      const char *dir)
+	      const char *dir, char *why, size_t n)
 {
 	struct guest_cpus *own = &guest->cpus;
 	struct guest_pin *was = own->pin;
@@ -158,8 +159,12 @@ int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, ui
 	int r;
 
 	nodes_cpus_of(cpus, node, to);
+	if (n)
+		why[0] = '\0';
 	if (is_empty(to))
 		return -ENODEV;
+	if (memcg_cpuset_lacks(rootfd, &guest->all->memcg, guest->pid, cpus, node, why, n))
+		return -ENXIO;
 	r = vcpus_allowed(rootfd, guest->pid, first, from);
 	if (r < 0)
 		return r;

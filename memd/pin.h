@@ -14,10 +14,12 @@
 
 /*
  * Let the guest's threads run on the node's processors only. dir "": nothing is noted. 0; -ENODEV:
- * the node has no processor; -errno of the note, of reading, or of the first thread that refused.
+ * the node has no processor; -ENXIO: the guest's cpuset leaves out the node or its processors, why
+ * says so ("" for other errors); -errno of the note, of reading, or of the first thread that
+ * refused.
  */
 int pin_guest(int rootfd, struct guest *guest, const struct nodes_cpus *cpus, uint64_t node,
-	      const char *dir);
+	      const char *dir, char *why, size_t n);
 
 /* A guest was found: was it pinned by a memd before this one? */
 void pin_recall(struct guest *guest, const char *dir);

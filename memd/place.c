@@ -170,10 +170,13 @@ static int start_worker(struct place *place, const struct place_move *move, uint
 	return r;
 }
 
-static int begin(struct place *place, struct guest *guest, const struct pol_action *action)
+/* why "": what the error says. */
+static int begin(struct place *place, struct guest *guest, const struct pol_action *action,
+		 char *why, size_t n)
 {
 	struct place_move *move = last_move(place);
-	int r = pin_guest(place->act->rootfd, guest, place->cpus, move->to, place->act->dir);
+	int r = pin_guest(place->act->rootfd, guest, place->cpus, move->to, place->act->dir, why,
+			  n);
 
 	if (r < 0)
 		return r;
@@ -189,6 +192,7 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 	struct act *act = place ? place->act : NULL;
 	struct guest *guest = act ? guests_find(act->guests, action->guest) : NULL;
 	struct place_move *move;
+	char why[sizeof(move->error)];
 	uint64_t number;
 	int r;
 
@@ -222,9 +226,9 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 	snprintf(move->name, sizeof(move->name), "%s", guest->name);
 	move->before = look_at(guest, move->to);
 	guest->numa_moving = true;
-	r = begin(place, guest, action);
+	r = begin(place, guest, action, why, sizeof(why));
 	if (r < 0)
-		finish(place, r, NULL, now_us);
+		finish(place, r, why[0] ? why : NULL, now_us);
 	else if (r > 0)
 		look_next(move, guest, now_us);
 }

@@ -4,10 +4,11 @@
 #include "tests/unit/tree.h"
 
 #include "common/size.h"
+#include "memd/cgroup_cpuset.h"
 #include "memd/cgroup_file.h"
 #include "memd/cgroup_owner.h"
 #include "memd/host.h"
-#include "memd/numa.h"
+#include "memd/pin.h"
 
 #define V1 "sys/fs/cgroup/memory"
 #define CS "sys/fs/cgroup/cpuset"
@@ -232,14 +233,162 @@ static void test_owners(void **state)
 	assert_int_equal(memcg_owner_of(w.rootfd, 9999, &found, who, sizeof(who)), -ESRCH);
 }
 
+/* ---- cpusets ---- */
+
+static void set_root_cpuset(const char *dir, bool v2)
+{
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, memcg_file_name(MEMCG_CPUS_NOW, v2));
+	tree_set(&w.tree, path, "0-3\n");
+	snprintf(path, sizeof(path), "%s/%s", dir, memcg_file_name(MEMCG_MEMS_NOW, v2));
+	tree_set(&w.tree, path, "0-2\n");
+}
+
+static void assert_lacks(uint64_t node, const char *wanted)
+{
+	char buf[200];
+	const char *text =
+		memcg_cpuset_lacks(w.rootfd, &w.memcg, 7, &w.cpus, node, buf, sizeof(buf));
+
+	if (!wanted)
+		assert_null(text);
+	else
+		assert_string_equal(text, wanted);
+}
+
+static void test_v1_cpuset_lacks(void **state)
+{
+	assert_lacks(1, NULL); /* nothing is known */
+	set_root_cpuset(CS, false);
+	assert_lacks(0, NULL);
+	assert_lacks(POL_ABSENT, NULL);
+	tree_set(&w.tree, "proc/7/cgroup", "4:memory:/\n3:cpuset:/vms/a\n");
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_cpus", "0-1\n");
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_mems", "0\n");
+	assert_lacks(0, NULL);
+	assert_lacks(1, "stands aside: cpuset /vms/a has no node 1");
+	assert_lacks(7, "stands aside: cpuset /vms/a has no node 7");
+	assert_lacks(POL_ABSENT, "stands aside: cpuset /vms/a has no node 1");
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_mems", "0-2\n");
+	assert_lacks(POL_ABSENT, "stands aside: cpuset /vms/a has no processor of node 1");
+	assert_lacks(2, NULL); /* which has none */
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_mems", "many\n");
+	assert_lacks(1, NULL);
+}
+
+/* Placement asks before it touches a thread. */
+static void test_pin_stands_aside(void **state)
+{
+	struct config config = {0};
+	struct guests all = {.rootfd = w.rootfd, .config = &config, .memcg = w.memcg};
+	struct guest guest = {.all = &all, .pid = 7, .name = "web"};
+	char why[128];
+
+	set_root_cpuset(CS, false);
+	tree_set(&w.tree, "proc/7/cgroup", "4:memory:/\n3:cpuset:/vms/a\n");
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_cpus", "0-1\n");
+	tree_set(&w.tree, CS "/vms/a/cpuset.effective_mems", "0\n");
+	assert_int_equal(pin_guest(w.rootfd, &guest, &w.cpus, 1, "", why, sizeof(why)), -ENXIO);
+	assert_string_equal(why, "stands aside: cpuset /vms/a has no node 1");
+	assert_null(guest.cpus.pin);
+	/* Within it, what stops it here is that the process is of paper. */
+	assert_int_equal(pin_guest(w.rootfd, &guest, &w.cpus, 0, "", why, sizeof(why)), -ENOENT);
+	assert_string_equal(why, "");
+	assert_int_equal(pin_guest(w.rootfd, &guest, &w.cpus, 2, "", why, sizeof(why)), -ENODEV);
+}
+
+/* A cgroup without the controller has its parent's. */
+static void test_v2_cpuset_lacks(void **state)
+{
+	json_object *json;
+
+	set_root_cpuset(V2, true);
+	tree_set(&w.tree, V2 "/shop/cpuset.cpus.effective", "2-3\n");
+	tree_set(&w.tree, V2 "/shop/cpuset.mems.effective", "1\n");
+	assert_lacks(0, "stands aside: cpuset /shop has no node 0");
+	assert_lacks(1, NULL);
+	json = memcg_cpuset_json(w.rootfd, &w.memcg, 7);
+	assert_string_equal(
+		json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN),
+		"{\"path\":\"sys\\/fs\\/cgroup\\/shop\",\"cpus\":\"2-3\",\"mems\":\"1\"}");
+	json_object_put(json);
+}
+
+static void assert_file(const char *path, const char *text)
+{
+	char buf[64];
+
+	assert_string_equal(tree_get(&w.tree, path, buf, sizeof(buf)), text);
+}
+
+static void make_cpuset(const char *dir, bool v2, const char *mems_now)
+{
+	static const enum memcg_file files[] = {MEMCG_CPUS, MEMCG_MEMS, MEMCG_MIGRATE};
+	char path[200];
+
+	for (size_t i = 0; i < 3; i++) {
+		if (!memcg_file_name(files[i], v2))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, memcg_file_name(files[i], v2));
+		tree_set(&w.tree, path, "");
+	}
+	/* What the kernel would make of it. */
+	snprintf(path, sizeof(path), "%s/%s", dir, memcg_file_name(MEMCG_MEMS_NOW, v2));
+	tree_set(&w.tree, path, mems_now);
+}
+
+static void test_v1_cpuset_is_set(void **state)
+{
+	const uint64_t node1[NODES_WORDS] = {2}, node2[NODES_WORDS] = {4}, both[NODES_WORDS] = {3},
+		       none[NODES_WORDS] = {8};
+
+	set_root_cpuset(CS, false);
+	make_cpuset(CS "/memd-a", false, "1\n");
+	assert_int_equal(memcg_cpuset_set(w.rootfd, false, CS "/memd-a", &w.cpus, node1), 0);
+	assert_file(CS "/memd-a/cpuset.mems", "1");
+	assert_file(CS "/memd-a/cpuset.cpus", "2-3");
+	assert_file(CS "/memd-a/cpuset.memory_migrate", "1");
+	/* A node without processors: those of the parent, which v1 wants to be told. */
+	make_cpuset(CS "/memd-b", false, "2\n");
+	assert_int_equal(memcg_cpuset_set(w.rootfd, false, CS "/memd-b", &w.cpus, node2), 0);
+	assert_file(CS "/memd-b/cpuset.cpus", "0-3");
+	/* All as the parent has it. */
+	assert_int_equal(memcg_cpuset_set(w.rootfd, false, CS "/memd-b", &w.cpus, NULL), 0);
+	assert_file(CS "/memd-b/cpuset.mems", "0-2");
+	assert_int_equal(memcg_cpuset_set(w.rootfd, false, CS "/memd-b", &w.cpus, none), -ENXIO);
+	/* The kernel has given it others. */
+	assert_int_equal(memcg_cpuset_set(w.rootfd, false, CS "/memd-b", &w.cpus, both), -ERANGE);
+}
+
+static void test_v2_cpuset_is_set(void **state)
+{
+	const uint64_t node0[NODES_WORDS] = {1};
+
+	set_root_cpuset(V2, true);
+	make_cpuset(V2 "/memd-a", true, "0\n");
+	assert_int_equal(memcg_cpuset_set(w.rootfd, true, V2 "/memd-a", &w.cpus, node0), 0);
+	assert_file(V2 "/memd-a/cpuset.mems", "0");
+	assert_file(V2 "/memd-a/cpuset.cpus", "0-1");
+}
+
 int main(void)
 {
 #define ON_V1(test) cmocka_unit_test_setup_teardown(test, open_v1, shut)
 #define ON_V2(test) cmocka_unit_test_setup_teardown(test, open_v2, shut)
 	const struct CMUnitTest tests[] = {
-		ON_V1(test_v1_controllers), ON_V2(test_v2_controllers), ON_V2(test_files),
-		ON_V1(test_limits),	    ON_V1(test_statistics),	ON_V1(test_memory_by_node),
+		ON_V1(test_v1_controllers),
+		ON_V2(test_v2_controllers),
+		ON_V2(test_files),
+		ON_V1(test_limits),
+		ON_V1(test_statistics),
+		ON_V1(test_memory_by_node),
 		ON_V1(test_owners),
+		ON_V1(test_v1_cpuset_lacks),
+		ON_V1(test_pin_stands_aside),
+		ON_V2(test_v2_cpuset_lacks),
+		ON_V1(test_v1_cpuset_is_set),
+		ON_V2(test_v2_cpuset_is_set),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

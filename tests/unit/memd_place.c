@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/cgroup_cpuset.h"
 #include "memd/guest_qmp.h"
 #include "memd/pin.h"
 #include "memd/vcpus.h"
@@ -26,6 +27,7 @@ static struct {
 	sd_event *event;
 	struct config config;
 	struct guests guests;
+	struct memcg memcg;
 	struct account account;
 	struct act act;
 	struct nodes_cpus cpus;
@@ -85,6 +87,8 @@ static int setup(void **state)
 	snprintf(w.config.guest_globs, sizeof(w.config.guest_globs), "%s/*.qmp", w.tree.root);
 	assert_true(sd_event_new(&w.event) >= 0);
 	assert_int_equal(guests_init(&w.guests, w.event, &w.config, &hooks, false, w.rootfd), 0);
+	w.memcg = w.guests.memcg;
+	w.guests.memcg.cpuset = false; /* the machine's own has none of these nodes */
 	account_init(&w.account);
 	w.act = (struct act){.rootfd = w.rootfd,
 			     .guests = &w.guests,
@@ -455,6 +459,24 @@ static void test_threads_alone(void **state)
 	assert_true(runs_on(w.all));
 }
 
+/* The machine's own cpuset, on one with a single node: the move is not begun, and it says why. */
+static void test_cpuset_without_the_node(void **state)
+{
+	struct guest *guest = find_guest(true);
+	struct memcg_cpuset cpuset;
+
+	w.guests.memcg = w.memcg;
+	if (memcg_cpuset_of(w.rootfd, &w.memcg, w.child, &cpuset) < 0 || cpuset.mems[0] & 2)
+		skip();
+	order(guest, 1, 0);
+	assert_int_equal(w.place->moves[0].phase, PLACE_FAILED);
+	assert_contains(w.place->moves[0].error, "stands aside: cpuset /");
+	assert_contains(w.place->moves[0].error, " has no node 1");
+	assert_contains(w.failed, w.place->moves[0].error);
+	assert_true(runs_on(w.all));
+	assert_null(guest->cpus.pin);
+}
+
 /* Pinned by somebody else meanwhile: that stays. */
 static void test_strangers_stay(void **state)
 {
@@ -541,6 +563,7 @@ int main(void)
 		cmocka_unit_test(test_worker_is_cancelled),
 		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cpuset_without_the_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strangers_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_processor_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
