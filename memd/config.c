@@ -89,6 +89,7 @@ static const struct config_key keys[] = {
 	{"memd", "huge-pages", CONFIG_WORD, AT(huge_pages), 0, 0, pool_words, "watch"},
 	{"memd", "huge-repair", CONFIG_SWITCH, AT(huge_repair), 0, 0, NULL, "on"},
 	{"memd", "huge-rate", CONFIG_SIZE, AT(huge_bytes_per_s), MIB, 0, NULL, "64M"},
+	{"memd", "cgroup-limits", CONFIG_SWITCH, AT(cgroup_limits), 0, 0, NULL, "on"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
 	{"policy", "hard", CONFIG_PERCENT, POL(hard_ppm), 0, ALL, NULL, NULL},
@@ -128,6 +129,7 @@ static const struct config_key guest_keys[] = {
 	{"guest", "min", CONFIG_SIZE, GUEST(min_bytes), 0, 0, NULL, NULL},
 	{"guest", "max", CONFIG_SIZE, GUEST(max_bytes), MIB, 0, NULL, NULL},
 	{"guest", "domain", CONFIG_LABEL, GUEST(domain), 0, 0, NULL, ""},
+	{"guest", "swap-max", CONFIG_SIZE, GUEST(swap_max_bytes), 0, 0, NULL, NULL},
 	{"guest", "manage", CONFIG_SWITCH, GUEST(manage), 0, 0, NULL, "yes"},
 };
 
@@ -200,6 +202,7 @@ static struct config_guest *add_guest(struct loader *l, const char *name)
 		.shares = 1000,
 		.min_bytes = POL_ABSENT,
 		.max_bytes = POL_ABSENT,
+		.swap_max_bytes = POL_ABSENT,
 		.manage = true,
 	};
 	snprintf(guests->name, sizeof(guests->name), "%s", name);

@@ -16,7 +16,7 @@
 
 #define CONFIG_PATH_MAX 256
 #define CONFIG_TEXT_MAX 1024
-#define CONFIG_KEYS_MAX 48
+#define CONFIG_KEYS_MAX 64
 
 enum config_on_stop {
 	CONFIG_STOP_KEEP,   /* guests stay as they are */
@@ -35,6 +35,7 @@ struct config_guest {
 	uint64_t min_bytes, max_bytes; /* POL_ABSENT: not set */
 	char domain[POL_NAME_MAX];     /* trust domain, "" when not set */
 	uint32_t domain_number;	       /* the same for the same domain; 0: not set */
+	uint64_t swap_max_bytes;       /* of it in swap at most; POL_ABSENT: not set */
 	bool manage;
 };
 
@@ -52,6 +53,7 @@ struct config {
 	uint32_t huge_pages; /* enum pol_pool_mode */
 	bool huge_repair;
 	uint64_t huge_bytes_per_s; /* at most so much is made huge pages again */
+	bool cgroup_limits;  /* floors and limits are set in guests' own cgroups */
 	struct pol_config policy;
 
 	struct config_guest *guests;

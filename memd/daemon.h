@@ -171,6 +171,12 @@ void daemon_numa_leave(struct daemon *daemon);
 void daemon_huge_tick(struct daemon *daemon, uint64_t now_us);
 /* Nothing of them is changed any more; for stop and reset. */
 void daemon_huge_leave(struct daemon *daemon);
+/* Guests' cgroups: a guest has left; each tick. */
+void daemon_cgroup_gone(struct daemon *daemon, struct guest *guest);
+void daemon_cgroup_tick(struct daemon *daemon, uint64_t now_us);
+
+/* Give back what was changed of guests' cgroups; for stop, reset and a new configuration. */
+void daemon_cgroup_leave(struct daemon *daemon);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);

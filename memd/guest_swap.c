@@ -68,6 +68,8 @@ void guest_swap_forget(struct guest *guest)
 {
 	if (guest->swap)
 		guest_cgroup_fini(&guest->swap->cgroup);
+	if (guest->swap)
+		free(guest->swap->limits);
 	free(guest->swap);
 	guest->swap = NULL;
 }
@@ -87,6 +89,7 @@ const char *guest_swap_why_not(const struct guest *guest)
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)
 {
+	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
 	const struct footprint *foot = &guest->foot;
 
 	p->reclaimable_bytes = 0;
@@ -98,4 +101,9 @@ void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)
 	if (pol_has(foot->anon_bytes) && pol_has(foot->locked_bytes))
 		p->reclaimable_bytes =
 			foot->anon_bytes - least(foot->anon_bytes, foot->locked_bytes);
+	if (section && pol_has(section->swap_max_bytes))
+		p->reclaimable_bytes =
+			least(p->reclaimable_bytes,
+			      section->swap_max_bytes -
+				      least(section->swap_max_bytes, foot->swapped_bytes));
 }

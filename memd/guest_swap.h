@@ -5,10 +5,12 @@
 
 #include "memd/guest.h"
 #include "memd/guest_cgroup.h"
+#include "memd/guest_limit.h"
 
 struct guest_swap {
 	struct guest_cgroup cgroup;
-	bool seen; /* the totals below are of pid */
+	struct guest_limits *limits; /* that memd has set in it; NULL: none */
+	bool seen;		     /* the totals below are of pid */
 	pid_t pid;
 	uint64_t major_faults, cgroup_bytes, resident_bytes, swapped_bytes;
 	uint64_t refault_bytes; /* total of this memd's time, at least */

@@ -14,6 +14,7 @@
 #include "memd/huge_report.h"
 #include "memd/hugepage.h"
 #include "memd/place.h"
+#include "memd/report_cgroup.h"
 #include "policy/pool.h"
 
 /* ---- who lives where ---- */
@@ -198,6 +199,7 @@ static json_object *guest_json(const struct daemon *daemon, const struct guest *
 			       guest->pid > 0 ? memcg_cpuset_json(guest->all->rootfd,
 								  &guest->all->memcg, guest->pid)
 					      : NULL);
+	json_object_object_add(one, "cgroup_nodes", report_cgroup_nodes(guest));
 	json_add_str(one, "verdict", judged ? pol_numa_name(guest->view.numa) : NULL);
 	json_add_str(one, "verdict_text",
 		     judged ? verdict_text(daemon, guest, text, sizeof(text)) : NULL);

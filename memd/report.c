@@ -15,6 +15,7 @@
 #include "memd/numa_report.h"
 #include "memd/probe.h"
 #include "memd/report.h"
+#include "memd/report_cgroup.h"
 #include "memd/report_swap.h"
 
 static json_object *new_document(void)
@@ -349,6 +350,7 @@ static json_object *notes_of(const struct guest *guest)
 	if (merge_marks_text(guest, text, sizeof(text)))
 		add_note(notes, text);
 	add_note(notes, report_reclaim_note(guest, text, sizeof(text)));
+	add_note(notes, report_cgroup_note(guest, text, sizeof(text)));
 	if (!guest->running)
 		add_note(notes, "it is paused");
 	return notes;
@@ -376,6 +378,7 @@ json_object *report_guests(const struct daemon *daemon)
 		json_add_str(one, "domain", section && section->domain[0] ? section->domain : NULL);
 		add_chunks(guest, one);
 		json_object_object_add(one, "reclaim", report_guest_reclaim(guest));
+		json_object_object_add(one, "cgroup", report_guest_cgroup(guest));
 		add_stats(guest, one);
 		json_object_object_add(one, "notes", notes_of(guest));
 		json_object_array_add(list, one);

@@ -378,6 +378,7 @@ static void leave_host(struct daemon *daemon)
 	if (act_restore(&daemon->act, NULL) != 0)
 		log_err("some host settings could not be restored; %s/undo lists them",
 			daemon->config->runtime_dir);
+	daemon_cgroup_leave(daemon);
 }
 
 void daemon_close(struct daemon *daemon)

@@ -130,6 +130,9 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 
 /* ---- reclaim.c ---- */
 
+/* So much of a guest stays resident whatever happens. */
+uint64_t reclaim_least(const struct now_guest *guest);
+
 /* Orders what is to be swapped out of the `need` host bytes that balloons cannot bring in time. */
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need);
 

@@ -278,6 +278,7 @@ static void fill_views(struct pol *pol)
 			.merge_refused = past->merge_refused,
 			.reclaim_off = past->reclaim.off,
 			.resident_floor_bytes = past->reclaim.floor,
+			.swap_most_bytes = guest->memory - reclaim_least(guest),
 			.numa = past->numa.why,
 			.local_ppm = past->numa.local_ppm,
 		};

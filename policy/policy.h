@@ -417,6 +417,7 @@ struct pol_view {
 	bool merge_refused;	     /* it cannot be switched off now: unmerging does not fit */
 	enum pol_reason reclaim_off; /* why nothing is reclaimed from it, POL_WHY_NONE: it may be */
 	uint64_t resident_floor_bytes; /* and no less than this is left resident */
+	uint64_t swap_most_bytes;      /* so much of it may be in swap, whatever happens */
 	enum pol_numa_why numa;	       /* why it stays where it is */
 	uint64_t local_ppm;	       /* of its accesses, as far as is known; else POL_ABSENT */
 };

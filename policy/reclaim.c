@@ -76,11 +76,16 @@ static uint64_t resident_of(const struct now_guest *guest)
 	return guest->held_known ? min_u64(guest->in->resident_bytes, BYTES_MAX) : 0;
 }
 
-/* What is left resident whatever happens. */
+uint64_t reclaim_least(const struct now_guest *guest)
+{
+	return max_u64(guest->min, guest->memory / 8);
+}
+
+/* What is left resident now: after trouble with it, more. */
 static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t floor = max_u64(guest->min, guest->memory / 8);
+	uint64_t floor = reclaim_least(guest);
 
 	return pol->tick.now_us < past->sore_us ? max_u64(floor, past->sore) : floor;
 }

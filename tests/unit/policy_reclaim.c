@@ -188,6 +188,9 @@ static void test_floor_is_kept(void **state)
 	assert_in_range(s.guests[1].resident_bytes, 256 * MIB, 257 * MIB);
 	assert_int_equal(scene_view(&s, 1)->reclaim_off, POL_WHY_AT_FLOOR);
 	assert_int_equal(scene_view(&s, 1)->resident_floor_bytes, 1500 * MIB);
+	assert_int_equal(scene_view(&s, 1)->swap_most_bytes, s.guests[0].memory_bytes - 1500 * MIB);
+	assert_int_equal(scene_view(&s, 2)->swap_most_bytes,
+			 s.guests[1].memory_bytes - s.guests[1].memory_bytes / 8);
 	scene_close(&s);
 }
 
@@ -291,6 +294,9 @@ static void test_refaults_stop_it(void **state)
 	}
 	assert_true(scene_view(&s, 1)->resident_floor_bytes >= resident);
 	assert_int_equal(s.guests[0].resident_bytes, resident);
+	/* That is for memd: the kernel may, rather than kill. */
+	assert_int_equal(scene_view(&s, 1)->swap_most_bytes,
+			 s.guests[0].memory_bytes - s.guests[0].memory_bytes / 8);
 	scene_close(&s);
 }
 
