@@ -45,13 +45,13 @@ ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMEMD_VERSION='"$(VERSION)"' -I. $(WARN) 
 	$(SANFLAGS) $(if $(MUTANTS),-DPOL_FAULTS) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(LDFLAGS)
 
-PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp
+PKGS := json-c libsystemd libeconf smartcols libxxhash libseccomp libcgroup
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 JSON_LIBS   = $(shell pkg-config --libs json-c)
 # libhugetlbfs as an archive: its shared object takes shmget() over in the whole process.
 HUGE_LIBS   = -l:libhugetlbfs.a
 VMM_LIBS    = $(JSON_LIBS) $(shell pkg-config --libs libseccomp) -lnuma $(HUGE_LIBS) -lpthread
-MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf libxxhash) -lnuma -lm
+MEMD_LIBS   = $(JSON_LIBS) $(shell pkg-config --libs libsystemd libeconf libxxhash libcgroup) -lnuma -lm
 MEMCTL_LIBS = $(MEMD_LIBS) $(shell pkg-config --libs smartcols ncursesw)
 
 COMMON := $(sort $(wildcard common/*.c))

@@ -13,11 +13,13 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/kfile.h"
 #include "common/log.h"
 #include "common/size.h"
 #include "memd/config.h"
 #include "memd/config_text.h"
 #include "memd/config_value.h"
+#include "memd/numa.h"
 #include "policy/pool.h"
 
 const struct config_source config_source_default = {
@@ -68,6 +70,12 @@ static const struct config_word pool_words[] = {
 	{0},
 };
 
+static const struct config_word cgroup_words[] = {
+	{"off", CONFIG_CGROUPS_OFF},
+	{"auto", CONFIG_CGROUPS_AUTO},
+	{0},
+};
+
 #define AT(member)  offsetof(struct config, member)
 #define POL(member) offsetof(struct config, policy.member)
 #define ALL	    1000000 /* 100 % in ppm */
@@ -89,6 +97,7 @@ static const struct config_key keys[] = {
 	{"memd", "huge-pages", CONFIG_WORD, AT(huge_pages), 0, 0, pool_words, "watch"},
 	{"memd", "huge-repair", CONFIG_SWITCH, AT(huge_repair), 0, 0, NULL, "on"},
 	{"memd", "huge-rate", CONFIG_SIZE, AT(huge_bytes_per_s), MIB, 0, NULL, "64M"},
+	{"memd", "guest-cgroups", CONFIG_WORD, AT(guest_cgroups), 0, 0, cgroup_words, "off"},
 	{"memd", "cgroup-limits", CONFIG_SWITCH, AT(cgroup_limits), 0, 0, NULL, "on"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
@@ -130,6 +139,7 @@ static const struct config_key guest_keys[] = {
 	{"guest", "max", CONFIG_SIZE, GUEST(max_bytes), MIB, 0, NULL, NULL},
 	{"guest", "domain", CONFIG_LABEL, GUEST(domain), 0, 0, NULL, ""},
 	{"guest", "swap-max", CONFIG_SIZE, GUEST(swap_max_bytes), 0, 0, NULL, NULL},
+	{"guest", "nodes", CONFIG_LABEL, GUEST(nodes), 0, 0, NULL, ""},
 	{"guest", "manage", CONFIG_SWITCH, GUEST(manage), 0, 0, NULL, "yes"},
 };
 
@@ -428,6 +438,7 @@ static void derive_paths(struct loader *l)
 
 static void check_whole(struct loader *l)
 {
+	uint64_t nodes[NODES_WORDS] = {0};
 	struct config *c = l->config;
 	const char *why = NULL;
 
@@ -438,6 +449,9 @@ static void check_whole(struct loader *l)
 
 		if (pol_has(g->min_bytes) && pol_has(g->max_bytes) && g->min_bytes > g->max_bytes)
 			complain(l, true, "[guest %s]: min is above max", g->name);
+		if (kfile_list_parse(g->nodes, nodes, NODES_BITS) < 0)
+			complain(l, true, "[guest %s]: nodes: '%s' is no list of nodes (0-1,3)",
+				 g->name, g->nodes);
 	}
 	/* A path in a sockaddr_un has 108 bytes with its NUL (unix(7)). */
 	if (strlen(c->socket) >= 108)

@@ -28,6 +28,12 @@ enum config_merge_unit {
 	CONFIG_MERGE_GUEST  /* all of a guest's memory, or none */
 };
 
+enum config_cgroups {
+	CONFIG_CGROUPS_OFF, /* guests stay in the cgroups they are in */
+	CONFIG_CGROUPS_AUTO /* who has none of its own gets one, where nobody's rights stand against
+			     */
+};
+
 /* [guest NAME] */
 struct config_guest {
 	char name[POL_NAME_MAX];
@@ -36,6 +42,7 @@ struct config_guest {
 	char domain[POL_NAME_MAX];     /* trust domain, "" when not set */
 	uint32_t domain_number;	       /* the same for the same domain; 0: not set */
 	uint64_t swap_max_bytes;       /* of it in swap at most; POL_ABSENT: not set */
+	char nodes[POL_NAME_MAX];      /* list of nodes that it is confined to; "": none */
 	bool manage;
 };
 
@@ -48,12 +55,13 @@ struct config {
 	uint32_t log_level;	     /* enum log_level */
 	char trace[CONFIG_PATH_MAX]; /* "" switches it off */
 	uint64_t trace_bytes;
-	uint32_t on_stop;    /* enum config_on_stop */
-	uint32_t merge_unit; /* enum config_merge_unit */
-	uint32_t huge_pages; /* enum pol_pool_mode */
+	uint32_t on_stop;	/* enum config_on_stop */
+	uint32_t merge_unit;	/* enum config_merge_unit */
+	uint32_t guest_cgroups; /* enum config_cgroups */
+	uint32_t huge_pages;	/* enum pol_pool_mode */
 	bool huge_repair;
 	uint64_t huge_bytes_per_s; /* at most so much is made huge pages again */
-	bool cgroup_limits;  /* floors and limits are set in guests' own cgroups */
+	bool cgroup_limits;	/* floors and limits are set in guests' own cgroups */
 	struct pol_config policy;
 
 	struct config_guest *guests;

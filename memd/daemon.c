@@ -292,7 +292,9 @@ static void on_changed(void *ctx, struct guest *guest, const char *what)
 		merge_recall(guest, daemon->act.dir);
 		pin_recall(guest, daemon->act.dir);
 	}
-	if (strcmp(what, "gone") == 0)
+	if (strcmp(what, "found") == 0)
+		daemon_cgroup_found(daemon, guest);
+	else if (strcmp(what, "gone") == 0)
 		daemon_cgroup_gone(daemon, guest);
 	if (strcmp(what, "found") == 0 && (daemon->settled || guests_have_said(&daemon->guests)))
 		daemon_wake(daemon, 0);
@@ -370,7 +372,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
 		log_init("memd", new->log_level);
 		reopen_record(daemon, old);
 		daemon_look_around(daemon, now_us); /* applies the policy's part, too */
-		daemon_cgroup_leave(daemon); /* set anew by the next tick */
+		daemon_cgroup_reload(daemon);
 		daemon->next_tick_us = now_us + new->tick_us;
 		sd_event_source_set_time(daemon->timer, daemon->next_tick_us);
 		config_free(old);
@@ -452,7 +454,7 @@ json_object *daemon_reset(struct daemon *daemon)
 	daemon_numa_leave(daemon);
 	daemon_huge_leave(daemon);
 	act_restore(&daemon->act, restored);
-	daemon_cgroup_leave(daemon);
+	daemon_cgroup_leave(daemon, restored);
 	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
 	json_object_object_add(answer, "restored", restored);

@@ -60,6 +60,7 @@ struct daemon {
 	struct repairs *repairs;
 	struct pol *pol;
 	struct act act;
+	struct guest_groups *groups; /* cgroups of memd's making; NULL: none are made */
 	struct account account;
 	struct record *record; /* NULL: switched off */
 	struct wire_server *server;
@@ -171,12 +172,16 @@ void daemon_numa_leave(struct daemon *daemon);
 void daemon_huge_tick(struct daemon *daemon, uint64_t now_us);
 /* Nothing of them is changed any more; for stop and reset. */
 void daemon_huge_leave(struct daemon *daemon);
-/* Guests' cgroups: a guest has left; each tick. */
+
+/* Guests' cgroups: a guest was found, or has left; each tick; the configuration has changed. */
+void daemon_cgroup_found(struct daemon *daemon, struct guest *guest);
 void daemon_cgroup_gone(struct daemon *daemon, struct guest *guest);
 void daemon_cgroup_tick(struct daemon *daemon, uint64_t now_us);
+void daemon_cgroup_reload(struct daemon *daemon);
 
-/* Give back what was changed of guests' cgroups; for stop, reset and a new configuration. */
-void daemon_cgroup_leave(struct daemon *daemon);
+/* Give back what was changed of guests' cgroups; for stop and reset. Adds those removed to restored
+ * (may be NULL), as act_restore() does. */
+void daemon_cgroup_leave(struct daemon *daemon, json_object *restored);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);

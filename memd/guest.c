@@ -52,6 +52,7 @@ void guest_free(struct guest *guest)
 	guest_qmp_drop(guest, NULL);
 	chunk_forget(guest);
 	guest_swap_forget(guest);
+	free(guest->cgroup_why);
 	vcpus_forget(&guest->cpus);
 	free(guest);
 }
@@ -143,6 +144,8 @@ void guest_forget(struct guest *guest)
 	guest->cpus =
 		(struct guest_cpus){.told = POL_ABSENT, .node = POL_ABSENT, .node_ppm = POL_ABSENT};
 	guest->numa_moving = false;
+	free(guest->cgroup_why);
+	guest->cgroup_why = NULL;
 	guest->threads = guest->vhost = POL_ABSENT;
 	chunk_forget(guest);
 }

@@ -181,6 +181,7 @@ struct guest {
 	bool numa_moving;	 /* by us, now */
 	struct guest_place place;
 	struct pol_repair_past repair; /* of its huge pages */
+	char *cgroup_why;	 /* why memd made no cgroup for it; NULL: it did, or was not to */
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	struct guest_swap *swap;	     /* NULL: not looked at yet */

@@ -378,7 +378,7 @@ json_object *report_guests(const struct daemon *daemon)
 		json_add_str(one, "domain", section && section->domain[0] ? section->domain : NULL);
 		add_chunks(guest, one);
 		json_object_object_add(one, "reclaim", report_guest_reclaim(guest));
-		json_object_object_add(one, "cgroup", report_guest_cgroup(guest));
+		json_object_object_add(one, "cgroup", report_guest_cgroup(daemon, guest));
 		add_stats(guest, one);
 		json_object_object_add(one, "notes", notes_of(guest));
 		json_object_array_add(list, one);

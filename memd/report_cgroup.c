@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "common/size.h"
+#include "memd/guest_group.h"
 #include "memd/guest_swap.h"
 
 #define STAT_MAX 16384
@@ -32,7 +33,7 @@ static void add_limit(json_object *one, const char *key, const struct guest_limi
 	json_object_object_add(one, key, obj);
 }
 
-json_object *report_guest_cgroup(const struct guest *guest)
+json_object *report_guest_cgroup(const struct daemon *daemon, const struct guest *guest)
 {
 	const struct guest_swap *swap = guest->swap;
 	const struct guest_limits *limits = swap ? swap->limits : NULL;
@@ -42,6 +43,9 @@ json_object *report_guest_cgroup(const struct guest *guest)
 	json_add_str(one, "path", swap && swap->cgroup.path[0] ? swap->cgroup.path : NULL);
 	json_add_str(one, "owner", swap ? owner_name(swap->cgroup.owner) : NULL);
 	json_add_str(one, "owner_unit", swap && swap->cgroup.who[0] ? swap->cgroup.who : NULL);
+	json_add_bool(one, "made_by_memd",
+		      daemon->groups && guest_groups_find(daemon->groups, guest));
+	json_add_str(one, "why_not_made", guest->cgroup_why);
 	add_limit(one, "low", limits ? &limits->of[GUEST_LIMIT_LOW] : NULL);
 	add_limit(one, "swap_max", limits && limits->v2 ? &limits->of[GUEST_LIMIT_SWAP] : NULL);
 	add_limit(one, "memory_and_swap_max",
@@ -56,6 +60,10 @@ const char *report_cgroup_note(const struct guest *guest, char *buf, size_t n)
 	const struct guest_limit *low = limits ? &limits->of[GUEST_LIMIT_LOW] : NULL;
 	const struct guest_limit *swap = limits ? &limits->of[GUEST_LIMIT_SWAP] : NULL;
 
+	if (guest->cgroup_why) {
+		snprintf(buf, n, "no cgroup is made for it: %s", guest->cgroup_why);
+		return buf;
+	}
 	if (!limits)
 		return NULL;
 	if (pol_has(low->bytes) && pol_has(swap->bytes))

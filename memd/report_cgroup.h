@@ -7,8 +7,8 @@
 
 #include "memd/daemon.h"
 
-/* Whose it is, and what memd sets in it. Reads no file. */
-json_object *report_guest_cgroup(const struct guest *guest);
+/* Whose it is, whether memd has made it and why not, and what it sets in it. Reads no file. */
+json_object *report_guest_cgroup(const struct daemon *daemon, const struct guest *guest);
 
 /* A line for people, if there is something to say of it; NULL. */
 const char *report_cgroup_note(const struct guest *guest, char *buf, size_t n);

@@ -22,6 +22,7 @@
 #include "common/log.h"
 #include "memd/control.h"
 #include "memd/daemon.h"
+#include "memd/guest_group.h"
 #include "memd/guest_qmp.h"
 #include "memd/merge.h"
 #include "memd/place.h"
@@ -202,6 +203,20 @@ static void say_rights(const struct daemon *daemon)
 		log_warn("KSM is left alone: %s", why);
 }
 
+/* Also where none are to be made: a memd before this one may have left some. */
+static int open_groups(struct daemon *daemon)
+{
+	int r = nodes_cpus_read(host_rootfd(daemon->host), &daemon->cpus);
+
+	if (r < 0)
+		log_debug("which processors are of which node is not known: %s", strerror(-r));
+	r = guest_groups_open(host_rootfd(daemon->host), &daemon->guests.memcg, &memcg_hands_live,
+			      &daemon->cpus, daemon->act.dir, &daemon->groups);
+	if (r == 0 && daemon->config->guest_cgroups == CONFIG_CGROUPS_OFF)
+		guest_groups_leave_all(daemon->groups, NULL, NULL);
+	return r;
+}
+
 static int open_parts(struct daemon *daemon)
 {
 	const struct config *config = daemon->config;
@@ -247,6 +262,9 @@ static int open_parts(struct daemon *daemon)
 		return r;
 	/* Threads and memory of other hosts' processes are not within reach. */
 	r = is_live(daemon) ? place_open(&daemon->act, &daemon->cpus, &daemon->act.place) : 0;
+	if (r < 0)
+		return r;
+	r = is_live(daemon) && !dry_run ? open_groups(daemon) : 0;
 	if (r < 0)
 		return r;
 	daemon->snapshot_guests = calloc(GUESTS_MAX, sizeof(*daemon->snapshot_guests));
@@ -378,7 +396,7 @@ static void leave_host(struct daemon *daemon)
 	if (act_restore(&daemon->act, NULL) != 0)
 		log_err("some host settings could not be restored; %s/undo lists them",
 			daemon->config->runtime_dir);
-	daemon_cgroup_leave(daemon);
+	daemon_cgroup_leave(daemon, NULL);
 }
 
 void daemon_close(struct daemon *daemon)
@@ -397,6 +415,7 @@ void daemon_close(struct daemon *daemon)
 	chunk_work_close(daemon->chunk_work);
 	place_close(daemon->act.place);
 	daemon_huge_leave(daemon);
+	guest_groups_close(daemon->groups);
 	pol_free(daemon->pol);
 	free(daemon->snapshot_guests);
 	json_object_put(daemon->probe);

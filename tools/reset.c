@@ -12,6 +12,7 @@
 #include "common/kfile.h"
 #include "common/log.h"
 #include "common/undo.h"
+#include "memd/guest_group.h"
 #include "memd/pin.h"
 #include "tools/memctl.h"
 
@@ -39,13 +40,24 @@ static void collect_pins(void *ctx, pid_t pid, const char *cpus, int error)
 	json_object_array_add(list, one);
 }
 
+static void collect_cgroups(void *ctx, const char *path, int error)
+{
+	json_object *list = ctx, *one = json_object_new_object();
+
+	json_add_str(one, "file", path);
+	json_add_str(one, "result", error ? "failed" : "removed");
+	json_add_str(one, "value", NULL);
+	json_add_str(one, "error", error ? strerror(-error) : NULL);
+	json_object_array_add(list, one);
+}
+
 /* The same document as the daemon's, from the journal of a dead one. */
 static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 {
 	AUTO_FD int root = kfile_open_root("/");
 	char path[PATH_MAX], *dir;
 	json_object *list;
-	int r, pins;
+	int r, pins, groups;
 
 	if (root < 0)
 		return root;
@@ -60,6 +72,11 @@ static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 	pins = pin_restore(root, dir, collect_pins, list);
 	if (r == 0 && pins < 0)
 		r = pins;
+	if (r == -EWOULDBLOCK || r == -EXDEV) /* a living memd's, or another host's */
+		return r;
+	groups = guest_groups_restore(root, dir, &memcg_hands_live, collect_cgroups, list);
+	if (r == 0 && groups < 0)
+		r = groups;
 	if (r > 0)
 		r = -EIO;
 	return r;
