@@ -165,6 +165,17 @@ int undo_record(struct undo *undo, const char *path, const char *original, const
 	return 0;
 }
 
+int undo_forget(struct undo *undo, const char *path)
+{
+	struct undo_item *entry = undo_entry_find(undo, path);
+
+	if (!entry)
+		return 0;
+	for (struct undo_item *end = undo->entries + --undo->n_entries; entry < end; entry++)
+		entry[0] = entry[1];
+	return undo_journal_rewrite(undo);
+}
+
 size_t undo_count(const struct undo *undo)
 {
 	return undo->n_entries;

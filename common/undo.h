@@ -37,6 +37,10 @@ void undo_close(struct undo *undo); /* NULL is fine; the journal stays on disk *
  */
 int undo_record(struct undo *undo, const char *path, const char *original, const char *ours);
 
+/* The file says its original again, or is gone: there is nothing to restore. 0; errno of write(2).
+ */
+int undo_forget(struct undo *undo, const char *path);
+
 /* Number of files recorded. */
 size_t undo_count(const struct undo *undo);
 /* Number of lines that undo_open() could not make sense of; undo_restore() reports each. */
