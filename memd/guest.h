@@ -26,6 +26,8 @@
 /* On a calm host no more than about so many are asked in one tick: more cannot be afforded, and a
  * number that is some seconds old is as good there. */
 #define GUESTS_ASKED_CALM 256
+/* And on one that is not, no more than these. */
+#define GUESTS_ASKED_MOST 400
 
 #define GUEST_PATH_MAX	   108 /* sun_path */
 #define GUEST_NOTE_MAX	   200
@@ -216,8 +218,9 @@ struct guests {
 	struct guest **v; /* sorted by id */
 	size_t n, capacity;
 	uint64_t next_id;
-	size_t polling; /* guests with polls_left */
-	uint64_t polls; /* of all guests, so far */
+	size_t polling;	   /* guests with polls_left */
+	uint64_t polls;	   /* of all guests, so far */
+	size_t turn_at[3]; /* where guest_turn.c goes on, by rank */
 	/* Set by the daemon: the host has plenty, and nobody has to be asked at once. */
 	bool calm;
 	bool full_told;
@@ -238,8 +241,8 @@ void guests_scan(struct guests *guests, uint64_t now_us);
 
 /*
  * Begin a tick: drop who is overdue, reconnect who is due, begin new lives, ask each ready guest;
- * of more than GUESTS_ASKED_CALM on a calm host so many, in turn, and those that something happens
- * with (guest_turn.c). hooks.polled is called when all have answered, at once when there is nobody
+ * of more than GUESTS_ASKED_CALM so many, in turn, and those that something happens with
+ * (guest_turn.c). hooks.polled is called when all have answered, at once when there is nobody
  * to ask.
  */
 void guests_poll(struct guests *guests, uint64_t now_us);

@@ -58,6 +58,26 @@ check crowd-all 'some are lost' holds '.guests.answering == 1000'
 check crowd-stop 'SIGTERM does not end it with 0' stop_memd
 stop_crowd
 
+# ---- cost on a host that is short: who matters is asked first, and no tick asks all ----
+start_crowd 1000 held
+sed -i 's/^MemAvailable:.*/MemAvailable: 100000 kB/; s/^MemFree:.*/MemFree: 90000 kB/' "$T/tree/proc/meminfo"
+start_memd memd
+check pressed-crowd 'not all of 1000 guests answer' wait_for 30 holds '.guests.answering == 1000'
+check pressed 'the host is not short' wait_for 10 holds '.state == "low"'
+sleep 13
+cpu=$(cpu_us) ticks=$(ask_memd .tick.count)
+sleep 8
+cpu=$((($(cpu_us) - cpu) / ($(ask_memd .tick.count) - ticks)))
+echo "# 1000 guests, host short: $cpu us of CPU a tick, longest tick $(ask_memd .tick.max_us) us"
+if [ -n "${MEMD_SAN:-}" ]; then
+	skip pressed-cpu 'sanitizers make it dearer'
+else
+	check pressed-cpu "$cpu us a tick" [ "$cpu" -le 60000 ]
+fi
+check pressed-all 'some are lost' holds '.guests.answering == 1000'
+check pressed-stop 'SIGTERM does not end it with 0' stop_memd
+stop_crowd
+
 # ---- allocations: a host that is short, so that there are orders in each tick ----
 start_crowd 200 held
 sed -i 's/^MemAvailable:.*/MemAvailable: 100000 kB/; s/^MemFree:.*/MemFree: 90000 kB/' "$T/tree/proc/meminfo"

@@ -63,8 +63,9 @@ static void run(unsigned int ticks)
 			if (w.guest[i].looked_at)
 				assert_false(w.guest[i].rests);
 		}
-		if (w.guests.calm && w.guests.n > GUESTS_ASKED_CALM)
-			assert_true(asked <= w.guests.n / TURNS + 8);
+		if (w.guests.n > GUESTS_ASKED_CALM && w.config.tick_us == USEC_PER_SEC)
+			assert_true(asked <=
+				    (w.guests.calm ? w.guests.n / TURNS + 8 : GUESTS_ASKED_MOST));
 		w.now_us += USEC_PER_SEC;
 	}
 }
@@ -104,15 +105,50 @@ static void test_few(void **state)
 	}
 }
 
-static void test_not_calm(void **state)
+/* A host that is not calm: each in its turn, and no more a tick than can be afforded. */
+static void test_pressed(void **state)
 {
 	(void)state;
 	w.guests.calm = false;
-	run(4);
+	run(16);
 	for (size_t i = 0; i < MANY; i++) {
-		assert_int_equal(w.asked[i], 4);
-		assert_int_equal(w.looked[i], 4);
+		assert_int_equal(w.asked[i], 16 / TURNS);
+		assert_int_equal(w.looked[i], 16 / TURNS);
 	}
+}
+
+/* Those in need are asked every tick, however many balloons move besides. */
+static void test_pressed_need_comes_first(void **state)
+{
+	(void)state;
+	w.guests.calm = false;
+	for (size_t i = 0; i < MANY; i++) {
+		w.guest[i].target_sent_us = w.now_us;
+		w.guest[i].ready_us = USEC_PER_SEC;
+	}
+	for (size_t i = 0; i < MANY; i += 7) {
+		w.guest[i].actual_bytes = 400 * MIB;
+		w.guest[i].has_view = w.guest[i].view.trouble = true;
+		w.guest[i].view.working_set_bytes = w.guest[i].view.floor_bytes = 100 * MIB;
+	}
+	run(8);
+	for (size_t i = 0; i < MANY; i++) {
+		assert_true(w.asked[i] >= 8 / TURNS);
+		if (i % 7 == 0)
+			assert_int_equal(w.asked[i], 8);
+	}
+}
+
+/* When all are in need nobody is left out, and no tick is longer for it. */
+static void test_pressed_all_in_need(void **state)
+{
+	(void)state;
+	w.guests.calm = false;
+	for (size_t i = 0; i < MANY; i++)
+		w.guest[i].late = true;
+	run(20);
+	for (size_t i = 0; i < MANY; i++)
+		assert_in_range(w.asked[i], 20 / TURNS, 20 / TURNS * 2);
 }
 
 /* Numbers must not get too old to be used. */
@@ -120,16 +156,18 @@ static void test_long_ticks(void **state)
 {
 	(void)state;
 	w.config.tick_us = 2 * USEC_PER_SEC;
-	w.guests.calm = false; /* so that run() does not count */
-	run(1);
-	w.guests.calm = true;
 	for (unsigned int tick = 0; tick < 4; tick++) {
 		guest_turns(&w.guests, w.now_us);
 		for (size_t i = 0; i < MANY; i++)
 			w.asked[i] += !w.guest[i].rests;
 	}
 	for (size_t i = 0; i < MANY; i++)
-		assert_int_equal(w.asked[i], 1 + 2);
+		assert_int_equal(w.asked[i], 2);
+	/* More than can be asked at once are due then: nobody is forgotten. */
+	w.guests.calm = false;
+	run(15);
+	for (size_t i = 0; i < MANY; i++)
+		assert_in_range(w.asked[i], 5, 7);
 	w.config.tick_us = 10 * USEC_PER_SEC;
 	guest_turns(&w.guests, w.now_us);
 	for (size_t i = 0; i < MANY; i++)
@@ -177,7 +215,9 @@ int main(void)
 		cmocka_unit_test_setup(test_calm, setup),
 		cmocka_unit_test_setup(test_looks_spread, setup),
 		cmocka_unit_test_setup(test_few, setup),
-		cmocka_unit_test_setup(test_not_calm, setup),
+		cmocka_unit_test_setup(test_pressed, setup),
+		cmocka_unit_test_setup(test_pressed_need_comes_first, setup),
+		cmocka_unit_test_setup(test_pressed_all_in_need, setup),
 		cmocka_unit_test_setup(test_long_ticks, setup),
 		cmocka_unit_test_setup(test_lively, setup),
 	};
