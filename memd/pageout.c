@@ -23,7 +23,6 @@
 #endif
 
 #define RANGES_MAX     32
-#define RANGE_MIN      (16 * MIB) /* smaller ones are stacks and heaps, not a guest's memory */
 #define PAGE	       4096ULL
 #define SLICE_PAGES    (PAGEOUT_SLICE_BYTES / PAGE)
 #define HOT_ROUNDS     12
@@ -74,18 +73,6 @@ ssize_t pageout_advise(int pidfd, const struct iovec *ranges, size_t n)
 
 /* ---- the process's memory ---- */
 
-/* Could it be guest RAM, of which the kernel can swap pages out? */
-static bool is_ram(const struct smaps_mapping *map)
-{
-	const char *name = map->name;
-
-	if (map->shared || !map->writable || map->exec || map->end - map->start < RANGE_MIN)
-		return false;
-	if (map->file)
-		return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/shm/", 9);
-	return name[0] != '[' || !strncmp(name, "[anon:", 6);
-}
-
 static size_t slices_of(uint64_t start, uint64_t end)
 {
 	return (end - 1) / PAGEOUT_SLICE_BYTES - start / PAGEOUT_SLICE_BYTES + 1;
@@ -99,7 +86,7 @@ static size_t read_ranges(char *maps, struct range *ranges)
 
 	for (char *line = strtok_r(maps, "\n", &save); line && n < RANGES_MAX;
 	     line = strtok_r(NULL, "\n", &save)) {
-		if (smaps_header(line, &map) <= 0 || !is_ram(&map))
+		if (smaps_header(line, &map) <= 0 || !smaps_is_private_ram(&map))
 			continue;
 		ranges[n] = (struct range){map.start, map.end, slices};
 		slices += slices_of(map.start, map.end);

@@ -14,6 +14,7 @@
 
 #define SPARSE_BYTES (1024 * GIB)
 #define SPARSE_PART  1024
+#define RAM_LEAST    (16 * MIB)
 
 int smaps_header(const char *line, struct smaps_mapping *ret_mapping)
 {
@@ -41,6 +42,17 @@ int smaps_header(const char *line, struct smaps_mapping *ret_mapping)
 		.name = line + (name_at ? (size_t)name_at : strlen(line)),
 	};
 	return 1;
+}
+
+bool smaps_is_private_ram(const struct smaps_mapping *map)
+{
+	const char *name = map->name;
+
+	if (map->shared || !map->writable || map->exec || map->end - map->start < RAM_LEAST)
+		return false;
+	if (map->file)
+		return !strncmp(name, "/memfd:", 7) || !strncmp(name, "/dev/shm/", 9);
+	return name[0] != '[' || !strncmp(name, "[anon:", 6);
 }
 
 static unsigned int flag_bit(const char *flag)

@@ -43,6 +43,12 @@ int smaps_header(const char *line, struct smaps_mapping *ret_mapping);
 typedef int (*smaps_fn)(void *ctx, const struct smaps_mapping *map, uint64_t resident);
 int smaps_each(char *smaps, smaps_fn fn, void *ctx);
 
+/*
+ * Could it be guest RAM that the kernel swaps, page by page: private, and not small as stacks and
+ * heaps are?
+ */
+bool smaps_is_private_ram(const struct smaps_mapping *map);
+
 /* "VmFlags: rd wr mr mg": the bits of those above. False: another line. */
 bool smaps_flags(const char *line, unsigned int *ret_flags);
 
