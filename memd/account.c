@@ -201,6 +201,7 @@ static json_object *inputs_json(const struct pol_action *a)
 	if (measure_of(a) == MEASURE_HELD || measure_of(a) == MEASURE_TAKEN) {
 		json_add_u64(inputs, "floor_bytes", a->floor_bytes);
 		json_add_u64(inputs, "working_set_bytes", a->working_set_bytes);
+		json_add_u64(inputs, "hot_bytes", a->hot_bytes);
 		json_add_u64(inputs, "entitled_bytes", a->entitled_bytes);
 	}
 	if (a->kind == POL_KSM_RATE)

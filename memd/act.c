@@ -310,6 +310,7 @@ void act_release(struct act *act, uint64_t now_us)
 			.rung = POL_RUNG_NONE,
 			.reason = POL_WHY_RELEASE,
 			.working_set_bytes = POL_ABSENT,
+			.hot_bytes = POL_ABSENT,
 			.entitled_bytes = POL_ABSENT,
 		};
 

@@ -115,6 +115,9 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, cpu_node),
 	FIELD(pol_guest, cpu_node_ppm),
 	FIELD(pol_guest, far_bytes),
+	FIELD(pol_guest, hot_bytes),
+	FIELD(pol_guest, hot_us),
+	FIELD(pol_guest, hot_age_us),
 };
 
 static const struct record_field action_fields[] = {
@@ -145,6 +148,7 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, to3),
 	FIELD(pol_action, rejected_why[7]),
 	FIELD(pol_action, gain_us),
+	FIELD(pol_action, hot_bytes),
 };
 _Static_assert(POL_RUNG_COUNT == 8, "a new rung needs its fields in the trace");
 

@@ -213,6 +213,12 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
 	past->ws = FAULT(working_set_peak) ? past->ws_fast : max_u64(most, past->ws_fast);
 	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
+	/* Cache that it could drop, and reads all the time: not idle. The floor is what its own
+	 * numbers say all the same, or it would raise that by reading. */
+	if (pol_has(guest->hot) && !FAULT(hot_cache))
+		past->ws_late =
+			max_u64(past->ws_late,
+				min_u64(guest->hot, sub_sat(guest->actual_late, guest->free)));
 	if (fresh) {
 		/* An inflating balloon blurs what is available (cache that goes was only partly
 		 * counted as such): that is not growth. */

@@ -56,6 +56,11 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest);
 /* The size that leaves the guest at ease: what it used of late and twice its reserve. */
 uint64_t guest_comfort(const struct now_guest *guest);
 
+/* ---- hot.c ---- */
+
+/* Fills `hot` from what the host's kernel saw in use, as far as that can still be trusted. */
+void hot_sense(struct now_guest *guest);
+
 /* ---- balloon.c ---- */
 
 /* Follows the guest's balloon since the last tick: progress, arrival, stuck, moved by itself.

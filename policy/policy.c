@@ -69,6 +69,7 @@ struct pol_action *plan_add(struct pol *pol, const struct now_guest *guest,
 		.available_bytes = pol->tick.available,
 		.need_bytes = pol->tick.need,
 		.working_set_bytes = POL_ABSENT,
+		.hot_bytes = guest ? guest->hot : POL_ABSENT,
 	};
 	if (guest) {
 		action->guest = guest->in->id;
@@ -146,6 +147,7 @@ static void clamp_guest(const struct pol *pol, const struct pol_guest *in, struc
 	guest->held = guest->actual;
 	if (guest->held_known)
 		guest->held = min_u64(resident + (pol_has(swapped) ? swapped : 0), guest->actual);
+	hot_sense(guest);
 	guest->floor = guest->actual;
 	guest->trust = in->answering ? POL_TRUST_ABSENT : POL_TRUST_STALE;
 }
@@ -279,6 +281,7 @@ static void fill_views(struct pol *pol)
 			.reclaim_off = past->reclaim.off,
 			.resident_floor_bytes = past->reclaim.floor,
 			.swap_most_bytes = guest->memory - reclaim_least(guest),
+			.hot_bytes = guest->hot,
 			.numa = past->numa.why,
 			.local_ppm = past->numa.local_ppm,
 		};

@@ -180,6 +180,9 @@ struct pol_guest {
 	uint64_t reclaimable_bytes;
 	uint64_t refault_bytes; /* total that it has read back from swap, at least */
 	uint64_t psi_some_us;	/* memory stalls of its own cgroup, total */
+	/* What the host's kernel saw in use of it within hot_us, as of hot_age_us ago; POL_ABSENT
+	 * in hot_bytes: nobody has looked, or what was seen says nothing of this guest. */
+	uint64_t hot_bytes, hot_us, hot_age_us;
 	/* where it is, as the host's kernel has it; POL_ABSENT: not known */
 	uint64_t node_bytes[POL_PLACE_NODES]; /* memory by node, at the last look */
 	uint64_t huge_bytes;		      /* of it in transparent huge pages, then */
@@ -383,6 +386,7 @@ struct pol_action {
 	uint64_t need_bytes;	    /* host: wanted free and missing */
 	uint64_t floor_bytes;	    /* guest: no rung may cross it */
 	uint64_t working_set_bytes; /* guest: estimate, POL_ABSENT when unknown */
+	uint64_t hot_bytes;	    /* guest: in use as the host saw it, POL_ABSENT when unknown */
 	uint64_t entitled_bytes;    /* guest: its share after idle tax */
 	uint32_t rejected;	    /* bits 1 << enum pol_rung: cheaper rungs looked at and left */
 	enum pol_reason rejected_why[POL_RUNG_COUNT];
@@ -418,6 +422,7 @@ struct pol_view {
 	enum pol_reason reclaim_off; /* why nothing is reclaimed from it, POL_WHY_NONE: it may be */
 	uint64_t resident_floor_bytes; /* and no less than this is left resident */
 	uint64_t swap_most_bytes;      /* so much of it may be in swap, whatever happens */
+	uint64_t hot_bytes;	       /* of that, in use as the host saw it; POL_ABSENT: unknown */
 	enum pol_numa_why numa;	       /* why it stays where it is */
 	uint64_t local_ppm;	       /* of its accesses, as far as is known; else POL_ABSENT */
 };

@@ -81,12 +81,28 @@ uint64_t reclaim_least(const struct now_guest *guest)
 	return max_u64(guest->min, guest->memory / 8);
 }
 
+/*
+ * Of what is resident, not idle. What the host saw counts first: memory that the guest calls used
+ * may be cold, and one that says nothing (no driver, no numbers) counts as using all it has.
+ */
+static uint64_t in_use_of(const struct now_guest *guest)
+{
+	uint64_t resident = resident_of(guest);
+
+	if (pol_has(guest->hot) && !FAULT(hot_first))
+		return min_u64(guest->hot, resident);
+	return guest->trust == POL_TRUST_OK ? min_u64(guest->past->ws_late, resident) : resident;
+}
+
 /* What is left resident now: after trouble with it, more. */
 static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct guest_reclaim *past = &guest->past->reclaim;
 	uint64_t floor = reclaim_least(guest);
 
+	/* Until the host is in want, only what is seen to be idle goes. */
+	if (pol_has(guest->hot) && !pressed(pol) && !FAULT(hot_floor))
+		floor = max_u64(floor, guest->hot);
 	return pol->tick.now_us < past->sore_us ? max_u64(floor, past->sore) : floor;
 }
 
@@ -345,9 +361,7 @@ static void spread(struct pol *pol, const struct pol_host *host, uint64_t need, 
 
 		pol->claims[i] = (struct share_claim){
 			.held = resident,
-			.working_set = guest->trust == POL_TRUST_OK
-					       ? min_u64(guest->past->ws_late, resident)
-					       : resident,
+			.working_set = in_use_of(guest),
 			.shares = guest->shares,
 			.limit = most_of(pol, guest),
 		};

@@ -132,6 +132,7 @@ struct now_guest {
 	uint64_t memory, actual, min, shares;
 	uint64_t held; /* host memory (and swap) behind it; actual when not known */
 	bool held_known;
+	uint64_t hot; /* of what is resident, in use as the host saw it; POL_ABSENT: not known */
 
 	/* its own numbers, when trusted; measured when `actual` was actual_then */
 	enum pol_trust trust;

@@ -97,6 +97,8 @@ static void print_guest(const struct memctl *ctl, json_object *inputs)
 		printf("    what the guest uses was not known; it is left at least %s", floor);
 	text = size_of(ctl, inputs, "entitled_bytes", share, sizeof(share));
 	printf(text ? "; its share is %s\n" : "\n", share);
+	if (size_of(ctl, inputs, "hot_bytes", used, sizeof(used)))
+		printf("    the host saw %s of its memory in use\n", used);
 }
 
 static void print_inputs(const struct memctl *ctl, json_object *inputs)

@@ -136,6 +136,11 @@ static inline struct pol_guest random_guest(struct history *h)
 						  : below(memory),
 		.refault_bytes = once_in(4) ? POL_ABSENT : 0,
 		.psi_some_us = once_in(2) ? POL_ABSENT : 0,
+		.hot_bytes = once_in(2)	  ? POL_ABSENT
+			     : once_in(8) ? extreme()
+					  : below(memory),
+		.hot_us = once_in(8) ? extreme() : 10 * SEC,
+		.hot_age_us = once_in(8) ? extreme() : below(400 * SEC),
 	};
 }
 

@@ -2,19 +2,6 @@
 /* Reclaim to swap: when, from whom, how much, and what stops it. */
 #include "tests/unit/policy_scene.h"
 
-/* Swap on a disk, guests without balloons that hold all they have. */
-static void open_reclaim(struct scene *s, size_t n_guests)
-{
-	scene_open(s, n_guests);
-	s->host.swap_bytes = s->host.swap_free_bytes = 4 * GIB;
-	for (size_t i = 0; i < n_guests; i++) {
-		s->guests[i].has_balloon = false;
-		s->guests[i].stat_age_us = POL_ABSENT;
-		s->guests[i].reclaimable_bytes = s->guests[i].resident_bytes;
-		s->guests[i].psi_some_us = POL_ABSENT;
-	}
-}
-
 static const struct pol_action *reclaim_of(const struct scene *s, uint64_t guest)
 {
 	for (size_t i = 0; i < s->plan->n_actions; i++)
@@ -67,7 +54,7 @@ static void test_host_with_plenty_reclaims_nothing(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 3);
+	scene_open_silent(&s, 3);
 	assert_int_equal(run_reclaim(&s, 120), 0);
 	scene_close(&s);
 }
@@ -77,7 +64,7 @@ static void test_short_host_reclaims_until_it_is_well(void **state)
 	struct scene s;
 	const struct pol_action *a;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	make_short(&s, 500 * MIB);
 	scene_step(&s);
 	a = reclaim_of(&s, 1);
@@ -102,7 +89,7 @@ static void test_silent_guest_is_reclaimed(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.guests[0].has_balloon = true;
 	s.guests[0].answering = false;
 	make_short(&s, 500 * MIB);
@@ -114,7 +101,7 @@ static void test_balloons_that_bring_enough_come_first(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 3);
+	scene_open_silent(&s, 3);
 	s.obey = true;
 	s.guests[2].has_balloon = true;
 	s.guests[2].stat_age_us = 0;
@@ -129,7 +116,7 @@ static void test_broken_promises_lose_priority(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	s.guests[1].has_balloon = true;
 	s.guests[1].stat_age_us = 0;
 	s.host.rung_ppm[POL_RUNG_BALLOON_FREE] = s.host.rung_ppm[POL_RUNG_BALLOON_CACHE] = 50000;
@@ -137,7 +124,7 @@ static void test_broken_promises_lose_priority(void **state)
 	assert_true(run_reclaim(&s, 10) > 0);
 	scene_close(&s);
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.host.rung_ppm[POL_RUNG_RECLAIM] = 100000;
 	make_short(&s, 500 * MIB);
 	assert_int_equal(run_reclaim(&s, 10), 0);
@@ -157,7 +144,7 @@ static void test_half_kept_promises_are_asked_twice(void **state)
 		struct scene s;
 		const struct pol_action *a = NULL;
 
-		open_reclaim(&s, SCENE_MAX);
+		scene_open_silent(&s, SCENE_MAX);
 		s.host.rung_ppm[POL_RUNG_RECLAIM] = i ? PPM / 2 : POL_ABSENT;
 		s.host.available_bytes = 636 * MIB;
 		for (int t = 0; t < 40 && !a; t++) {
@@ -176,7 +163,7 @@ static void test_floor_is_kept(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	s.guests[0].min_bytes = 1500 * MIB;
 	make_short(&s, 50 * MIB);
 	for (int t = 0; t < 200; t++) {
@@ -199,7 +186,7 @@ static void test_untouchable_guests(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 4);
+	scene_open_silent(&s, 4);
 	s.guests[0].reclaimable_bytes = 0;
 	s.guests[1].reclaimable_bytes = POL_ABSENT;
 	s.guests[2].pool = true;
@@ -209,7 +196,7 @@ static void test_untouchable_guests(void **state)
 	assert_int_equal(scene_view(&s, 1)->reclaim_off, POL_WHY_NOT_OFFERED);
 	scene_close(&s);
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.config.reclaim_manage = false;
 	pol_configure(s.pol, &s.config);
 	make_short(&s, 50 * MIB);
@@ -221,7 +208,7 @@ static void test_swap_without_room(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.host.swap_bytes = s.host.swap_free_bytes = 0;
 	make_short(&s, 50 * MIB);
 	assert_int_equal(run_reclaim(&s, 20), 0);
@@ -246,7 +233,7 @@ static void test_compressed_swap_has_its_price(void **state)
 	struct scene s;
 	const struct pol_action *a;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.host.swap_cost_ppm = 400000;
 	make_short(&s, 500 * MIB);
 	scene_step(&s);
@@ -255,7 +242,7 @@ static void test_compressed_swap_has_its_price(void **state)
 	assert_int_equal(a->gain_bytes, ppm_of(a->from - a->to, 600000));
 	scene_close(&s);
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.host.swap_cost_ppm = 850000;
 	make_short(&s, 500 * MIB);
 	assert_int_equal(run_reclaim(&s, 20), 0);
@@ -269,7 +256,7 @@ static void test_refaults_stop_it(void **state)
 	struct scene s;
 	uint64_t resident;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	make_short(&s, 500 * MIB);
 	run_reclaim(&s, 3);
 	assert_true(s.guests[0].swapped_bytes > 0);
@@ -305,7 +292,7 @@ static void test_pressure_stops_it(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	s.guests[0].psi_some_us = 0;
 	make_short(&s, 500 * MIB);
 	for (int t = 0; t < 10; t++) {
@@ -317,7 +304,7 @@ static void test_pressure_stops_it(void **state)
 	assert_int_equal(scene_view(&s, 2)->reclaim_off, POL_WHY_NONE);
 	scene_close(&s);
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	s.host.psi_some_us = s.host.reclaim_us = 0;
 	scene_run(&s, 40);
 	s.host.available_bytes = 500 * MIB;
@@ -352,7 +339,7 @@ static void test_order_that_brings_nothing_is_not_repeated(void **state)
 	struct scene s;
 	unsigned int orders = 0;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	make_short(&s, 500 * MIB);
 	for (int t = 0; t < 300; t++) {
 		scene_step(&s);
@@ -367,7 +354,7 @@ static void test_busy_hands_get_nothing(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	make_short(&s, 500 * MIB);
 	s.host.reclaim_busy = true;
 	assert_int_equal(run_reclaim(&s, 10), 0);
@@ -384,7 +371,7 @@ static void test_shares_say_from_whom(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, SCENE_MAX);
+	scene_open_silent(&s, SCENE_MAX);
 	for (int i = 0; i < SCENE_MAX / 2; i++)
 		s.guests[i].shares = 4000;
 	s.host.available_bytes = 600 * MIB;
@@ -401,7 +388,7 @@ static void test_young_guest_is_left_alone(void **state)
 {
 	struct scene s;
 
-	open_reclaim(&s, 2);
+	scene_open_silent(&s, 2);
 	s.host.n_guests = 1;
 	make_short(&s, 500 * MIB);
 	s.host.n_guests = 2;
@@ -421,7 +408,7 @@ static void test_want_swaps_what_is_in_use(void **state)
 	struct scene s;
 	const struct pol_action *a;
 
-	open_reclaim(&s, 1);
+	scene_open_silent(&s, 1);
 	make_short(&s, 100 * MIB);
 	scene_step(&s);
 	a = reclaim_of(&s, 1);

@@ -50,6 +50,19 @@ static inline void scene_open(struct scene *s, size_t n_guests)
 		s->guests[i] = scene_guest(i + 1);
 }
 
+/* Swap on a disk, guests without balloons and numbers of their own that hold all they have. */
+static inline void scene_open_silent(struct scene *s, size_t n_guests)
+{
+	scene_open(s, n_guests);
+	s->host.swap_bytes = s->host.swap_free_bytes = 4 * GIB;
+	for (size_t i = 0; i < n_guests; i++) {
+		s->guests[i].has_balloon = false;
+		s->guests[i].stat_age_us = POL_ABSENT;
+		s->guests[i].reclaimable_bytes = s->guests[i].resident_bytes;
+		s->guests[i].psi_some_us = POL_ABSENT;
+	}
+}
+
 /* KSM is managed and stands still. */
 static inline void scene_open_ksm(struct scene *s, size_t n_guests)
 {
