@@ -49,6 +49,13 @@ static const struct config_word stop_words[] = {
 	{0},
 };
 
+static const struct config_word idle_words[] = {
+	{"auto", CONFIG_IDLE_AUTO},
+	{"mglru", CONFIG_IDLE_MGLRU},
+	{"off", CONFIG_IDLE_OFF},
+	{0},
+};
+
 static const struct config_word unit_words[] = {
 	{"chunk", CONFIG_MERGE_CHUNK},
 	{"guest", CONFIG_MERGE_GUEST},
@@ -99,6 +106,7 @@ static const struct config_key keys[] = {
 	{"memd", "huge-rate", CONFIG_SIZE, AT(huge_bytes_per_s), MIB, 0, NULL, "64M"},
 	{"memd", "guest-cgroups", CONFIG_WORD, AT(guest_cgroups), 0, 0, cgroup_words, "off"},
 	{"memd", "cgroup-limits", CONFIG_SWITCH, AT(cgroup_limits), 0, 0, NULL, "on"},
+	{"memd", "idle-tracking", CONFIG_WORD, AT(idle_tracking), 0, 0, idle_words, "auto"},
 	{"policy", "high", CONFIG_PERCENT, POL(high_ppm), 0, ALL, NULL, NULL},
 	{"policy", "soft", CONFIG_PERCENT, POL(soft_ppm), 0, ALL, NULL, NULL},
 	{"policy", "hard", CONFIG_PERCENT, POL(hard_ppm), 0, ALL, NULL, NULL},

@@ -23,6 +23,13 @@ enum config_on_stop {
 	CONFIG_STOP_DEFLATE /* what we took is given back, as far as the host has room */
 };
 
+/* How guests' memory in use is looked at from the host. */
+enum config_idle {
+	CONFIG_IDLE_AUTO,  /* by all that the kernel has */
+	CONFIG_IDLE_MGLRU, /* only by what can be read: the LRU's generations */
+	CONFIG_IDLE_OFF
+};
+
 enum config_merge_unit {
 	CONFIG_MERGE_CHUNK, /* of guests that can: those 2 MiB chunks that pay */
 	CONFIG_MERGE_GUEST  /* all of a guest's memory, or none */
@@ -62,6 +69,7 @@ struct config {
 	bool huge_repair;
 	uint64_t huge_bytes_per_s; /* at most so much is made huge pages again */
 	bool cgroup_limits;	/* floors and limits are set in guests' own cgroups */
+	uint32_t idle_tracking; /* enum config_idle */
 	struct pol_config policy;
 
 	struct config_guest *guests;

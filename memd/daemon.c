@@ -207,6 +207,7 @@ static void finish_tick(struct daemon *daemon)
 	daemon_merge_tick(daemon, now_us);
 	daemon_across_tick(daemon, now_us);
 	daemon_huge_tick(daemon, now_us);
+	daemon_idle_tick(daemon, now_us);
 	place_tick(daemon->act.place, now_us);
 	daemon_cgroup_tick(daemon, now_us);
 	daemon->ticks++;
@@ -423,6 +424,8 @@ static int add_sources(struct daemon *daemon)
 	if (r >= 0)
 		r = daemon_across_sources(daemon);
 	if (r >= 0)
+		r = daemon_idle_sources(daemon);
+	if (r >= 0)
 		r = daemon_wake_sources(daemon);
 	return r;
 }
@@ -451,6 +454,7 @@ json_object *daemon_reset(struct daemon *daemon)
 			 "is started again");
 	daemon->act.stopped = true;
 	daemon->stopped_us = clock_now_us();
+	daemon_idle_leave(daemon);
 	daemon_numa_leave(daemon);
 	daemon_huge_leave(daemon);
 	act_restore(&daemon->act, restored);

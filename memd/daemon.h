@@ -20,6 +20,7 @@
 #include "memd/config.h"
 #include "memd/guest.h"
 #include "memd/host.h"
+#include "memd/idle.h"
 #include "memd/isolation.h"
 #include "memd/manager.h"
 #include "memd/numa.h"
@@ -58,6 +59,7 @@ struct daemon {
 	struct chunk_work *chunk_work;
 	struct pools *pools;
 	struct repairs *repairs;
+	struct idle *idle; /* NULL: after reset */
 	struct pol *pol;
 	struct act act;
 	struct guest_groups *groups; /* cgroups of memd's making; NULL: none are made */
@@ -93,7 +95,9 @@ struct daemon {
 	struct across_result across_look; /* the last look at that */
 	uint64_t across_us;		  /* 0: none yet */
 
-	sd_event_source *timer, *grace, *psi, *wake;
+	sd_event_source *timer, *grace, *psi, *wake, *idle_source;
+	uint64_t idle_us;	 /* last look at memory in use */
+	uint64_t damon_again_us; /* DAMON is not set up before */
 	int psi_fd;
 	struct arrival *arrival; /* NULL: new guests wait for the next tick */
 	uint64_t wake_us;	 /* when `wake` is set for; 0: it is not */
@@ -138,6 +142,12 @@ json_object *daemon_reset(struct daemon *daemon);
  * way. */
 void daemon_survey_next(struct daemon *daemon);
 int daemon_survey_sources(struct daemon *daemon);
+
+/* What guests use of their memory, looked at beside the tick. */
+void daemon_idle_tick(struct daemon *daemon, uint64_t now_us);
+int daemon_idle_sources(struct daemon *daemon);
+/* Look no more, and take away what was set up for it; for stop and reset. */
+void daemon_idle_leave(struct daemon *daemon);
 
 /* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
 void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);

@@ -119,6 +119,7 @@ static void clear_life(struct guest *guest)
 	guest->stats_rejected = guest->driver_seen = guest->renew = guest->balloon_active = false;
 	guest->has_view = false;
 	guest->doubt_us = 0;
+	guest->hot = (struct guest_hot){.source = IDLE_NONE};
 }
 
 void guest_forget(struct guest *guest)
@@ -370,6 +371,16 @@ static void snapshot_place(const struct guest *guest, struct pol_guest *p)
 	p->numa_moving = guest->numa_moving;
 }
 
+static void snapshot_hot(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
+{
+	p->hot_bytes = p->hot_us = p->hot_age_us = POL_ABSENT;
+	if (guest->hot.source == IDLE_NONE || now_us < guest->hot.seen_us)
+		return;
+	p->hot_bytes = guest->hot.bytes;
+	p->hot_us = guest->hot.window_us;
+	p->hot_age_us = now_us - guest->hot.seen_us;
+}
+
 static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -403,6 +414,7 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 	snapshot_merge(guest, now_us, p);
 	guest_swap_snapshot(guest, p);
 	snapshot_place(guest, p);
+	snapshot_hot(guest, now_us, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
 	snapshot_stats(guest, now_us, p);

@@ -18,6 +18,7 @@
 #include "memd/cgroup.h"
 #include "memd/config.h"
 #include "memd/footprint.h"
+#include "memd/idle.h"
 #include "policy/policy.h"
 #include "policy/repair.h"
 
@@ -72,6 +73,13 @@ struct guest_place {
 	enum guest_place_status status;
 	uint64_t longest_us;
 	char error[128];
+};
+
+/* Its memory in use as the host's kernel saw it; see idle.h. */
+struct guest_hot {
+	enum idle_source source; /* IDLE_NONE: not seen yet */
+	uint64_t bytes, window_us;
+	uint64_t seen_us;
 };
 
 enum guest_phase {
@@ -187,6 +195,7 @@ struct guest {
 	struct footprint survey; /* the expensive one, minutes old; survey.full false: none yet */
 	uint64_t survey_us, survey_start_us; /* when it came, and when it began */
 	struct guest_swap *swap;	     /* NULL: not looked at yet */
+	struct guest_hot hot;
 	uint64_t ksm_bytes, balloon_bytes, reported_bytes, mem_bytes; /* see savings.h */
 	bool has_view;
 	struct pol_view view; /* what the policy thought of it last */

@@ -351,51 +351,6 @@ static void probe_cgroup(struct probe *probe)
 	fact_add(probe, "cgroup_memory", &memory);
 }
 
-static void probe_damon(struct probe *probe)
-{
-	struct fact fact = {.source = "sys/kernel/mm/damon/admin"};
-	bool there = probe_exists(probe, fact.source);
-
-	if (there)
-		fact_text(&fact, "sysfs");
-	else
-		fact_reason(&fact, "the kernel is built without CONFIG_DAMON_SYSFS");
-	if (probe_exists(probe, "sys/module/damon_reclaim"))
-		fact_detail(&fact, "damon_reclaim");
-	fact_add(probe, "damon", &fact);
-}
-
-/* Bits of the multi-generational LRU; bit 0 is the switch (admin-guide/mm/multigen_lru.rst). */
-static void probe_mglru(struct probe *probe)
-{
-	struct fact fact = {.source = "sys/kernel/mm/lru_gen/enabled"};
-	char text[32], *end;
-	unsigned long bits;
-
-	if (!probe_word(probe, fact.source, text, sizeof(text))) {
-		fact_reason(&fact, "the kernel is built without CONFIG_LRU_GEN");
-	} else {
-		bits = strtoul(text, &end, 0);
-		if (end == text || *end)
-			fact_reason(&fact, "the file does not hold a number");
-		else
-			fact_text(&fact, bits & 1 ? "on" : "off");
-		fact_detail(&fact, "%s", text);
-	}
-	fact_add(probe, "mglru", &fact);
-}
-
-static void probe_idle_pages(struct probe *probe)
-{
-	struct fact fact = {.source = "sys/kernel/mm/page_idle/bitmap"};
-
-	if (probe_exists(probe, fact.source))
-		fact_bool(&fact, true);
-	else
-		fact_reason(&fact, "the kernel is built without CONFIG_IDLE_PAGE_TRACKING");
-	fact_add(probe, "idle_page_tracking", &fact);
-}
-
 static void probe_managers(struct probe *probe)
 {
 	struct fact fact = {.source = "proc"};
@@ -456,9 +411,7 @@ static void probe_all(struct probe *probe)
 	probe_zswap(probe);
 	probe_psi(probe);
 	probe_cgroup(probe);
-	probe_damon(probe);
-	probe_mglru(probe);
-	probe_idle_pages(probe);
+	probe_idle(probe);
 	probe_managers(probe);
 }
 

@@ -45,5 +45,7 @@ int probe_flag(const struct probe *probe, const char *path);
 
 /* cpu_vendor, kvm, second_level_*, nested. */
 void probe_kvm(struct probe *probe);
+/* damon, mglru, idle_page_tracking, idle_tracking. */
+void probe_idle(struct probe *probe);
 
 #endif

@@ -16,6 +16,7 @@
 #include "memd/probe.h"
 #include "memd/report.h"
 #include "memd/report_cgroup.h"
+#include "memd/report_idle.h"
 #include "memd/report_swap.h"
 
 static json_object *new_document(void)
@@ -148,6 +149,7 @@ json_object *report_status(const struct daemon *daemon)
 		merge_json(&daemon->guests, &daemon->merge, &daemon->crossed, daemon->crossed_us));
 	json_object_object_add(doc, "swap", report_swap(daemon));
 	json_object_object_add(doc, "reclaim", report_reclaim(daemon));
+	json_object_object_add(doc, "idle_tracking", report_idle(daemon));
 	add_aside(aside, "ksm", daemon_ksm_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "balloon", daemon_balloon_aside(daemon, why, sizeof(why)));
 	add_aside(aside, "numa", daemon_numa_aside(daemon, why, sizeof(why)));
@@ -379,6 +381,9 @@ json_object *report_guests(const struct daemon *daemon)
 		add_chunks(guest, one);
 		json_object_object_add(one, "reclaim", report_guest_reclaim(guest));
 		json_object_object_add(one, "cgroup", report_guest_cgroup(daemon, guest));
+		json_add_u64(one, "in_use_bytes",
+			     guest->has_view ? guest->view.hot_bytes : POL_ABSENT);
+		json_object_object_add(one, "idle", report_guest_idle(guest, clock_now_us()));
 		add_stats(guest, one);
 		json_object_object_add(one, "notes", notes_of(guest));
 		json_object_array_add(list, one);

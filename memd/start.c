@@ -249,6 +249,9 @@ static int open_parts(struct daemon *daemon)
 	r = across_open(host_rootfd(daemon->host), NULL, &daemon->across);
 	if (r < 0)
 		return r;
+	r = idle_open(host_rootfd(daemon->host), &daemon->idle);
+	if (r < 0)
+		return r;
 	r = chunk_work_open(host_rootfd(daemon->host), &daemon->chunk_work);
 	if (r < 0)
 		return r;
@@ -390,6 +393,7 @@ static void leave_host(struct daemon *daemon)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
 	for (size_t i = 0; i < daemon->guests.n; i++)
 		guest_qmp_restore_interval(daemon->guests.v[i]);
+	daemon_idle_leave(daemon);
 	merge_leave(&daemon->act);
 	daemon_numa_leave(daemon);
 	daemon_huge_leave(daemon);
@@ -409,6 +413,7 @@ void daemon_close(struct daemon *daemon)
 	survey_close(daemon->survey);
 	arrival_close(daemon->arrival);
 	reclaim_work_close(daemon->act.reclaim);
+	daemon_idle_leave(daemon);
 	isolation_close(daemon->isolation);
 	across_close(daemon->across);
 	free(daemon->across_look.far);

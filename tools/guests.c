@@ -32,6 +32,7 @@ enum memctl_exit memctl_guests(const struct memctl *ctl, int argc, char **argv)
 		{"FLOOR", TABLE_BYTES, "floor_bytes"},
 		{"NEEDS", TABLE_BYTES, "working_set_bytes"},
 		{"RESIDENT", TABLE_BYTES, "resident_bytes"},
+		{"IN USE", TABLE_BYTES, "in_use_bytes"},
 		{"SWAPPED", TABLE_BYTES, "swapped_bytes"},
 		{"LARGE", TABLE_PPM, "large_pages_ppm"},
 		{"BALLOON", TABLE_YESNO, "has_balloon"},

@@ -183,6 +183,31 @@ static void print_nodes(json_object *status)
 	printf("NUMA         %s (%s)\n", text(last, "text"), text(last, "time"));
 }
 
+/* What of the host's own sight of memory in use there is, or why there is none. */
+static void print_idle(json_object *idle)
+{
+	json_object *damon = json_get_obj(idle, "damon"), *mglru = json_get_obj(idle, "mglru");
+	const char *why = json_get_str(damon, "why_not");
+	bool watches = false, reads = false;
+	uint64_t ppm;
+
+	json_get_bool(damon, "used", &watches);
+	json_get_bool(mglru, "used", &reads);
+	if (!idle || (!watches && !reads))
+		return;
+	fputs("in use       seen by ", stdout);
+	if (watches) {
+		printf("DAMON, %" PRIu64 " guests now", number(damon, "watched_guests"));
+		if (json_get_u64(damon, "cpu_ppm", &ppm))
+			printf(", %.2f %% of a processor", (double)ppm / 10000);
+	}
+	if (reads)
+		printf("%sthe LRU's generations", watches ? "; and by " : "");
+	if (!watches && why)
+		printf(" (not by DAMON: %s)", why);
+	putchar('\n');
+}
+
 static void print_changes(json_object *changes)
 {
 	static const struct table_column columns[] = {
@@ -223,6 +248,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 	print_merging(ctl, json_get_obj(status, "merging"));
 	print_swap(ctl, json_get_obj(status, "swap"));
 	print_reclaim(ctl, json_get_obj(status, "reclaim"));
+	print_idle(json_get_obj(status, "idle_tracking"));
 	aside = json_get_array(status, "standing_aside");
 	for (size_t i = 0; aside && i < json_object_array_length(aside); i++) {
 		json_object *one = json_object_array_get_idx(aside, i);

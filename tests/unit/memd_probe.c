@@ -34,6 +34,7 @@ static const char *const keys[] = {"kernel",
 				   "damon",
 				   "mglru",
 				   "idle_page_tracking",
+				   "idle_tracking",
 				   "other_managers"};
 
 static const char *string_of(json_object *fact, const char *name)
@@ -135,6 +136,13 @@ static void lab_6_12(void **state)
 	expect(doc, "damon", "sysfs", NULL);
 	expect(doc, "mglru", "on", NULL);
 	expect(doc, "idle_page_tracking", NULL, "CONFIG_IDLE_PAGE_TRACKING");
+	expect(doc, "idle_tracking", NULL, "cannot be seen from the host");
+	expect_detail(doc, "idle_tracking", "debugfs is not mounted");
+	tree_set(&tree, "sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds", "0\n");
+	tree_set(&tree, "sys/kernel/debug/lru_gen", "");
+	json_object_put(doc);
+	doc = probe(tree.root);
+	expect(doc, "idle_tracking", "damon mglru", NULL);
 	expect(doc, "other_managers", NULL, "none is running");
 	assert_string_equal(probe_text(doc, "second_level_paging"), "npt");
 	assert_null(probe_text(doc, "numa_nodes")); /* no text */
