@@ -11,6 +11,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/size.h"
 #include "memd/account.h"
 #include "policy/outlook.h"
 
@@ -90,13 +91,18 @@ static json_object *actions_json(const struct scene *scene, const struct pol_pla
 	return list;
 }
 
+/* What guests could give: host bytes by their balloons; bytes to swap, and host bytes by that. */
+struct room {
+	uint64_t balloon, swap, swap_gain;
+};
+
 /* Each guest, and in *ret_room what all of them could give. */
 static json_object *guests_json(const struct daemon *daemon, const struct scene *scene,
-				const struct pol_plan *plan, uint64_t *ret_room)
+				const struct pol_plan *plan, struct room *ret_room)
 {
 	json_object *list = json_object_new_array();
 
-	*ret_room = 0;
+	*ret_room = (struct room){0};
 	for (size_t i = 0; i < plan->n_views; i++) {
 		const struct pol_view *view = &plan->views[i];
 		const struct guest *guest = guests_find(&daemon->guests, view->guest);
@@ -114,26 +120,39 @@ static json_object *guests_json(const struct daemon *daemon, const struct scene 
 		json_add_u64(one, "floor_bytes", view->floor_bytes);
 		json_add_u64(one, "spare_bytes", spare.guest_bytes);
 		json_add_u64(one, "spare_gain_bytes", spare.host_bytes);
+		json_add_u64(one, "swap_spare_bytes", spare.swap_bytes);
+		json_add_u64(one, "swap_spare_gain_bytes", spare.swap_gain_bytes);
 		json_add_bool(one, "spare", spare.keep == POL_KEEP_NONE);
 		json_add_str(one, "why", why ? why : pol_keep_text(spare.keep));
 		json_object_array_add(list, one);
-		*ret_room += spare.host_bytes;
+		ret_room->balloon += spare.host_bytes;
+		ret_room->swap += spare.swap_bytes;
+		ret_room->swap_gain += spare.swap_gain_bytes;
 	}
 	return list;
 }
 
 /* What there is for another guest: above what is kept free, and what others could give up. */
 static json_object *room_json(const struct scene *scene, const struct pol_plan *plan,
-			      uint64_t spare)
+			      const struct room *room)
 {
 	json_object *one = json_object_new_object();
+	uint64_t us_per_gib, swap = pol_swap_room(scene->pol, &us_per_gib), gain = room->swap_gain;
 	uint64_t free = scene->host.available_bytes > plan->high_bytes
 				? scene->host.available_bytes - plan->high_bytes
 				: 0;
 
 	json_add_u64(one, "available_bytes", free);
-	json_add_u64(one, "balloon_bytes", spare);
-	json_add_u64(one, "total_bytes", free + spare);
+	json_add_u64(one, "balloon_bytes", room->balloon);
+	json_add_u64(one, "total_bytes", free + room->balloon);
+	/* Each guest's alone fits into swap; together they may not. */
+	if (room->swap > swap)
+		gain = (uint64_t)((unsigned __int128)gain * swap / room->swap);
+	else
+		swap = room->swap;
+	json_add_u64(one, "swap_bytes", swap);
+	json_add_u64(one, "swap_gain_bytes", gain);
+	json_add_u64(one, "swap_cost_us", (uint64_t)((unsigned __int128)swap * us_per_gib / GIB));
 	return one;
 }
 
@@ -184,6 +203,8 @@ static int add_outlook(const struct daemon *daemon, uint64_t more_bytes, json_ob
 		json_add_u64(one, "missing_bytes", outlook.missing_bytes);
 		json_add_u64(one, "seconds", outlook.seconds);
 		json_add_u64(one, "taken_bytes", taken);
+		json_add_u64(one, "swapped_bytes", outlook.swapped_bytes);
+		json_add_u64(one, "swap_cost_us", outlook.swap_us);
 		json_object_object_add(one, "taken_from", payers);
 		json_object_object_add(doc, "outlook", one);
 	}
@@ -202,7 +223,7 @@ int plan_query(const struct daemon *daemon, uint64_t more_bytes, json_object **r
 	AUTO_JSON json_object *doc = json_object_new_object();
 	const struct pol_plan *plan = NULL;
 	struct scene scene;
-	uint64_t spare;
+	struct room room;
 	int r;
 
 	if (!daemon->sensed)
@@ -217,8 +238,8 @@ int plan_query(const struct daemon *daemon, uint64_t more_bytes, json_object **r
 		json_add_str(doc, "mode", mode_name(daemon));
 		json_object_object_add(doc, "host", host_json(&scene, plan));
 		json_object_object_add(doc, "actions", actions_json(&scene, plan));
-		json_object_object_add(doc, "guests", guests_json(daemon, &scene, plan, &spare));
-		json_object_object_add(doc, "room", room_json(&scene, plan, spare));
+		json_object_object_add(doc, "guests", guests_json(daemon, &scene, plan, &room));
+		json_object_object_add(doc, "room", room_json(&scene, plan, &room));
 	}
 	scene_close(&scene);
 	if (r == 0 && pol_has(more_bytes))

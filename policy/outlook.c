@@ -79,10 +79,19 @@ void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
 	enum pol_keep keep = keep_of(pol, guest, bytes);
 
 	*ret_spare = (struct pol_spare){.keep = keep};
-	if (keep != POL_KEEP_NONE)
-		return;
-	ret_spare->guest_bytes = bytes;
-	ret_spare->host_bytes = balloon_gain(guest, size, guest->floor);
+	if (keep == POL_KEEP_NONE) {
+		ret_spare->guest_bytes = bytes;
+		ret_spare->host_bytes = balloon_gain(guest, size, guest->floor);
+	}
+	ret_spare->swap_bytes =
+		min_u64(reclaim_spare(guest, ret_spare->host_bytes), pol->reclaim.room);
+	ret_spare->swap_gain_bytes = reclaim_gain(pol, ret_spare->swap_bytes);
+}
+
+uint64_t pol_swap_room(const struct pol *pol, uint64_t *ret_us_per_gib)
+{
+	*ret_us_per_gib = pol->reclaim.us_per_gib;
+	return pol->reclaim.room;
 }
 
 /* ---- the days to come ---- */
@@ -141,20 +150,50 @@ static struct pol_guest *find(struct pol_guest *guests, size_t n, uint64_t id)
 	return NULL;
 }
 
-/* The orders reach the guests. Returns how many there were. */
-static size_t deliver(const struct pol_plan *plan, struct pol_guest *guests, size_t n)
+/* What was ordered of the guest goes to swap; returns what the host gains. */
+static uint64_t swap_out(const struct pol *pol, const struct pol_action *action,
+			 struct pol_host *host, struct pol_guest *guest)
 {
+	/* So much of what was promised came of late: the rest stayed where it was. */
+	uint64_t bytes = ppm_of(action->from - action->to, pol->reclaim.kept_ppm);
+
+	bytes = min_u64(min_u64(bytes, guest->resident_bytes), guest->reclaimable_bytes);
+	bytes = min_u64(bytes, host->swap_free_bytes);
+	guest->resident_bytes -= bytes;
+	guest->reclaimable_bytes -= bytes;
+	guest->swapped_bytes =
+		add_sat(pol_has(guest->swapped_bytes) ? guest->swapped_bytes : 0, bytes);
+	host->swap_free_bytes -= bytes;
+	return bytes;
+}
+
+/* The orders reach the guests. Returns how many there were. */
+static size_t deliver(const struct pol *pol, struct pol_host *host, struct pol_guest *guests,
+		      struct pol_outlook *out)
+{
+	const struct pol_plan *plan = &pol->plan;
 	size_t orders = 0;
 
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *action = &plan->actions[i];
-		struct pol_guest *guest =
-			action->kind == POL_BALLOON ? find(guests, n, action->guest) : NULL;
+		struct pol_guest *guest = find(guests, host->n_guests, action->guest);
+		uint64_t bytes;
 
 		if (!guest)
 			continue;
-		guest->target_bytes = action->to;
-		guest->mem_requested_bytes = action->to2;
+		if (action->kind == POL_RECLAIM) {
+			bytes = swap_out(pol, action, host, guest);
+			out->swapped_bytes += bytes;
+			out->swap_us += reclaim_cost_us(pol, bytes);
+			bytes = ppm_of(bytes, pol->reclaim.net_ppm);
+			host->available_bytes = add_sat(host->available_bytes, bytes);
+			host->free_bytes = add_sat(host->free_bytes, bytes);
+		} else if (action->kind == POL_BALLOON) {
+			guest->target_bytes = action->to;
+			guest->mem_requested_bytes = action->to2;
+		} else {
+			continue;
+		}
 		orders++;
 	}
 	return orders;
@@ -192,7 +231,7 @@ int pol_outlook(struct pol *pol, struct pol_host *host, struct pol_guest *guests
 			return r;
 		if (plan->state > out.worst)
 			out.worst = plan->state;
-		quiet = deliver(plan, guests, host->n_guests) || taken ? 0 : quiet + 1;
+		quiet = deliver(pol, host, guests, &out) || taken ? 0 : quiet + 1;
 		if (!quiet)
 			out.seconds = second;
 		for (size_t i = 0; i < pol->n_now; i++) {

@@ -31,10 +31,16 @@ struct pol_spare {
 	enum pol_keep keep;
 	uint64_t guest_bytes; /* of its size, down to its floor, after the last plan */
 	uint64_t host_bytes;  /* what the host would gain by that */
+	/* Besides, what of its memory could be swapped out, and what the host would gain by that;
+	 * all guests together no more than pol_swap_room(). */
+	uint64_t swap_bytes, swap_gain_bytes;
 };
 
 /* After pol_step(): of the guest at that place in plan->views. */
 void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare);
+
+/* After pol_step(): bytes that may go to swap; *ret_cost_us: the time that a GiB of it takes. */
+uint64_t pol_swap_room(const struct pol *pol, uint64_t *ret_us_per_gib);
 
 struct pol_outlook {
 	bool fits;		   /* in the end the host has what it wants free */
@@ -43,14 +49,16 @@ struct pol_outlook {
 	uint64_t end_bytes;
 	uint64_t missing_bytes; /* in the end: of what it wants free, and of what was to come */
 	uint64_t seconds;	/* until nothing was ordered any more */
+	uint64_t swapped_bytes, swap_us; /* went to swap, and the time that this took */
 };
 
 /*
  * What becomes of host and guests when `more` bytes are taken up and stay in use: a new guest that
  * uses all it is promised, and whose balloon brings nothing. The others go on as they are, balloons
- * move as fast as they were seen to; merging and swap bring nothing. pol is a copy, and
- * host->guests are `guests`: both are worked on, so that each guest's actual_bytes is what it has
- * in the end. 0, or what pol_step() says.
+ * move as fast as they were seen to, what is swapped out is not missed, and brings as much of what
+ * it promises as it did of late; merging brings nothing. pol is a copy, and host->guests are
+ * `guests`: both are worked on, so that each guest's actual_bytes is what it has in the end, and
+ * its swapped_bytes what of it is in swap. 0, or what pol_step() says.
  */
 int pol_outlook(struct pol *pol, struct pol_host *host, struct pol_guest *guests, uint64_t now_us,
 		uint64_t more, struct pol_outlook *ret_outlook);

@@ -141,6 +141,17 @@ uint64_t reclaim_least(const struct now_guest *guest);
 /* Orders what is to be swapped out of the `need` host bytes that balloons cannot bring in time. */
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need);
 
+/*
+ * Of the guest, after reclaim_decide(): bytes that could go to swap besides what its balloon can
+ * give, in time; 0: nothing, or not now. What swap has room for is another matter.
+ */
+uint64_t reclaim_spare(const struct now_guest *guest, uint64_t balloon_bytes);
+
+/* Host bytes that come free when so many go to swap, as far as such promises were kept; and the
+ * time that it takes. */
+uint64_t reclaim_gain(const struct pol *pol, uint64_t bytes);
+uint64_t reclaim_cost_us(const struct pol *pol, uint64_t bytes);
+
 /* ---- ksm_worth.c ---- */
 
 /*

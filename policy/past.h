@@ -179,6 +179,9 @@ struct reclaim_past {
 	uint64_t mark_us, psi_us, work_us; /* totals that the rate is measured from */
 	uint64_t psi_ppm;		   /* of the time, tasks of the host wait for memory */
 	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
+	uint64_t room;			   /* of swap, that may be used, */
+	uint64_t net_ppm, kept_ppm;	   /* what comes free of a byte, and what of that came */
+	uint64_t us_per_gib;		   /* its price */
 };
 
 #define RATE_WINDOWS 5

@@ -325,8 +325,36 @@ static uint64_t most_of(const struct pol *pol, struct now_guest *guest)
 	return min_u64(most, bytes_in(guest->in->reclaimable_bytes));
 }
 
-static void add_order(struct pol *pol, const struct pol_host *host, struct now_guest *guest,
-		      uint64_t bytes, uint64_t net)
+uint64_t reclaim_spare(const struct now_guest *guest, uint64_t balloon_bytes)
+{
+	const struct guest_reclaim *past = &guest->past->reclaim;
+	uint64_t spare = sub_sat(resident_of(guest), add_sat(past->floor, balloon_bytes));
+
+	if (past->off != POL_WHY_NONE || !pol_has(guest->in->reclaimable_bytes))
+		return 0;
+	return min_u64(spare, sub_sat(bytes_in(guest->in->reclaimable_bytes), balloon_bytes));
+}
+
+uint64_t reclaim_gain(const struct pol *pol, uint64_t bytes)
+{
+	return ppm_of(ppm_of(bytes, pol->reclaim.net_ppm), pol->reclaim.kept_ppm);
+}
+
+uint64_t reclaim_cost_us(const struct pol *pol, uint64_t bytes)
+{
+	return mul_div(bytes, pol->reclaim.us_per_gib, GIB);
+}
+
+/* What of it memd's own reclaim has measured so far. */
+static uint64_t price_of(const struct pol_host *host)
+{
+	if (host->reclaim_bytes >= 16 * MIB && pol_has(host->reclaim_bytes) &&
+	    pol_has(host->reclaim_us))
+		return mul_div(GIB, host->reclaim_us, host->reclaim_bytes);
+	return GIB / PAGE * US_PER_PAGE;
+}
+
+static void add_order(struct pol *pol, struct now_guest *guest, uint64_t bytes, uint64_t net)
 {
 	struct guest_reclaim *past = &guest->past->reclaim;
 	enum pol_reason balloon = has_balloon(guest) ? POL_WHY_NOT_ENOUGH : POL_WHY_NO_BALLOON;
@@ -339,10 +367,7 @@ static void add_order(struct pol *pol, const struct pol_host *host, struct now_g
 	action->floor_bytes = past->floor;
 	/* What is promised; what is kept of it is learned by that. */
 	action->gain_bytes = ppm_of(bytes, net);
-	action->cost_us = host->reclaim_bytes >= 16 * MIB && pol_has(host->reclaim_bytes) &&
-					  pol_has(host->reclaim_us)
-				  ? mul_div(bytes, host->reclaim_us, host->reclaim_bytes)
-				  : bytes / PAGE * US_PER_PAGE;
+	action->cost_us = reclaim_cost_us(pol, bytes);
 	plan_reject_passive(pol, guest, action);
 	plan_reject(action, POL_RUNG_BALLOON_FREE, balloon);
 	plan_reject(action, POL_RUNG_BALLOON_CACHE, balloon);
@@ -353,7 +378,7 @@ static void add_order(struct pol *pol, const struct pol_host *host, struct now_g
 	past->asked = bytes;
 }
 
-static void spread(struct pol *pol, const struct pol_host *host, uint64_t need, uint64_t net)
+static void spread(struct pol *pol, uint64_t need, uint64_t net)
 {
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
@@ -372,7 +397,7 @@ static void spread(struct pol *pol, const struct pol_host *host, uint64_t need, 
 
 		if (bytes < LEAST)
 			continue;
-		add_order(pol, host, &pol->now[i], bytes, net);
+		add_order(pol, &pol->now[i], bytes, net);
 		need -= bytes;
 	}
 }
@@ -385,6 +410,10 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	bool any;
 
 	follow_host(pol, host);
+	past->room = off == POL_WHY_NONE ? room : 0;
+	past->net_ppm = net;
+	past->kept_ppm = kept_of(host, POL_RUNG_RECLAIM);
+	past->us_per_gib = price_of(host);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
@@ -405,5 +434,5 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	/* So much must go for that to come free, as far as such promises were kept. */
 	kept = max_u64(kept_of(host, POL_RUNG_RECLAIM), GAIN_LEAST_PPM);
 	left = mul_div(mul_div(left, PPM, net), PPM, kept);
-	spread(pol, host, min_u64(left, min_u64(room, TICK_MOST)), net);
+	spread(pol, min_u64(left, min_u64(room, TICK_MOST)), net);
 }

@@ -86,6 +86,7 @@ static void print_guests(const struct memctl *ctl, json_object *guests)
 		{"FLOOR", TABLE_BYTES, "floor_bytes"},
 		{"SPARE", TABLE_BYTES, "spare_bytes"},
 		{"BRINGS", TABLE_BYTES, "spare_gain_bytes"},
+		{"SWAP", TABLE_BYTES, "swap_spare_gain_bytes"},
 		{"WHY", TABLE_TEXT, "why"},
 		{0},
 	};
@@ -108,11 +109,18 @@ static void print_room(const struct memctl *ctl, json_object *room)
 	const struct sizes s = {ctl, room};
 	char a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX], c[SIZE_TEXT_MAX];
 
-	if (room)
-		printf("\nRoom for %s: %s available above what is wanted free, %s from guests that "
-		       "can spare it.\n",
-		       size(&s, "total_bytes", a), size(&s, "available_bytes", b),
-		       size(&s, "balloon_bytes", c));
+	if (!room)
+		return;
+	printf("\nRoom for %s: %s available above what is wanted free, %s from guests that "
+	       "can spare it.\n",
+	       size(&s, "total_bytes", a), size(&s, "available_bytes", b),
+	       size(&s, "balloon_bytes", c));
+	if (number(room, "swap_gain_bytes"))
+		printf("Beyond that %s by sending %s of guests to swap: %" PRIu64
+		       " ms of processor "
+		       "time, and they wait when they want it back.\n",
+		       size(&s, "swap_gain_bytes", a), size(&s, "swap_bytes", b),
+		       number(room, "swap_cost_us") / 1000);
 }
 
 static void print_outlook(const struct memctl *ctl, json_object *outlook)
@@ -135,8 +143,13 @@ static void print_outlook(const struct memctl *ctl, json_object *outlook)
 	printf(", after %" PRIu64 " s.\nOn the way %s is available at the least (state %s).\n",
 	       number(outlook, "seconds"), size(&s, "least_available_bytes", a),
 	       worst ? worst : "?");
+	if (number(outlook, "swapped_bytes"))
+		printf("%s of other guests goes to swap for it, %" PRIu64
+		       " ms of processor time.\n",
+		       size(&s, "swapped_bytes", a), number(outlook, "swap_cost_us") / 1000);
 	if (!number(outlook, "taken_bytes")) {
-		puts("Nothing is taken from other guests for it.");
+		if (!number(outlook, "swapped_bytes"))
+			puts("Nothing is taken from other guests for it.");
 		return;
 	}
 	printf("It costs other guests %s:\n", size(&s, "taken_bytes", a));

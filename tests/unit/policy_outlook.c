@@ -187,6 +187,96 @@ static void test_nobody_new(void **state)
 	assert_true(a.taken > 100 * MIB);
 }
 
+/* Four guests without balloons that hold 2 GiB each, swap of so much, which frees but a part. */
+static struct answer ask_swap(uint64_t swap, uint64_t cost_ppm, uint64_t more)
+{
+	struct answer answer = {0};
+	struct pol_guest guests[4];
+	struct pol_host host;
+	struct scene s;
+	struct pol *copy;
+	uint64_t swapped = 0;
+
+	scene_open_silent(&s, 4);
+	s.host.swap_bytes = s.host.swap_free_bytes = swap;
+	s.host.swap_cost_ppm = cost_ppm;
+	scene_run(&s, 60);
+	host = s.host;
+	memcpy(guests, s.guests, sizeof(guests));
+	host.guests = guests;
+	copy = pol_copy(s.pol);
+	assert_non_null(copy);
+	assert_int_equal(pol_outlook(copy, &host, guests, s.now_us, more, &answer.outlook), 0);
+	for (size_t i = 0; i < 4; i++) {
+		swapped += guests[i].swapped_bytes;
+		assert_int_equal(guests[i].resident_bytes + guests[i].swapped_bytes, 2 * GIB);
+		assert_int_equal(guests[i].actual_bytes, 2 * GIB);
+	}
+	assert_int_equal(answer.outlook.swapped_bytes, swapped);
+	assert_int_equal(host.swap_free_bytes, swap - swapped);
+	/* 4 us a page before anything was measured. */
+	assert_in_range(answer.outlook.swap_us, sub_sat(swapped / PAGE * 4, 1000),
+			swapped / PAGE * 4);
+	pol_free(copy);
+	scene_close(&s);
+	return answer;
+}
+
+/* What can go to swap counts, with its price; where swap is memory, for less. */
+static void test_one_more_by_swap(void **state)
+{
+	struct answer none = ask_swap(0, 0, 4 * GIB), disk = ask_swap(8 * GIB, 0, 4 * GIB);
+	struct answer zram = ask_swap(8 * GIB, 500000, 4 * GIB), full = ask_swap(GIB, 0, 8 * GIB);
+
+	(void)state;
+	assert_false(none.outlook.fits);
+	assert_int_equal(none.outlook.swapped_bytes, 0);
+	assert_true(disk.outlook.fits);
+	assert_in_range(disk.outlook.swapped_bytes, disk.outlook.end_bytes,
+			disk.outlook.end_bytes + MIB);
+	assert_true(zram.outlook.fits);
+	assert_in_range(zram.outlook.swapped_bytes, 2 * zram.outlook.end_bytes - MIB,
+			2 * zram.outlook.end_bytes + MIB);
+	/* A twentieth of swap stays free, whatever comes. */
+	assert_false(full.outlook.fits);
+	assert_in_range(full.outlook.swapped_bytes, 900 * MIB, GIB - GIB / 20);
+}
+
+/* What each could spare by swap, beside its balloon and never twice; and all that swap takes. */
+static void test_spare_by_swap(void **state)
+{
+	uint64_t us_per_gib;
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, 3);
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	s.host.swap_cost_ppm = 250000;
+	s.host.rung_ppm[POL_RUNG_RECLAIM] = 500000;
+	for (int i = 0; i < 3; i++)
+		s.guests[i].reclaimable_bytes = 2 * GIB;
+	s.guests[1].reclaimable_bytes = 0;
+	s.guests[2].has_balloon = false;
+	scene_run(&s, 60);
+	/* No balloon: down to an eighth of it. */
+	assert_int_equal(spare_of(&s, 3).swap_bytes, 2 * GIB - 256 * MIB);
+	assert_in_range(spare_of(&s, 3).swap_gain_bytes, (2 * GIB - 256 * MIB) / 8 * 3 - MIB,
+			(2 * GIB - 256 * MIB) / 8 * 3);
+	assert_int_equal(spare_of(&s, 2).swap_bytes, 0);
+	assert_true(spare_of(&s, 2).host_bytes > 0);
+	assert_int_equal(spare_of(&s, 1).swap_bytes,
+			 2 * GIB - 256 * MIB - spare_of(&s, 1).host_bytes);
+	/* A fifth of swap is left free; 4 us a page. */
+	assert_in_range(pol_swap_room(s.pol, &us_per_gib), 3 * GIB, 4 * GIB / 10 * 8 + MIB);
+	assert_int_equal(us_per_gib, GIB / PAGE * 4);
+	s.config.reclaim_manage = false;
+	pol_configure(s.pol, &s.config);
+	scene_step(&s);
+	assert_int_equal(pol_swap_room(s.pol, &us_per_gib), 0);
+	assert_int_equal(spare_of(&s, 3).swap_bytes, 0);
+	scene_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +286,8 @@ int main(void)
 		cmocka_unit_test(test_one_more_that_fits),
 		cmocka_unit_test(test_one_more_that_does_not_fit),
 		cmocka_unit_test(test_nobody_new),
+		cmocka_unit_test(test_one_more_by_swap),
+		cmocka_unit_test(test_spare_by_swap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
