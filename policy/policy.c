@@ -106,6 +106,22 @@ static int check(const struct pol_host *host)
 	return 0;
 }
 
+/*
+ * What guests may be given beyond what is available, see grant_from_swap(): memory that the kernel
+ * can have by swapping within about a tick. A byte in swap that is memory itself (zram) frees only
+ * a part of one; and of what is free there a quarter at a time, so that it never ends at once.
+ */
+static uint64_t swap_room(const struct pol *pol, const struct pol_host *host)
+{
+	uint64_t free = bytes_in(host->swap_free_bytes);
+	uint64_t cost = pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0;
+
+	if (!pol_has(free))
+		return 0;
+	return ppm_of(min_u64(free / 4, pol->config.step_bytes),
+		      FAULT(swap_room_net) ? PPM : sub_sat(PPM, cost));
+}
+
 static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t now_us)
 {
 	struct now_host *tick = &pol->tick;
@@ -123,8 +139,7 @@ static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t no
 	}
 	pol->host.now_us = tick->now_us;
 	tick->available = min_u64(available, tick->memory);
-	if (pol_has(host->swap_free_bytes))
-		tick->swap_room = min_u64(host->swap_free_bytes / 4, pol->config.step_bytes);
+	tick->swap_room = swap_room(pol, host);
 	host_state_marks(&pol->config, tick->memory, &tick->marks);
 }
 

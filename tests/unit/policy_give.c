@@ -355,11 +355,13 @@ static void test_what_others_leave_of_their_shares_is_lent(void **state)
 }
 
 /* Everything is in use, and a guest would kill for lack of its share: the host swaps for it. Not on
- * its word alone, and never more than a step beyond what is there. */
+ * its word alone, and never more than a step beyond what is there; of swap that is memory itself
+ * only what comes free by it. */
 static void test_host_swaps_before_a_guest_kills(void **state)
 {
-	for (int k = 0; k < 3; k++) {
+	for (int k = 0; k < 4; k++) {
 		bool swap = k != 1, uses = k != 2;
+		uint64_t cost_ppm = k == 3 ? 900000 : 0;
 		const struct pol_action *a;
 		struct scene s;
 
@@ -367,6 +369,7 @@ static void test_host_swaps_before_a_guest_kills(void **state)
 		for (uint64_t id = 1; id <= 4; id++)
 			squeeze(&s, id, 1200 * MIB, 260 * MIB);
 		s.host.available_bytes = 30 * MIB;
+		s.host.swap_cost_ppm = cost_ppm;
 		s.host.swap_bytes = 4 * GIB;
 		s.host.swap_free_bytes = swap ? 3 * GIB : 0;
 		scene_run(&s, 20);
@@ -379,7 +382,8 @@ static void test_host_swaps_before_a_guest_kills(void **state)
 			assert_non_null(a);
 			assert_int_equal(a->reason, POL_WHY_TROUBLE);
 			assert_int_equal(a->rung, POL_RUNG_SWAP);
-			assert_in_range(a->to - a->from, 30 * MIB, 30 * MIB + s.config.step_bytes);
+			assert_in_range(a->to - a->from, cost_ppm ? 20 * MIB : 30 * MIB,
+					30 * MIB + ppm_of(s.config.step_bytes, PPM - cost_ppm));
 			assert_true(rules_shares(s.plan));
 		} else {
 			assert_true(!a || a->to - a->from <= 30 * MIB);

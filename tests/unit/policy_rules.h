@@ -198,11 +198,40 @@ static inline const char *rules_numa(const struct pol_config *config, const stru
 	return NULL;
 }
 
+/* Grants on the swap rung may go beyond what is free by so much, all of them together. */
+static inline uint64_t rules_swap_room(const struct pol_config *config, const struct pol_host *host)
+{
+	uint64_t room =
+		pol_has(host->swap_free_bytes)
+			? min_u64(min_u64(host->swap_free_bytes, BYTES_MAX) / 4, config->step_bytes)
+			: 0;
+	uint64_t cost = pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0;
+
+	return ppm_of(room, sub_sat(PPM, cost));
+}
+
+/* Only a pressed host swaps for a guest, and only for one that uses all it has, as the host itself
+ * sees, but for a part of its reserve. */
+static inline bool rules_may_swap_for(const struct pol_config *config, const struct pol_host *host,
+				      const struct pol_plan *plan, const struct pol_action *a)
+{
+	const struct pol_guest *g = rules_guest(host, a->guest);
+	uint64_t reserve = max_u64(config->guest_reserve_bytes, config->guest_reserve_max_bytes);
+	uint64_t swapped = g && pol_has(g->swapped_bytes) ? g->swapped_bytes : 0;
+
+	if (plan->state < POL_STATE_HARD || a->to <= a->from || !g || !pol_has(g->resident_bytes))
+		return false;
+	return add_sat(add_sat(min_u64(g->resident_bytes, BYTES_MAX), min_u64(swapped, BYTES_MAX)),
+		       reserve / 4) >=
+	       min_u64(min_u64(g->actual_bytes, BYTES_MAX), min_u64(g->memory_bytes, BYTES_MAX));
+}
+
 static inline const char *rules_check(const struct pol_config *config, const struct pol_host *host,
 				      const struct pol_plan *plan, size_t max_guests)
 {
 	size_t n = host->n_guests < max_guests ? host->n_guests : max_guests;
-	uint64_t given = 0, swap = 0, reclaimed = 0;
+	uint64_t given = 0, from_swap = 0, reclaimed = 0;
+	uint64_t free = pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes;
 	bool gave = false, stopped = false;
 
 	if (plan->n_views != n)
@@ -233,9 +262,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 			if (a->reason != POL_WHY_RELEASE && a->to > a->from)
 				given = add_sat(given, a->to - a->from);
 			if (a->rung == POL_RUNG_SWAP) {
-				swap = pol_has(host->swap_free_bytes) ? host->swap_free_bytes : 0;
-				swap = min_u64(swap / 4, config->step_bytes);
-				if (plan->state < POL_STATE_HARD || a->to <= a->from)
+				from_swap = add_sat(from_swap, sub_sat(a->to, a->from));
+				if (!rules_may_swap_for(config, host, plan, a))
 					broken = "a host made to swap without need";
 			}
 			for (size_t k = 0; k < i; k++)
@@ -285,10 +313,12 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	if (host->ksm.run == 1 && host->ksm.present && config->ksm_manage && !stopped &&
 	    (host->ksm.unsorted || rules_can_cross(host, n, 0)))
 		return "KSM runs on beside two trust domains";
-	if (given >
-	    add_sat(pol_has(host->available_bytes) ? host->available_bytes : host->free_bytes,
-		    swap))
+	/* What is given is free now, but for grants on the swap rung: those may go beyond it by
+	 * what swapping can free of a quarter of the swap space left, and by a step at most. */
+	if (given - from_swap > free)
 		return "more given than is free";
+	if (given > add_sat(free, from_swap ? rules_swap_room(config, host) : 0))
+		return "more given than is free and swap has room for";
 	if (reclaimed > min_u64(host->swap_free_bytes, host->swap_bytes))
 		return "more reclaimed than swap has room for";
 	for (size_t i = 0; i < n; i++) {
