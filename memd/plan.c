@@ -182,7 +182,7 @@ static int add_outlook(const struct daemon *daemon, uint64_t more_bytes, json_ob
 {
 	struct scene scene;
 	struct pol_outlook outlook;
-	uint64_t before[GUESTS_MAX], taken;
+	uint64_t before[GUESTS_MAX] = {0}, taken;
 	json_object *one, *payers;
 	int r = scene_open(daemon, &scene);
 
