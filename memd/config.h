@@ -68,8 +68,8 @@ struct config {
 	uint32_t huge_pages;	/* enum pol_pool_mode */
 	bool huge_repair;
 	uint64_t huge_bytes_per_s; /* at most so much is made huge pages again */
-	bool cgroup_limits;	/* floors and limits are set in guests' own cgroups */
-	uint32_t idle_tracking; /* enum config_idle */
+	bool cgroup_limits;	   /* floors and limits are set in guests' own cgroups */
+	uint32_t idle_tracking;	   /* enum config_idle */
 	struct pol_config policy;
 
 	struct config_guest *guests;

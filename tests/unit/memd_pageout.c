@@ -10,7 +10,6 @@
 #define PID	 71
 #define BASE	 TREE_BASE /* of the guest's memory: 16 MiB, 8 slices */
 #define PAGES	 4096ULL
-#define OWN	 (FRAME_PRESENT | 1ULL << 56) /* mapped by nobody else */
 #define SLICE	 512ULL
 #define IDLE	 "sys/kernel/mm/page_idle/bitmap"
 #define FRAME(i) (1024 + 3 * (i)) /* no huge page's, and no word of bits is of two slices */
@@ -44,7 +43,7 @@ static ssize_t advise(int pidfd, const struct iovec *ranges, size_t n)
 static void map_all(struct scene *s)
 {
 	for (uint64_t i = 0; i < PAGES; i++)
-		tree_map(&s->tree, PID, i, OWN | FRAME(i));
+		tree_map(&s->tree, PID, i, FRAME_OWN | FRAME(i));
 }
 
 static void open_scene(struct scene *s)
@@ -111,7 +110,7 @@ static void shared_pages_are_left_out(void **state)
 	(void)state;
 	open_scene(&s);
 	for (uint64_t i = 0; i < SLICE; i++)
-		tree_map(&s.tree, PID, i, i < 8 ? OWN | FRAME(i) : FRAME_PRESENT | FRAME(i));
+		tree_map(&s.tree, PID, i, i < 8 ? FRAME_OWN | FRAME(i) : FRAME_PRESENT | FRAME(i));
 	for (uint64_t i = SLICE; i < 2 * SLICE; i++)
 		tree_map(&s.tree, PID, i, FRAME_PRESENT | FRAME(i));
 	s.order.bytes = 32768 + 4096;
@@ -271,7 +270,7 @@ static void huge_pages_go_whole(void **state)
 	open_scene(&s);
 	tree_set(&s.tree, IDLE, "");
 	for (uint64_t i = 0; i < SLICE; i++)
-		tree_map(&s.tree, PID, i, OWN | (100 * SLICE + i));
+		tree_map(&s.tree, PID, i, FRAME_OWN | (100 * SLICE + i));
 	s.order.bytes = 2 * MIB;
 	assert_int_equal(go(&s), -EINPROGRESS);
 	for (uint64_t i = 1; i < SLICE; i++)
@@ -292,7 +291,7 @@ static void frames_that_are_not_told(void **state)
 	open_scene(&s);
 	tree_set(&s.tree, IDLE, "");
 	for (uint64_t i = 0; i < PAGES; i++)
-		tree_map(&s.tree, PID, i, OWN);
+		tree_map(&s.tree, PID, i, FRAME_OWN);
 	assert_int_equal(go(&s), 0);
 	assert_int_equal(s.asked, 4 * MIB);
 	close_scene(&s);

@@ -75,7 +75,7 @@ static void open_scene(struct scene *s, bool v2)
 	snprintf(path, sizeof(path), "proc/%d/maps", (int)getpid());
 	tree_set(&s->tree, path, "7f0000000000-7f0002000000 rw-p 00000000 00:00 0 \n");
 	for (uint64_t i = 0; i < 32 * MIB / 4096; i++)
-		tree_map(&s->tree, getpid(), i, FRAME_PRESENT);
+		tree_map(&s->tree, getpid(), i, FRAME_OWN);
 	s->rootfd = tree_rootfd(&s->tree);
 	if (v2) {
 		tree_set(&s->tree, "proc/self/mountinfo",

@@ -10,6 +10,7 @@
 
 #define FRAME_PRESENT	(1ULL << 63)
 #define FRAME_SWAPPED	(1ULL << 62)
+#define FRAME_OWN	(FRAME_PRESENT | 1ULL << 56) /* mapped by nobody else */
 #define FRAME_FILE	(1ULL << 61)
 #define FRAME_EXCLUSIVE (1ULL << 56)
 #define FRAME_DIRTY	(1ULL << 4)
