@@ -333,6 +333,27 @@ static void test_pressure_stops_it(void **state)
 	scene_close(&s);
 }
 
+/* What writes to merged pages could claim back is kept by balloons, and covered by swap. */
+static void test_nothing_is_swapped_for_merged_pages(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open_merging(&s, 2);
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	for (int i = 0; i < 2; i++)
+		s.guests[i].reclaimable_bytes = s.guests[i].resident_bytes;
+	s.host.ksm.pages_sharing = 40 * GIB / PAGE;
+	s.host.ksm.cow_breaks = 0;
+	scene_run(&s, 40);
+	for (int t = 0; t < 60; t++) {
+		s.host.ksm.cow_breaks += 1000000;
+		assert_int_equal(run_reclaim(&s, 1), 0);
+	}
+	assert_true(s.plan->need_bytes > 0);
+	scene_close(&s);
+}
+
 /* What does not come is not asked for again and again. */
 static void test_order_that_brings_nothing_is_not_repeated(void **state)
 {
@@ -435,6 +456,7 @@ int main(void)
 		cmocka_unit_test(test_compressed_swap_has_its_price),
 		cmocka_unit_test(test_refaults_stop_it),
 		cmocka_unit_test(test_pressure_stops_it),
+		cmocka_unit_test(test_nothing_is_swapped_for_merged_pages),
 		cmocka_unit_test(test_order_that_brings_nothing_is_not_repeated),
 		cmocka_unit_test(test_busy_hands_get_nothing),
 		cmocka_unit_test(test_shares_say_from_whom),
