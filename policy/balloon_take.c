@@ -99,13 +99,8 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 		take->gain_free = 0;
 		take->free_rejected = POL_WHY_NOT_HELD;
 		/* No cache within reach either, and others are about to bring something: balloons
-		 * share the host's processors, a lot moved for nothing would hold those up. So it
-		 * would when memory plunges, but for those that take it up: what they have free
-		 * goes before they use it. */
-		if (take->gain < take->most / 16 &&
-		    ((pressed(pol) && pol->tick.coming) ||
-		     (host_plunges(pol) && guest->past->intake < GROWTH_LEAST &&
-		      !FAULT(plunge_first))))
+		 * share the host's processors, a lot moved for nothing would hold those up. */
+		if (pressed(pol) && pol->tick.coming && take->gain < take->most / 16)
 			take->most = take->gain = 0;
 	}
 }

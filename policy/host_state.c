@@ -10,7 +10,6 @@
 
 #define WARY_US	      (60 * SEC) /* a fast fall is remembered for about so long, */
 #define WARY_AHEAD_US (5 * SEC)	 /* and one that lasts so long is prepared for */
-#define PLUNGES	      2		 /* ticks in a row: it is not a fall of a moment */
 
 void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 		      struct marks *ret_marks)
@@ -137,24 +136,6 @@ static bool wary(struct pol *pol)
 	return true;
 }
 
-/* Once it has begun, it lasts until no more is expected: with nothing left nothing falls. */
-static void follow_plunge(struct host_past *past, const struct now_host *tick)
-{
-	bool falls = past->seen && tick->available + tick->marks.hysteresis < past->available;
-
-	if (tick->predicted >= tick->marks.hard)
-		past->plunges = 0;
-	else if (falls || past->plunges >= PLUNGES)
-		past->plunges += past->plunges < PLUNGES;
-	else
-		past->plunges = 0;
-}
-
-bool host_plunges(const struct pol *pol)
-{
-	return pol->host.plunges >= PLUNGES;
-}
-
 void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 {
 	struct now_host *tick = &pol->tick;
@@ -185,7 +166,6 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 	if (tick->ease < m->hysteresis)
 		tick->ease = 0;
 
-	follow_plunge(past, tick);
 	past->seen = true;
 	past->state = tick->state;
 	past->available = tick->available;

@@ -37,10 +37,6 @@ void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
 			       uint64_t available_bytes);
 
-/* Does memory go on falling so fast that the host will soon be hard pressed? After
- * host_state_sense(). */
-bool host_plunges(const struct pol *pol);
-
 /* Fills state, predicted, need and ease of pol->tick; returned: host bytes that balloons freed
  * since the last tick. */
 void host_state_sense(struct pol *pol, uint64_t returned_bytes);

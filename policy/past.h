@@ -115,7 +115,6 @@ struct host_past {
 	bool is_short;		/* fell below `high`, and is not clear above it again */
 	uint64_t fall;		/* bytes/s */
 	uint64_t fall_most;	/* of late */
-	unsigned int plunges;	/* see host_plunges(): ticks so far */
 	uint64_t calm_since_us; /* not short since */
 	bool plenty;
 	uint64_t plenty_since_us;

@@ -244,22 +244,6 @@ static uint64_t sense_guests(struct pol *pol)
 	return returned;
 }
 
-/*
- * Memory goes on falling so fast that the host will be hard pressed before balloons have done
- * anything: those of guests just seen have to begin now, not when it is. What they use, and a
- * reserve, they keep.
- */
-static void end_youth(struct pol *pol)
-{
-	if (!host_plunges(pol) || FAULT(end_youth))
-		return;
-	for (size_t i = 0; i < pol->n_now; i++) {
-		struct guest_past *past = pol->now[i].past;
-
-		past->young_us = min_u64(past->young_us, pol->tick.now_us);
-	}
-}
-
 /* Somebody is nearly out of memory, and its balloon has some of it. */
 static bool anybody_starves(const struct pol *pol)
 {
@@ -376,7 +360,6 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	begin_tick(pol, host, now_us);
 	match_guests(pol, host);
 	host_state_sense(pol, sense_guests(pol));
-	end_youth(pol);
 	merge_decide(pol, host);
 	ksm_decide(pol, host);
 	decide_balloons(pol, host);

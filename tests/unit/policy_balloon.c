@@ -283,54 +283,6 @@ static void test_young_guests_are_spared(void **state)
 	scene_close(&s);
 }
 
-/* Unless memory falls so fast that the host would be hard pressed before their youth is over. */
-static void test_youth_ends_when_memory_falls(void **state)
-{
-	struct scene s;
-	int t;
-
-	scene_open(&s, 2);
-	s.host.available_bytes = s.host.free_bytes = 4 * GIB;
-	for (t = 0; t < 9; t++) {
-		scene_step(&s);
-		assert_int_equal(s.plan->state, POL_STATE_HIGH);
-		if (scene_action(&s, 1))
-			break;
-		s.host.available_bytes -= 400 * MIB;
-	}
-	assert_in_range(t, 1, 8);
-	assert_int_equal(scene_action(&s, 1)->reason, POL_WHY_HOST_SHORT);
-	assert_true(scene_action(&s, 1)->to >= scene_action(&s, 1)->floor_bytes);
-	scene_close(&s);
-}
-
-/* Memory plunges, and nobody's free memory is the host's: balloons are for the one that takes it
- * up, who would use its free memory next. */
-static void test_plunge_asks_who_takes_it_up(void **state)
-{
-	bool first = false, second = false;
-	struct scene s;
-
-	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++)
-		s.guests[i].resident_bytes = 1000 * MIB;
-	s.host.available_bytes = s.host.free_bytes = 4 * GIB;
-	scene_settle(&s);
-	for (int t = 0; t < 13; t++) {
-		s.host.available_bytes = sub_sat(s.host.available_bytes, 320 * MIB);
-		s.guests[0].resident_bytes += 40 * MIB;
-		s.guests[0].stat_free_bytes -= 40 * MIB;
-		s.guests[0].stat_cache_bytes += 40 * MIB;
-		scene_step(&s);
-		first |= scene_action(&s, 1) != NULL;
-		second |= scene_action(&s, 2) != NULL;
-	}
-	assert_true(s.plan->state >= POL_STATE_HARD);
-	assert_true(first);
-	assert_false(second);
-	scene_close(&s);
-}
-
 static void test_adoption_does_not_jump(void **state)
 {
 	struct scene s;
@@ -535,8 +487,6 @@ int main(void)
 		cmocka_unit_test(test_guests_left_alone),
 		cmocka_unit_test(test_balloons_can_be_switched_off),
 		cmocka_unit_test(test_young_guests_are_spared),
-		cmocka_unit_test(test_youth_ends_when_memory_falls),
-		cmocka_unit_test(test_plunge_asks_who_takes_it_up),
 		cmocka_unit_test(test_adoption_does_not_jump),
 		cmocka_unit_test(test_growing_guest_is_not_taken_from),
 		cmocka_unit_test(test_idle_free_memory_is_collected_early),
