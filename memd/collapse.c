@@ -23,6 +23,7 @@
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/footprint.h"
+#include "memd/pagemap.h"
 #include "memd/smaps.h"
 #include "memd/worker.h"
 
@@ -37,12 +38,6 @@
 #define REST_FACTOR  3
 #define TRIES	     3
 #define FAILURES_MAX 16 /* in a row: there are no huge pages to be had */
-
-/* Documentation/admin-guide/mm/pagemap.rst */
-#define PAGEMAP_PRESENT	  (1ULL << 63)
-#define PAGEMAP_SWAPPED	  (1ULL << 62)
-#define PAGEMAP_EXCLUSIVE (1ULL << 56)
-#define PAGEMAP_FRAME	  ((1ULL << 55) - 1)
 
 /* include/uapi/linux/fs.h, 6.7 */
 struct scan_region {
@@ -98,19 +93,6 @@ static bool is_huge(struct run *run, uint64_t start)
 	return n == 1 && region.start == start && region.end == start + COLLAPSE_UNIT_BYTES;
 }
 
-/* Frames are told to CAP_SYS_ADMIN only; to others all are 0. */
-static bool lies_together(const uint64_t *entries)
-{
-	uint64_t first = entries[0] & PAGEMAP_FRAME;
-
-	if (!first || first % UNIT_PAGES)
-		return false;
-	for (size_t i = 0; i < UNIT_PAGES; i++)
-		if (!(entries[i] & PAGEMAP_PRESENT) || (entries[i] & PAGEMAP_FRAME) != first + i)
-			return false;
-	return true;
-}
-
 /* May it be collapsed? *ret_holes: pages that are not there. Counts what is left. */
 static bool look_at(struct run *run, uint64_t start, uint64_t *ret_holes)
 {
@@ -126,7 +108,7 @@ static bool look_at(struct run *run, uint64_t start, uint64_t *ret_holes)
 		shared += entries[i] & PAGEMAP_PRESENT && !(entries[i] & PAGEMAP_EXCLUSIVE);
 	}
 	*ret_holes = UNIT_PAGES - present;
-	if (!run->can_scan && lies_together(entries)) {
+	if (!run->can_scan && pagemap_is_huge(entries)) {
 		job->huge_bytes += COLLAPSE_UNIT_BYTES;
 		return false;
 	}

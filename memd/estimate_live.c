@@ -22,6 +22,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "memd/pagemap.h"
 #include "memd/smaps.h"
 
 /* include/uapi/linux/fs.h, Linux 6.7; older headers do not have it. */
@@ -36,11 +37,6 @@ struct scan_arg {
 #define SCAN_FILE    (1ULL << 2)
 #define SCAN_PRESENT (1ULL << 3)
 #define SCAN_PFNZERO (1ULL << 5)
-
-/* An entry of pagemap. */
-#define ENTRY_PRESENT (1ULL << 63)
-#define ENTRY_FILE    (1ULL << 61)
-#define ENTRY_PFN     ((1ULL << 55) - 1)
 
 /* Looked at in one go: read soon enough after that hardly a page is gone. */
 #define WINDOW_PAGES 16384U
@@ -199,7 +195,7 @@ static uint64_t zero_pfn_find(int rootfd)
 		    (ssize_t)sizeof(entry))
 		entry = 0;
 	munmap((void *)(uintptr_t)page, ESTIMATE_PAGE_BYTES);
-	return entry & ENTRY_PFN;
+	return entry & PAGEMAP_FRAME;
 }
 
 int estimate_live_open(int rootfd, struct estimate_live **ret_live)
@@ -330,9 +326,9 @@ static int present_read(const struct estimate_live *live, const struct live_proc
 		return -ESRCH; /* the process has given up its memory */
 	*from = window.from;
 	for (size_t i = 0; i < (size_t)got / sizeof(*map); i++, (*from)++) {
-		uint64_t pfn = map[i] & ENTRY_PFN;
+		uint64_t pfn = map[i] & PAGEMAP_FRAME;
 
-		if (!(map[i] & ENTRY_PRESENT) || map[i] & ENTRY_FILE ||
+		if (!(map[i] & PAGEMAP_PRESENT) || map[i] & PAGEMAP_FILE ||
 		    (pfn && pfn == live->zero_pfn))
 			continue;
 		if (n && runs[n - 1].page + runs[n - 1].n == *from) {

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/pagemap.h"
 #include "memd/smaps.h"
 
 #ifndef MADV_PAGEOUT
@@ -26,9 +27,6 @@
 #define PAGE	       4096ULL
 #define SLICE_PAGES    (PAGEOUT_SLICE_BYTES / PAGE)
 #define HOT_ROUNDS     12
-#define PRESENT	       (1ULL << 63)
-#define EXCLUSIVE      (1ULL << 56) /* mapped by this process alone, Linux 4.2 */
-#define PFN_MASK       ((1ULL << 55) - 1)
 #define IDLE_BITMAP    "sys/kernel/mm/page_idle/bitmap"
 #define IDLE_WORD_BITS 64
 
@@ -145,17 +143,10 @@ static void find_slice(const struct pageout *pageout, size_t number, uint64_t *r
 
 /* ---- idle pages ---- */
 
-/* Frames of a huge page follow each other; only its first one is marked and tells. */
+/* Of a huge page only the first one is marked and tells. */
 static bool is_huge(const uint64_t *entries, size_t n)
 {
-	uint64_t first = entries[0] & PFN_MASK;
-
-	if (n != SLICE_PAGES || first % SLICE_PAGES != 0)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!(entries[i] & PRESENT) || (entries[i] & PFN_MASK) != first + i)
-			return false;
-	return true;
+	return n == PAGEMAP_HUGE_PAGES && pagemap_is_huge(entries);
 }
 
 static bool is_idle(const struct files *files, uint64_t pfn, uint64_t *word_at, uint64_t *word)
@@ -174,7 +165,8 @@ static void mark_idle(const struct files *files, const uint64_t *entries, size_t
 	uint64_t word = 0, at = UINT64_MAX;
 
 	for (size_t i = 0; i <= n; i++) {
-		uint64_t pfn = i < n && entries[i] & PRESENT ? entries[i] & PFN_MASK : 0;
+		uint64_t pfn =
+			i < n && entries[i] & PAGEMAP_PRESENT ? entries[i] & PAGEMAP_FRAME : 0;
 		uint64_t next = pfn / IDLE_WORD_BITS * sizeof(word);
 
 		if (word && (i == n || (pfn && next != at))) {
@@ -195,15 +187,16 @@ static void mark_idle(const struct files *files, const uint64_t *entries, size_t
  */
 static bool is_own(uint64_t entry)
 {
-	return (entry & (PRESENT | EXCLUSIVE)) == (PRESENT | EXCLUSIVE);
+	return (entry & (PAGEMAP_PRESENT | PAGEMAP_EXCLUSIVE)) ==
+	       (PAGEMAP_PRESENT | PAGEMAP_EXCLUSIVE);
 }
 
 /* Are frame numbers told (CAP_SYS_ADMIN), without which nothing can be marked? */
 static bool can_mark(const struct files *files, const uint64_t *entries, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (entries[i] & PRESENT)
-			return files->idle >= 0 && (entries[i] & PFN_MASK) != 0;
+		if (entries[i] & PAGEMAP_PRESENT)
+			return files->idle >= 0 && (entries[i] & PAGEMAP_FRAME) != 0;
 	return false;
 }
 
@@ -248,8 +241,8 @@ static size_t pick(const struct files *files, const struct slice *slice, bool id
 		bool take = is_own(entry);
 
 		if (take && idle_only)
-			take = is_idle(files, slice->entries[huge ? 0 : i] & PFN_MASK, &word_at,
-				       &word);
+			take = is_idle(files, slice->entries[huge ? 0 : i] & PAGEMAP_FRAME,
+				       &word_at, &word);
 		if (take && !open)
 			ranges[n++] = (struct iovec){
 				.iov_base = (void *)(uintptr_t)(slice->start + i * PAGE)};

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/grow.h"
 #include "memd/host.h"
+#include "memd/pagemap.h"
 
 /* include/uapi/linux/kernel-page-flags.h */
 #define KPF_DIRTY_BIT	  (1ULL << 4)

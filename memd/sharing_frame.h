@@ -26,9 +26,6 @@ static inline uint32_t frame_owner(uint64_t mapping)
 	return (uint32_t)(mapping & (FRAME_OWNERS_MAX - 1));
 }
 
-/* The frame of a present page in an entry of /proc/PID/pagemap. */
-#define PAGEMAP_FRAME ((1ULL << 55) - 1)
-
 struct frames {
 	int flags_fd, count_fd;
 	/*

@@ -20,13 +20,8 @@
 #include "common/size.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
+#include "memd/pagemap.h"
 #include "memd/smaps.h"
-
-/* pagemap's bits */
-#define PM_EXCLUSIVE (1ULL << 56) /* mapped once */
-#define PM_FILE	     (1ULL << 61) /* of a file, or shared memory */
-#define PM_SWAP	     (1ULL << 62)
-#define PM_PRESENT   (1ULL << 63)
 
 #define CHUNK_PAGES 65536
 
@@ -136,7 +131,8 @@ static int entries_add(const struct steps *steps, size_t n)
 		uint64_t entry = steps->entries[i], frame = entry & PAGEMAP_FRAME;
 		int r;
 
-		if ((entry & (PM_PRESENT | PM_SWAP | PM_FILE | PM_EXCLUSIVE)) != PM_PRESENT)
+		if ((entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED | PAGEMAP_FILE |
+			      PAGEMAP_EXCLUSIVE)) != PAGEMAP_PRESENT)
 			continue;
 		if (!frame)
 			return -EPERM; /* hidden from those without CAP_SYS_ADMIN */
