@@ -288,18 +288,19 @@ static void on_merge_done(void *ctx, struct guest *guest, uint64_t cookie, int e
 static void on_changed(void *ctx, struct guest *guest, const char *what)
 {
 	struct daemon *daemon = ctx;
+	bool is_found = strcmp(what, "found") == 0;
 
-	if (strcmp(what, "found") == 0 && daemon->act.dir[0]) {
+	if (is_found && daemon->act.dir[0]) {
 		merge_recall(guest, daemon->act.dir);
 		pin_recall(guest, daemon->act.dir);
 	}
-	if (strcmp(what, "found") == 0)
+	if (is_found)
 		daemon_cgroup_found(daemon, guest);
 	else if (strcmp(what, "gone") == 0)
 		daemon_cgroup_gone(daemon, guest);
-	if (strcmp(what, "found") == 0 && (daemon->settled || guests_have_said(&daemon->guests)))
+	if (is_found && (daemon->settled || guests_have_said(&daemon->guests)))
 		daemon_wake(daemon, 0);
-	if (strcmp(what, "found") == 0)
+	if (is_found)
 		log_info("guest %s found: %s %s, pid %d, %s%s", guest->name,
 			 guest->ours ? "vmm" : "QEMU", guest->version, (int)guest->pid,
 			 SIZE_TEXT(guest->memory_bytes),

@@ -138,6 +138,9 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 /* So much of a guest stays resident whatever happens. */
 uint64_t reclaim_least(const struct now_guest *guest);
 
+/* What of a byte that goes to swap comes free: swap may be memory itself (zram). */
+uint64_t reclaim_net_ppm(const struct pol_host *host);
+
 /* Orders what is to be swapped out of the `need` host bytes that balloons cannot bring in time. */
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need);
 

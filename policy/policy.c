@@ -114,12 +114,11 @@ static int check(const struct pol_host *host)
 static uint64_t swap_room(const struct pol *pol, const struct pol_host *host)
 {
 	uint64_t free = bytes_in(host->swap_free_bytes);
-	uint64_t cost = pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0;
 
 	if (!pol_has(free))
 		return 0;
 	return ppm_of(min_u64(free / 4, pol->config.step_bytes),
-		      FAULT(swap_room_net) ? PPM : sub_sat(PPM, cost));
+		      FAULT(swap_room_net) ? PPM : reclaim_net_ppm(host));
 }
 
 static void begin_tick(struct pol *pol, const struct pol_host *host, uint64_t now_us)

@@ -256,13 +256,17 @@ static uint64_t left_by_balloons(const struct pol *pol, const struct pol_host *h
 	return sub_sat(need, ppm_of(sum, min_u64(2 * kept, PPM)));
 }
 
+uint64_t reclaim_net_ppm(const struct pol_host *host)
+{
+	return sub_sat(PPM, pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0);
+}
+
 /* Bytes that may go to swap, *ret_net: and what of each comes free. */
 static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, uint64_t *ret_net)
 {
-	uint64_t cost = pol_has(host->swap_cost_ppm) ? host->swap_cost_ppm : 0;
 	uint64_t swap = bytes_in(host->swap_bytes), free = bytes_in(host->swap_free_bytes);
 
-	*ret_net = sub_sat(PPM, cost);
+	*ret_net = reclaim_net_ppm(host);
 	if (!pol_has(swap) || !pol_has(free))
 		return 0;
 	return sub_sat(min_u64(free, swap),

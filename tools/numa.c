@@ -197,7 +197,7 @@ static enum memctl_exit print_moves(const struct memctl *ctl, json_object *moves
 		json_object *move = json_object_array_get_idx(moves, i);
 		struct libscols_line *row = table_row(table, move);
 		char text[80], a[SIZE_TEXT_MAX], b[SIZE_TEXT_MAX];
-		uint64_t us, before, after;
+		uint64_t before, after;
 
 		set_share(table, row, COLUMN_BEFORE, move, "before", "local_ppm");
 		set_share(table, row, COLUMN_AFTER, move, "after", "local_ppm");
@@ -208,10 +208,7 @@ static enum memctl_exit print_moves(const struct memctl *ctl, json_object *moves
 				 table_size(before, ctl->bytes, a, sizeof(a)),
 				 table_size(after, ctl->bytes, b, sizeof(b)));
 		table_set(table, row, COLUMN_HUGE, text);
-		snprintf(text, sizeof(text), "-");
-		if (json_get_u64(move, "took_us", &us))
-			snprintf(text, sizeof(text), "%.1f s", (double)us / USEC_PER_SEC);
-		table_set(table, row, COLUMN_TOOK, text);
+		table_set_took(table, row, COLUMN_TOOK, move, "took_us");
 	}
 	table_print(table);
 	table_free(table);

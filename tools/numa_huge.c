@@ -97,12 +97,8 @@ static enum memctl_exit print_repairs(const struct memctl *ctl, json_object *rep
 	for (size_t i = 0; i < json_object_array_length(repairs); i++) {
 		json_object *one = json_object_array_get_idx(repairs, i);
 		struct libscols_line *row = table_row(table, one);
-		char text[32] = "-";
-		uint64_t us;
 
-		if (json_get_u64(one, "took_us", &us))
-			snprintf(text, sizeof(text), "%.1f s", (double)us / USEC_PER_SEC);
-		table_set(table, row, COLUMN_TOOK, text);
+		table_set_took(table, row, COLUMN_TOOK, one, "took_us");
 	}
 	table_print(table);
 	table_free(table);

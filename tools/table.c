@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/wire.h"
 #include "common/log.h"
 #include "common/size.h"
 
@@ -86,6 +88,17 @@ void table_set_bytes(struct table *table, struct libscols_line *row, unsigned in
 	char buf[SIZE_TEXT_MAX];
 
 	table_set(table, row, column, table_size(bytes, table->bytes, buf, sizeof(buf)));
+}
+
+void table_set_took(struct table *table, struct libscols_line *row, unsigned int column,
+		    json_object *object, const char *key)
+{
+	char text[32] = "-";
+	uint64_t us;
+
+	if (json_get_u64(object, key, &us))
+		snprintf(text, sizeof(text), "%.1f s", (double)us / USEC_PER_SEC);
+	table_set(table, row, column, text);
 }
 
 static void set_ppm(struct table *table, struct libscols_line *row, unsigned int column,

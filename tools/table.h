@@ -44,6 +44,10 @@ void table_set(struct table *table, struct libscols_line *row, unsigned int colu
 void table_set_bytes(struct table *table, struct libscols_line *row, unsigned int column,
 		     uint64_t bytes);
 
+/* Microseconds as "1.5 s"; "-" where the object does not have them. */
+void table_set_took(struct table *table, struct libscols_line *row, unsigned int column,
+		    json_object *object, const char *key);
+
 void table_print(struct table *table);
 
 /* A whole table at once: a row for each object of the array. False: out of memory (said). */
