@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +40,18 @@ static inline pid_t child_new(child_fn fn, void *ctx)
 	assert_int_equal(read(ready[0], &c, 1), 1);
 	close(ready[0]);
 	return pid;
+}
+
+/* A child_fn: takes *(size_t *)bytes of private memory and touches all of it. */
+static inline bool child_fill(void *bytes)
+{
+	size_t len = *(size_t *)bytes;
+	char *memory = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return false;
+	memset(memory, 7, len);
+	return true;
 }
 
 static inline void child_end(pid_t pid)

@@ -6,9 +6,7 @@
  */
 #include "memd/place.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <sys/mman.h>
 
 #include "common/clock.h"
 #include "common/kfile.h"
@@ -50,17 +48,6 @@ static void on_failed(void *ctx, const char *text)
 	snprintf(w.failed, sizeof(w.failed), "%s", text);
 }
 
-static bool fill(void *ctx)
-{
-	char *memory =
-		mmap(NULL, 32 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		return false;
-	memset(memory, 7, 32 * MIB);
-	return true;
-}
-
 /* The first processor is of node 0, all others of node 1. */
 static void make_topology(void)
 {
@@ -97,7 +84,7 @@ static int setup(void **state)
 	snprintf(w.act.dir, sizeof(w.act.dir), "%s", w.tree.root);
 	make_topology();
 	assert_int_equal(place_open(&w.act, &w.cpus, &w.place), 0);
-	w.child = child_new(fill, NULL);
+	w.child = child_new(child_fill, &(size_t){32 * MIB});
 	assert_int_equal(vcpus_allowed(w.rootfd, w.child, w.child, w.all), 0);
 	w.monitor.package = "vmm 0.1.0";
 	monitor_open(&w.monitor, w.tree.root, "web.qmp");
@@ -345,34 +332,6 @@ static void test_cancelled(void **state)
 	assert_int_equal(w.asked, 3);
 }
 
-/* A job that goes on until it is told to end. */
-static void endless(void *job, const atomic_bool *cancel)
-{
-	while (!atomic_load(cancel))
-		usleep(1000);
-	*(int *)job += 1;
-}
-
-/* Cancelled without closing: the worker is free again, and the next job is not cancelled before. */
-static void test_worker_is_cancelled(void **state)
-{
-	struct worker *worker;
-	int job = 0;
-
-	assert_int_equal(worker_open(endless, 0, &worker), 0);
-	worker_cancel(worker); /* of no job */
-	for (int i = 1; i <= 2; i++) {
-		assert_int_equal(worker_start(worker, &job), 0);
-		usleep(20000);
-		assert_null(worker_take(worker));
-		worker_cancel(worker);
-		for (int k = 0; k < 1000 && !worker_take(worker); k++)
-			usleep(1000);
-		assert_int_equal(job, i);
-	}
-	worker_close(worker, NULL);
-}
-
 /* Others are moved from outside; here there is one node, so that all is looked at and stays. */
 static void test_worker_moves_others(void **state)
 {
@@ -526,33 +485,6 @@ static void test_dry_run(void **state)
 	place_tick(NULL, w.now_us);
 }
 
-/* What a worker says of processes that it cannot move. */
-static void test_migrate_errors(void **state)
-{
-	struct migrate_job job = {
-		.rootfd = w.rootfd, .pid = 0x7ffffff0, .node = 0, .limit_us = 60 * USEC_PER_SEC};
-	atomic_bool cancel = false;
-
-	migrate_run(&job, &cancel);
-	assert_int_equal(job.error, -ESRCH);
-	job.pid = w.child;
-	migrate_run(&job, &cancel);
-	if (job.error == -ENOSYS)
-		skip();
-	assert_int_equal(job.error, 0);
-	assert_true(job.looked_bytes >= 32 * MIB);
-	assert_int_equal(job.moved_bytes, 0); /* all of it is there */
-
-	job.limit_us = 0;
-	usleep(10);
-	migrate_run(&job, &cancel);
-	assert_int_equal(job.error, -ETIMEDOUT);
-	job.limit_us = 60 * USEC_PER_SEC;
-	cancel = true;
-	migrate_run(&job, &cancel);
-	assert_int_equal(job.error, -ECANCELED);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,14 +492,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vmm_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs_or_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
-		cmocka_unit_test(test_worker_is_cancelled),
 		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cpuset_without_the_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strangers_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_processor_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_migrate_errors, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
