@@ -2,10 +2,10 @@
 /*
  * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
  * and the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host nodes
- * and placement, ram_pool.c the hugetlb pools, ram_return.c what was given back, ram_hold.c what
- * the balloon holds, ram_merge.c merging, ram_collapse.c the return of huge pages, ram_place.c
- * moves between host nodes,
- * ram_plug.c pluggable memory, whose pieces are apart from the others.
+ * and placement, ram_pool.c the hugetlb pools, ram_return.c giving back, ram_credit.c because of
+ * whom what is free, ram_hold.c what the balloon holds, ram_merge.c merging, ram_collapse.c the
+ * return of huge pages, ram_place.c moves between host nodes, ram_plug.c pluggable memory, whose
+ * pieces are apart from the others.
  */
 #ifndef MEMD_VMM_RAM_IMPL_H
 #define MEMD_VMM_RAM_IMPL_H
@@ -88,6 +88,11 @@ struct ram {
 	struct ram_collapse *collapse; /* NULL: not running */
 	struct ram_place *place;       /* NULL: never moved */
 };
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
 
 /* The piece that gpa lies in, or NULL. */
 struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa);
@@ -231,6 +236,21 @@ int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram
 /* [off, off + len), whole huge pages, was replaced: nothing is known of it any more. */
 void ram_return_forget(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len);
 
+/* ---- ram_credit.c ---- */
+
+/* Bitmaps of a piece: nothing is known of any page. -ENOMEM. */
+int ram_credit_init(struct ram_piece *piece);
+void ram_credit_free(struct ram_piece *piece);
+void ram_credit_clear(struct ram_piece *piece);
+/*
+ * Before [off, off + len) goes: credit the giver with what is resident now, or was when it was
+ * first given back and has been absent since. A page that the guest never touched frees nothing.
+ */
+void ram_credit(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver);
+/* Nothing is known of it any more. */
+void ram_credit_forget(struct ram_piece *piece, uint64_t off, uint64_t len);
+/* It may be used again, and what is absent of it is nobody's merit. */
+void ram_credit_nobody(struct ram_piece *piece, uint64_t off, uint64_t len);
 /* Is any page of [off, off + len) credited to reporting? */
 bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len);
 

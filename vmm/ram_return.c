@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Guest RAM given back to the host: discarding, whole pool pages out of many partial returns, and
- * the account of what is really free because of whom.
+ * Guest RAM given back to the host: discarding, and whole pool pages out of many partial
+ * returns.
  *
  * Invariant of pool pieces: a host page is either a pool page, and then populated, or "plain"
  * (ordinary memory mapped in its place). So touching guest RAM never finds an empty pool. A plain
@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -23,30 +22,12 @@
 /* vm.max_map_count is 65530 unless changed; half of it is ours to use up. */
 #define MAPS_MAX 32000
 
-#define PAGEMAP_PRESENT (1ULL << 63)
-#define PAGEMAP_SWAPPED (1ULL << 62)
-#define BATCH_PAGES	4096 /* pages looked at by one system call */
-
-/* Values of the two credit bits of a page. */
-enum credit { CREDIT_NONE, CREDIT_BALLOON = 1, CREDIT_REPORTING = 2, CREDIT_NOBODY = 3 };
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* ---- memory of its own ---- */
 
 int ram_return_init(struct ram_piece *piece)
 {
-	uint64_t words = (piece->region.size_bytes / RAM_SMALL_BYTES + 63) / 64;
-
-	/* Large and untouched: calloc takes no host memory for it until pages are given back. */
-	for (size_t i = 0; i < ARRAY_SIZE(piece->credit); i++) {
-		piece->credit[i] = calloc(words, sizeof(uint64_t));
-		if (!piece->credit[i])
-			return -ENOMEM;
-	}
+	if (ram_credit_init(piece) < 0)
+		return -ENOMEM;
 	if (ram_pages_is_pool(piece->pages)) {
 		piece->plain = calloc(piece->region.size_bytes / piece->page_bytes / 64 + 1,
 				      sizeof(uint64_t));
@@ -58,107 +39,14 @@ int ram_return_init(struct ram_piece *piece)
 
 void ram_return_free(struct ram_piece *piece)
 {
-	free(piece->credit[0]);
-	free(piece->credit[1]);
+	ram_credit_free(piece);
 	free(piece->plain);
 	ram_hold_free(piece);
 }
 
-static void forget_all(struct ram *ram, struct ram_piece *piece)
-{
-	uint64_t words = (piece->region.size_bytes / RAM_SMALL_BYTES + 63) / 64;
-
-	memset(piece->credit[0], 0, words * sizeof(uint64_t));
-	memset(piece->credit[1], 0, words * sizeof(uint64_t));
-	ram_hold_forget(ram, piece);
-}
-
-/* ---- credit ---- */
-
-static enum credit credit_get(const struct ram_piece *piece, uint64_t page)
-{
-	return bit_get(piece->credit[0], page) | bit_get(piece->credit[1], page) << 1;
-}
-
-static void credit_set(struct ram_piece *piece, uint64_t page, enum credit credit)
-{
-	for (unsigned int i = 0; i < 2; i++) {
-		if (credit >> i & 1)
-			bit_set(piece->credit[i], page);
-		else
-			bit_clear(piece->credit[i], page);
-	}
-}
-
-/* Give the pages of a word of the bitmaps that are in mask this credit. */
-static void credit_word(struct ram_piece *piece, uint64_t word, uint64_t mask, enum credit credit)
-{
-	for (unsigned int i = 0; i < 2; i++) {
-		uint64_t old = piece->credit[i][word];
-		uint64_t value = credit >> i & 1 ? old | mask : old & ~mask;
-
-		if (value != old)
-			piece->credit[i][word] = value;
-	}
-}
-
-/* Those of the n pages from first on (all in one word) that have any credit. */
-static uint64_t credited(const struct ram_piece *piece, uint64_t first, uint64_t n)
-{
-	uint64_t mask = (n == 64 ? ~0ULL : (1ULL << n) - 1) << (first % 64);
-
-	return (piece->credit[0][first / 64] | piece->credit[1][first / 64]) & mask;
-}
-
-/*
- * Before [off, off + len) goes: credit the giver with what is resident now, or was when it was
- * first given back and has been absent since. A page that the guest never touched frees nothing.
- */
-static void credit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram_giver giver)
-{
-	enum credit credit = giver == RAM_GIVER_BALLOON ? CREDIT_BALLOON : CREDIT_REPORTING;
-	unsigned char resident[BATCH_PAGES];
-
-	for (uint64_t end = off + len, n; off < end; off += n) {
-		uint64_t at = off / RAM_SMALL_BYTES, stop, take;
-
-		n = min_u64(end - off, BATCH_PAGES * RAM_SMALL_BYTES);
-		if (mincore(piece->region.hva + off, n, resident) < 0)
-			memset(resident, 0, sizeof(resident));
-		stop = at + n / RAM_SMALL_BYTES;
-		for (const unsigned char *p = resident; at < stop; at += take, p += take) {
-			uint64_t mask = 0;
-
-			take = min_u64(stop - at, 64 - at % 64);
-			for (uint64_t i = 0; i < take; i++)
-				mask |= (uint64_t)(p[i] & 1) << i;
-			mask = mask << (at % 64) | credited(piece, at, take);
-			credit_word(piece, at / 64, mask, credit);
-		}
-	}
-}
-
-bool ram_is_reported(const struct ram_piece *piece, uint64_t off, uint64_t len)
-{
-	for (uint64_t at = off / RAM_SMALL_BYTES; at < (off + len) / RAM_SMALL_BYTES; at++)
-		if (credit_get(piece, at) == CREDIT_REPORTING)
-			return true;
-	return false;
-}
-
-static void uncredit_range(struct ram_piece *piece, uint64_t off, uint64_t len, enum credit to)
-{
-	uint64_t at = off / RAM_SMALL_BYTES, stop = at + len / RAM_SMALL_BYTES, take;
-
-	for (; at < stop; at += take) {
-		take = min_u64(stop - at, 64 - at % 64);
-		credit_word(piece, at / 64, credited(piece, at, take), to);
-	}
-}
-
 void ram_return_forget(struct ram *ram, struct ram_piece *piece, uint64_t off, uint64_t len)
 {
-	uncredit_range(piece, off, len, CREDIT_NONE);
+	ram_credit_forget(piece, off, len);
 	if (piece->open)
 		ram_hold_release(ram, piece, off, len);
 	else if (piece->unit_bytes)
@@ -222,10 +110,10 @@ static int release_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, 
 
 	if (!maps_left(ram))
 		return 0;
-	credit_range(piece, off, len, giver);
+	ram_credit(piece, off, len, giver);
 	r = ram_piece_replace(ram, piece, piece->region.hva + off, len, false);
 	if (r < 0) {
-		uncredit_range(piece, off, len, CREDIT_NONE);
+		ram_credit_forget(piece, off, len);
 		return r;
 	}
 	ram->maps_made += 2;
@@ -242,7 +130,7 @@ static int take_pool(struct ram *ram, struct ram_piece *piece, uint64_t off, uin
 		return r;
 	ram->maps_made += 2;
 	mark_plain(piece, off, len, false);
-	uncredit_range(piece, off, len, CREDIT_NONE);
+	ram_credit_forget(piece, off, len);
 	return 0;
 }
 
@@ -253,15 +141,15 @@ int ram_piece_drop(struct ram_piece *piece, uint64_t off, uint64_t len, enum ram
 	int r;
 
 	if (giver == RAM_GIVER_RESET)
-		uncredit_range(piece, off, len, CREDIT_NONE);
+		ram_credit_forget(piece, off, len);
 	else
-		credit_range(piece, off, len, giver);
+		ram_credit(piece, off, len, giver);
 	if (madvise(piece->region.hva + off, len, MADV_DONTNEED) == 0) {
 		ram_hold_tear(piece, off, len, giver);
 		return 0;
 	}
 	r = -errno;
-	uncredit_range(piece, off, len, CREDIT_NONE);
+	ram_credit_forget(piece, off, len);
 	return r;
 }
 
@@ -425,7 +313,7 @@ int ram_reuse(struct ram *ram, uint64_t gpa, uint64_t len)
 		else if (piece->unit_bytes)
 			ram_hold_release(ram, piece, off, n);
 		/* Still absent until it is touched: should it be reported, that counts again. */
-		uncredit_range(piece, off, n, CREDIT_NOBODY);
+		ram_credit_nobody(piece, off, n);
 		gpa += n;
 		len -= n;
 	}
@@ -477,7 +365,8 @@ void ram_discard_all(struct ram *ram)
 		uint8_t *hva = piece->region.hva;
 		uint64_t len = piece->region.size_bytes;
 
-		forget_all(ram, piece);
+		ram_credit_clear(piece);
+		ram_hold_forget(ram, piece);
 		if (ram_pages_is_pool(piece->pages))
 			reset_pool(ram, piece);
 		else if ((uintptr_t)hva % RAM_SMALL_BYTES || madvise(hva, len, MADV_DONTNEED) < 0)
@@ -490,70 +379,4 @@ void ram_discard_all(struct ram *ram)
 	}
 	for (size_t i = 0; i < ram->n_plugs; i++)
 		ram_unplug_all(ram, i);
-}
-
-/* ---- the account ---- */
-
-/* Is each of the n pages host memory (present or swapped out)? */
-static int look(const struct ram *ram, const uint8_t *hva, uint64_t n, bool *ret_used)
-{
-	uint64_t entries[BATCH_PAGES];
-	unsigned char *resident = (unsigned char *)entries;
-	ssize_t want = (ssize_t)(n * sizeof(*entries));
-
-	if (ram->pagemap_fd >= 0 &&
-	    pread(ram->pagemap_fd, entries, (size_t)want,
-		  (off_t)((uintptr_t)hva / RAM_SMALL_BYTES * sizeof(*entries))) == want) {
-		for (uint64_t i = 0; i < n; i++)
-			ret_used[i] = entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED);
-		return 0;
-	}
-	/* Without pagemap what is swapped out looks absent. */
-	if (mincore((void *)(uintptr_t)hva, n * RAM_SMALL_BYTES, resident) < 0)
-		return -errno;
-	for (uint64_t i = 0; i < n; i++)
-		ret_used[i] = resident[i] & 1;
-	return 0;
-}
-
-static bool has_credit(const struct ram_piece *piece, uint64_t page, uint64_t n)
-{
-	for (uint64_t w = page / 64; w <= (page + n - 1) / 64; w++)
-		if (piece->credit[0][w] | piece->credit[1][w])
-			return true;
-	return false;
-}
-
-int ram_returned(struct ram *ram, uint64_t *ret_balloon_bytes, uint64_t *ret_reporting_bytes)
-{
-	uint64_t pages[4] = {0};
-	bool used[BATCH_PAGES] = {false};
-
-	struct ram_piece *piece;
-
-	while (ram_settle(ram, true))
-		;
-	for (size_t i = 0; (piece = ram_piece_at(ram, i)); i++) {
-		uint64_t end = piece->region.size_bytes / RAM_SMALL_BYTES;
-
-		for (uint64_t at = 0, n; at < end; at += n) {
-			int r;
-
-			n = min_u64(end - at, BATCH_PAGES);
-			if (!has_credit(piece, at, n))
-				continue;
-			r = look(ram, piece->region.hva + at * RAM_SMALL_BYTES, n, used);
-			if (r < 0)
-				return r;
-			for (uint64_t p = at; p < at + n; p++) {
-				if (used[p - at])
-					credit_set(piece, p, CREDIT_NONE);
-				else
-					pages[credit_get(piece, p)]++;
-			}
-		}
-	}
-	*ret_balloon_bytes = pages[CREDIT_BALLOON] * RAM_SMALL_BYTES;
-	*ret_reporting_bytes = pages[CREDIT_REPORTING] * RAM_SMALL_BYTES;
-	return 0;
 }
