@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list
- * and the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host nodes
- * and placement, ram_pool.c the hugetlb pools, ram_return.c giving back, ram_credit.c because of
- * whom what is free, ram_hold.c what the balloon holds, ram_merge.c merging, ram_collapse.c the
+ * Inside of ram*.c only: one ram_piece stands behind each public ram_region. ram.c owns the list,
+ * ram_access.c the accessors, ram_map.c mapping and advice, ram_populate.c filling, ram_bind.c host
+ * nodes and placement, ram_pool.c the hugetlb pools, ram_return.c giving back, ram_credit.c because
+ * of whom what is free, ram_hold.c what the balloon holds, ram_merge.c merging, ram_collapse.c the
  * return of huge pages, ram_place.c moves between host nodes, ram_plug.c pluggable memory, whose
  * pieces are apart from the others.
  */
@@ -93,9 +93,6 @@ static inline uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
-
-/* The piece that gpa lies in, or NULL. */
-struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa);
 
 /* ---- bits ---- */
 
@@ -302,9 +299,11 @@ void ram_collapse_wake(struct ram *ram);
 uint64_t ram_plug_room(const struct ram_plug *plug, uint64_t off);
 void ram_plug_free(struct ram_plug *plug);
 
-/* ---- ram.c ---- */
+/* ---- ram_access.c ---- */
 
 /* The pieces one by one, those of pluggable memory last; NULL: no more. */
 struct ram_piece *ram_piece_at(const struct ram *ram, size_t index);
+/* The piece that gpa lies in, or NULL. */
+struct ram_piece *ram_find_piece(const struct ram *ram, uint64_t gpa);
 
 #endif

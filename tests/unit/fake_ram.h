@@ -2,7 +2,7 @@
 /*
  * Guest RAM for device tests: three regions of separate buffers, so that a sanitizer sees each
  * border: 0..1 MiB, 1..2 MiB right behind it, and 1 MiB at 4 GiB. What devices give back is written
- * down instead of done. Include it once per test program: it takes the place of ram.c.
+ * down instead of done. Include it once per test program: it takes the place of ram*.c.
  */
 #ifndef MEMD_TESTS_FAKE_RAM_H
 #define MEMD_TESTS_FAKE_RAM_H
