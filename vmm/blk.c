@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * virtio-blk (virtio 1.2 section 5.2). A request is taken apart and checked here, with the bus lock
- * held and every word of the guest's read once; the disk's own thread (blk_io.c) carries it out on
- * host addresses; the answer is given here again, from the loop. The number of requests under way
- * is bounded, and nothing of the guest's memory is written once the device was reset.
+ * virtio-blk (virtio 1.2 section 5.2). A request is taken apart and checked (blk_frame.c) with the
+ * bus lock held; the disk's own thread (blk_io.c) carries it out on host addresses; the answer is
+ * given here again, from the loop. The number of requests under way is bounded, and nothing of the
+ * guest's memory is written once the device was reset.
  */
 #include "vmm/blk.h"
 
@@ -15,17 +15,11 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "vmm/blk_io.h"
+#include "vmm/blk_frame.h"
 
 #define QUEUE_SIZE	  256
 #define SEGMENTS_MAX	  (QUEUE_SIZE - 2) /* the header and the status take one each */
 #define SEGMENT_BYTES_MAX (1U << 20)
-/* What one request may move: its time bounds how long a reset can take. */
-#define REQUEST_BYTES_MAX   (256ULL << 20)
-#define DISCARD_RANGES_MAX  64
-#define DISCARD_SECTORS_MAX ((1U << 30) / DISK_SECTOR_BYTES)
-#define ZERO_RANGES_MAX	    1
-#define ZERO_SECTORS_MAX    ((64U << 20) / DISK_SECTOR_BYTES)
 
 #define RESET_LIMIT_US (5 * USEC_PER_SEC)
 
@@ -50,193 +44,6 @@ static struct blk *blk_of(struct virtio_device *dev)
 	return (struct blk *)(void *)dev;
 }
 
-/* ---- taking a request apart ---- */
-
-/* What a request is to the queue: where its status goes, and how much of its data is for us. */
-struct blk_frame {
-	struct virtio_blk_outhdr header;
-	uint64_t out_len, in_len; /* data without header and status */
-	uint8_t *status;
-};
-
-/* False: there is nowhere to put a status. */
-static bool frame_read(const struct virtio_chain *chain, struct blk_frame *frame)
-{
-	uint64_t out = virtio_spans_len(chain->out, chain->n_out);
-	uint64_t in = virtio_spans_len(chain->in, chain->n_in);
-	const struct virtio_span *last;
-
-	if (out < sizeof(frame->header) || in == 0)
-		return false;
-	virtio_spans_read(chain->out, chain->n_out, 0, &frame->header, sizeof(frame->header));
-	last = &chain->in[chain->n_in - 1];
-	frame->status = (uint8_t *)last->base + last->len - 1;
-	frame->out_len = out - sizeof(frame->header);
-	frame->in_len = in - 1;
-	return true;
-}
-
-/* Bytes [skip, skip + len) of the spans as vectors; they are there. Returns how many it took. */
-static unsigned int spans_to_iov(const struct virtio_span *spans, uint64_t skip, uint64_t len,
-				 struct iovec *iov)
-{
-	unsigned int n = 0;
-
-	for (; len; spans++) {
-		uint64_t part = spans->len;
-
-		if (skip >= part) {
-			skip -= part;
-			continue;
-		}
-		part -= skip;
-		if (part > len)
-			part = len;
-		iov[n++] = (struct iovec){(uint8_t *)spans->base + skip, (size_t)part};
-		len -= part;
-		skip = 0;
-	}
-	return n;
-}
-
-/* [sector, sector + bytes) lies on the disk. */
-static bool is_on_disk(const struct blk *blk, uint64_t sector, uint64_t len)
-{
-	uint64_t size = disk_size_bytes(blk->disk);
-
-	return len <= size && sector <= (size - len) / DISK_SECTOR_BYTES;
-}
-
-/* The parsers return a status for the driver, or -1 with a request to carry out. */
-
-static int parse_transfer(struct blk *blk, const struct blk_frame *frame, bool write,
-			  struct blk_request **ret_request)
-{
-	const struct virtio_chain *chain = &blk->chain;
-	uint64_t len = write ? frame->out_len : frame->in_len;
-	struct blk_request *request;
-
-	if (write && disk_config(blk->disk)->readonly)
-		return VIRTIO_BLK_S_IOERR;
-	if (len % DISK_SECTOR_BYTES || len > REQUEST_BYTES_MAX ||
-	    !is_on_disk(blk, frame->header.sector, len)) {
-		virtio_complain(&blk->dev, "%s: %s of %llu bytes at sector %llu is not on the disk",
-				disk_config(blk->disk)->path, write ? "write" : "read",
-				(unsigned long long)len, (unsigned long long)frame->header.sector);
-		return VIRTIO_BLK_S_IOERR;
-	}
-	request = blk_request_new(write ? chain->n_out : chain->n_in, 0);
-	if (!request)
-		return VIRTIO_BLK_S_IOERR;
-	request->op = write ? BLK_WRITE : BLK_READ;
-	request->offset = frame->header.sector * DISK_SECTOR_BYTES;
-	request->len = len;
-	request->n_iov = write ? spans_to_iov(chain->out, sizeof(frame->header), len, request->iov)
-			       : spans_to_iov(chain->in, 0, len, request->iov);
-	*ret_request = request;
-	return -1;
-}
-
-/* 5.2.6.2: unknown flags, and unmap with a discard, are UNSUPP; the rest of what is wrong IOERR. */
-static int parse_range(const struct blk *blk, bool discard,
-		       const struct virtio_blk_discard_write_zeroes *segment,
-		       struct blk_range *ret_range)
-{
-	uint32_t flags_known = discard ? 0 : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-	uint64_t len = (uint64_t)segment->num_sectors * DISK_SECTOR_BYTES;
-
-	if (segment->flags & ~flags_known)
-		return VIRTIO_BLK_S_UNSUPP;
-	if (segment->num_sectors > (discard ? DISCARD_SECTORS_MAX : ZERO_SECTORS_MAX) ||
-	    !is_on_disk(blk, segment->sector, len))
-		return VIRTIO_BLK_S_IOERR;
-	*ret_range = (struct blk_range){
-		.offset = segment->sector * DISK_SECTOR_BYTES,
-		.len = len,
-		.may_unmap = segment->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
-	};
-	return -1;
-}
-
-static int parse_ranges(struct blk *blk, const struct blk_frame *frame, bool discard,
-			struct blk_request **ret_request)
-{
-	struct virtio_blk_discard_write_zeroes segments[DISCARD_RANGES_MAX];
-	unsigned int n = (unsigned int)(frame->out_len / sizeof(segments[0]));
-	struct blk_request *request;
-	int status = -1;
-
-	if (!virtio_has_feature(&blk->dev,
-				discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES))
-		return VIRTIO_BLK_S_UNSUPP;
-	if (disk_config(blk->disk)->readonly || frame->out_len % sizeof(segments[0]) ||
-	    frame->out_len > (discard ? DISCARD_RANGES_MAX : ZERO_RANGES_MAX) * sizeof(segments[0]))
-		return VIRTIO_BLK_S_IOERR;
-	request = blk_request_new(0, n);
-	if (!request)
-		return VIRTIO_BLK_S_IOERR;
-	virtio_spans_read(blk->chain.out, blk->chain.n_out, sizeof(frame->header), segments,
-			  frame->out_len);
-	request->op = discard ? BLK_DISCARD : BLK_ZERO;
-	for (unsigned int i = 0; i < n && status < 0; i++) {
-		status = parse_range(blk, discard, &segments[i], &request->ranges[i]);
-		request->len += request->ranges[i].len;
-	}
-	if (status >= 0)
-		free(request);
-	else
-		*ret_request = request;
-	return status;
-}
-
-static int parse_flush(struct blk_request **ret_request)
-{
-	struct blk_request *request = blk_request_new(0, 0);
-
-	if (!request)
-		return VIRTIO_BLK_S_IOERR;
-	request->op = BLK_FLUSH;
-	*ret_request = request;
-	return -1;
-}
-
-static int parse(struct blk *blk, const struct blk_frame *frame, struct blk_request **ret_request)
-{
-	switch (frame->header.type) {
-	case VIRTIO_BLK_T_IN:
-		return parse_transfer(blk, frame, false, ret_request);
-	case VIRTIO_BLK_T_OUT:
-		return parse_transfer(blk, frame, true, ret_request);
-	case VIRTIO_BLK_T_FLUSH:
-		return parse_flush(ret_request);
-	case VIRTIO_BLK_T_DISCARD:
-		return parse_ranges(blk, frame, true, ret_request);
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		return parse_ranges(blk, frame, false, ret_request);
-	default:
-		return VIRTIO_BLK_S_UNSUPP;
-	}
-}
-
-/* The disk's name (5.2.6.1): 20 bytes, padded with zeroes. Returns how many the driver has now. */
-static uint32_t write_id(const struct blk *blk, const struct blk_frame *frame)
-{
-	uint8_t id[DISK_SERIAL_MAX] = {0};
-	uint64_t len = frame->in_len < sizeof(id) ? frame->in_len : sizeof(id);
-	const struct virtio_span *span = blk->chain.in;
-	const char *serial = disk_config(blk->disk)->serial;
-	uint32_t done = 0;
-
-	memcpy(id, serial, strnlen(serial, sizeof(id)));
-	for (; done < len; span++) {
-		uint32_t part = span->len < len - done ? span->len : (uint32_t)len - done;
-
-		memcpy(span->base, id + done, part);
-		done += part;
-	}
-	return done;
-}
-
 /* ---- serving ---- */
 
 /* Take one request on. True: it was answered at once. */
@@ -247,16 +54,16 @@ static bool serve(struct blk *blk)
 	uint32_t written = 0;
 	int status;
 
-	if (!frame_read(&blk->chain, &frame)) {
+	if (!blk_frame_read(&blk->chain, &frame)) {
 		virtio_needs_reset(&blk->dev, "%s: request without room for header or status",
 				   disk_config(blk->disk)->path);
 		return false;
 	}
 	if (frame.header.type == VIRTIO_BLK_T_GET_ID) {
-		written = write_id(blk, &frame);
+		written = blk_frame_write_id(blk->disk, &frame);
 		status = VIRTIO_BLK_S_OK;
 	} else {
-		status = parse(blk, &frame, &request);
+		status = blk_frame_parse(&blk->dev, blk->disk, &frame, &request);
 	}
 	if (status >= 0) {
 		*frame.status = (uint8_t)status;
@@ -451,11 +258,11 @@ static void config_init(struct blk *blk)
 		.blk_size = block,
 		.physical_block_exp = log2_of(physical / block),
 		.min_io_size = 1,
-		.max_discard_sectors = DISCARD_SECTORS_MAX,
-		.max_discard_seg = DISCARD_RANGES_MAX,
+		.max_discard_sectors = BLK_DISCARD_SECTORS_MAX,
+		.max_discard_seg = BLK_DISCARD_RANGES_MAX,
 		.discard_sector_alignment = aligned,
-		.max_write_zeroes_sectors = ZERO_SECTORS_MAX,
-		.max_write_zeroes_seg = ZERO_RANGES_MAX,
+		.max_write_zeroes_sectors = BLK_ZERO_SECTORS_MAX,
+		.max_write_zeroes_seg = BLK_ZERO_RANGES_MAX,
 		.write_zeroes_may_unmap = disk_config(blk->disk)->discard,
 	};
 }
