@@ -42,7 +42,6 @@ struct loop *vm_loop(const struct vm *vm);
 struct bus *vm_bus(const struct vm *vm);
 struct virtio_device *vm_balloon(const struct vm *vm);			/* NULL: none */
 struct virtio_device *vm_disk(const struct vm *vm, unsigned int index); /* NULL: no such */
-struct virtio_device *vm_balloon(const struct vm *vm);			/* NULL: none */
 struct virtio_device *vm_net(const struct vm *vm, unsigned int index);	/* NULL: not so many */
 struct virtio_device *vm_mem(const struct vm *vm, size_t index);	/* NULL: no such */
 enum vm_state vm_state(const struct vm *vm);
