@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -191,7 +192,14 @@ static int scan_close(struct wire_conn *conn, bool array)
  */
 static int scan_literal(struct wire_conn *conn, char c)
 {
-	if (strchr(":,-+.0123456789eEtrufalsn", c) && (c != 'a' || conn->scan.before == 'f'))
+	static const bool fits[256] = {
+		[':'] = true, [','] = true, ['-'] = true, ['+'] = true,
+		['.'] = true, ['e'] = true, ['E'] = true, ['t'] = true,
+		['r'] = true, ['u'] = true, ['f'] = true, ['a'] = true,
+		['l'] = true, ['s'] = true, ['n'] = true, ['0' ... '9'] = true,
+	};
+
+	if (fits[(unsigned char)c] && (c != 'a' || conn->scan.before == 'f'))
 		return 0;
 	return refuse(conn, -EBADMSG, "JSON parse error, invalid keyword");
 }
@@ -256,6 +264,24 @@ static int scan_byte(struct wire_conn *conn, char c)
 	return r;
 }
 
+/* Most bytes are of strings, and there is nothing about them: on to the next one that may be. */
+static void scan_run(struct wire_conn *conn)
+{
+	const struct scan *scan = &conn->scan;
+	size_t end = conn->in_start + WIRE_MESSAGE_MAX - 1;
+
+	if (!scan->quote || scan->escaped)
+		return;
+	if (end > conn->in_len)
+		end = conn->in_len;
+	for (; conn->in_scanned < end; conn->in_scanned++) {
+		unsigned char c = (unsigned char)conn->in[conn->in_scanned];
+
+		if (c == '"' || c == '\'' || c == '\\' || c < ' ' || c == 0xff)
+			return;
+	}
+}
+
 /*
  * Unicode 15 table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF. json-c's own
  * check lets those through, and strings come back out of us in answers.
@@ -268,7 +294,15 @@ static bool is_utf8(const char *text, size_t n)
 	while (p < end) {
 		unsigned char lowest = 0x80, highest = 0xbf;
 		unsigned int more = 0;
+		uint64_t eight;
 
+		if (end - p >= (ptrdiff_t)sizeof(eight)) {
+			memcpy(&eight, p, sizeof(eight));
+			if (!(eight & 0x8080808080808080)) {
+				p += sizeof(eight);
+				continue;
+			}
+		}
 		if (*p >= 0xc2 && *p <= 0xdf)
 			more = 1;
 		else if (*p >= 0xe0 && *p <= 0xef)
@@ -295,12 +329,36 @@ static bool is_utf8(const char *text, size_t n)
 	return true;
 }
 
+/*
+ * To make a parser for each message costs as much as to parse a short one. One is kept, whoever
+ * needs it: with several threads at it the others make theirs. What has met an error is not used
+ * again, nor what a long message has made large.
+ */
+static _Atomic(struct json_tokener *) spare_tokener;
+
+static struct json_tokener *take_tokener(void)
+{
+	struct json_tokener *tokener = atomic_exchange(&spare_tokener, NULL);
+
+	return tokener ? tokener : json_tokener_new_ex(DEPTH_MAX + 1);
+}
+
+static void leave_tokener(struct json_tokener *tokener, bool fit)
+{
+	if (fit) {
+		json_tokener_reset(tokener);
+		tokener = atomic_exchange(&spare_tokener, tokener);
+	}
+	if (tokener)
+		json_tokener_free(tokener);
+}
+
 /* The complete object in[in_start, in_scanned). */
 static int parse_object(struct wire_conn *conn, json_object **ret_message)
 {
 	const char *text = conn->in + conn->in_start;
 	const size_t len = conn->in_scanned - conn->in_start;
-	struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX + 1);
+	struct json_tokener *tokener = take_tokener();
 	json_object *message = NULL;
 	const char *why = NULL;
 
@@ -314,7 +372,7 @@ static int parse_object(struct wire_conn *conn, json_object **ret_message)
 		if (!json_object_is_type(message, json_type_object))
 			why = json_tokener_error_desc(json_tokener_get_error(tokener));
 	}
-	json_tokener_free(tokener);
+	leave_tokener(tokener, !why && len <= READ_BYTES);
 	consume(conn);
 	if (why) {
 		json_object_put(message);
@@ -335,7 +393,7 @@ int wire_conn_next(struct wire_conn *conn, json_object **ret_message)
 		conn->skipping = !newline;
 		consume(conn);
 	}
-	while (conn->in_scanned < conn->in_len) {
+	for (scan_run(conn); conn->in_scanned < conn->in_len; scan_run(conn)) {
 		char c = conn->in[conn->in_scanned++];
 		int r = scan_byte(conn, c);
 
