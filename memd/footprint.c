@@ -170,6 +170,23 @@ int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint)
 	return r;
 }
 
+static bool is_in_swap(const struct footprint *footprint)
+{
+	return pol_has(footprint->swapped_bytes) && footprint->swapped_bytes > 0;
+}
+
+int footprint_again(int rootfd, pid_t pid, struct footprint *footprint)
+{
+	struct footprint out = *footprint;
+	int r = status_read(rootfd, pid, &out);
+
+	if (r == 0 && (is_in_swap(footprint) || is_in_swap(&out)))
+		r = stat_read(rootfd, pid, &out);
+	if (r == 0)
+		*footprint = out;
+	return r;
+}
+
 /* ---- the slow part ---- */
 
 /* One mapping of smaps, as far as it matters. */

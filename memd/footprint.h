@@ -62,6 +62,13 @@ struct footprint {
 int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint);
 
 /*
+ * Of that again what memory pressure moves, less than half as dear: what is resident and in swap;
+ * and, if some of it is in swap or was, which is when they tell something, the major faults. The
+ * rest of *footprint stays as it was. Errors as above; *footprint is untouched.
+ */
+int footprint_again(int rootfd, pid_t pid, struct footprint *footprint);
+
+/*
  * All of it: also smaps and numa_maps, whose cost grows with the page tables (measured: 30 ms of
  * CPU per GiB resident in small pages, 1.5 ms in transparent huge pages) and which hold the
  * process's mmap lock for reading, so off the loop's thread and every minute

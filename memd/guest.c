@@ -206,15 +206,24 @@ void guests_poll(struct guests *guests, uint64_t now_us)
 		guests->hooks.polled(guests->hooks.ctx);
 }
 
+static int look(const struct guest *guest, struct footprint *foot)
+{
+	int rootfd = guest->all->rootfd;
+
+	if (guest->foot_valid && guest->looked_at == GUEST_LOOK_BRIEF)
+		return footprint_again(rootfd, guest->pid, foot);
+	return footprint_quick(rootfd, guest->pid, foot);
+}
+
 void guests_look(struct guests *guests, uint64_t now_us)
 {
 	for (size_t i = 0; i < guests->n; i++) {
 		struct guest *guest = guests->v[i];
 
-		if (!guest->looked_at && guest->foot_valid)
+		if (guest->looked_at == GUEST_LOOK_NOT && guest->foot_valid)
 			continue;
-		guest->foot_valid = guest->known && guest->pid > 0 &&
-				    footprint_quick(guests->rootfd, guest->pid, &guest->foot) == 0;
+		guest->foot_valid =
+			guest->known && guest->pid > 0 && look(guest, &guest->foot) == 0;
 		guest_swap_look(guest, now_us);
 	}
 }

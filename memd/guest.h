@@ -28,7 +28,7 @@
  * number that is some seconds old is as good there. */
 #define GUESTS_ASKED_CALM 256
 /* And on one that is not, no more than these. */
-#define GUESTS_ASKED_MOST 400
+#define GUESTS_ASKED_MOST 320
 
 #define GUEST_PATH_MAX	   108 /* sun_path */
 #define GUEST_NOTE_MAX	   200
@@ -82,6 +82,9 @@ struct guest_hot {
 	uint64_t seen_us;
 };
 
+/* A look at its process: none, footprint_again(), footprint_quick(). */
+enum guest_look { GUEST_LOOK_NOT, GUEST_LOOK_BRIEF, GUEST_LOOK_WHOLE };
+
 enum guest_phase {
 	GUEST_WAITING,	/* no connection, the next try is at retry_us */
 	GUEST_GREETING, /* connected, greeting and capabilities outstanding */
@@ -131,7 +134,8 @@ struct guest {
 	bool facts_due;			/* it said that its size has changed */
 	unsigned int polls_left;	/* answers this tick still waits for */
 	uint64_t ticks;			/* polls sent */
-	bool rests, looked_at;		/* this tick: not asked; its footprint is due */
+	bool rests;			/* this tick: not asked */
+	enum guest_look looked_at;	/* this tick: how much of its footprint is due */
 	struct log_limit limit, resets; /* of complaints; of lines about resets */
 
 	/* who it is */
@@ -229,7 +233,7 @@ struct guests {
 	uint64_t next_id;
 	size_t polling;	   /* guests with polls_left */
 	uint64_t polls;	   /* of all guests, so far */
-	size_t turn_at[3]; /* where guest_turn.c goes on, by rank */
+	size_t turn_at[4]; /* where guest_turn.c goes on, by rank */
 	/* Set by the daemon: the host has plenty, and nobody has to be asked at once. */
 	bool calm;
 	bool full_told;

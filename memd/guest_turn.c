@@ -4,10 +4,12 @@
  * each only every so many ticks. Those that something is going on with, or that could be in need
  * before their turn comes, are asked every tick all the same. On a calm host these are few. On one
  * that is not they may be all: then no more than GUESTS_ASKED_MOST are asked in a tick, first those
- * in need, then those whose turn it is, then those whose balloon moves.
+ * in need, then those whose turn it is, then those near their floor, then those whose balloon
+ * moves.
  */
 #include "memd/guest_turn.h"
 
+#include "common/cleanup.h"
 #include "common/clock.h"
 
 /* Set up or given a target so lately: asked each tick. */
@@ -15,44 +17,60 @@
 #define LIVELY_TICKS 10
 /* Each guest's turn comes within this time: long ticks leave no room for turns. */
 #define TURNS_US (5 * USEC_PER_SEC)
-/* Its process is looked at every so many times that it is asked. */
+/* Its process is looked at every so many times that it is asked; on a host that is short at each,
+ * and so often as a whole. */
 #define LOOK_EVERY 4
-/* Left to those whose turn it is, whoever else there is. */
-#define TURNS_LEAST (GUESTS_ASKED_MOST / 2)
 
 /* How much its answer matters now. */
-enum rank { RANK_ANY, RANK_MOVING, RANK_NEED };
+enum rank { RANK_ANY, RANK_MOVING, RANK_NEAR, RANK_NEED };
+_Static_assert(RANK_NEED + 1 == ARRAY_SIZE(((struct guests *)0)->turn_at), "a place for each");
+
+/* Of those that have less than promised: it suffers, or nobody knows whether it does. */
+static bool is_in_need(const struct guest *guest)
+{
+	return !pol_has(guest->view.working_set_bytes) || guest->view.trouble;
+}
 
 /*
- * It has less than promised, and is not clear above its floor: the reserve in that lasts a guest
- * about three seconds, twice of it lasts until its turn.
+ * And: it is not clear above its floor. The reserve in that lasts a guest about three seconds,
+ * twice of it lasts until its turn.
  */
-static bool could_need(const struct guest *guest)
+static bool is_near_floor(const struct guest *guest)
 {
 	const struct pol_view *view = &guest->view;
-	uint64_t reserve;
+	uint64_t reserve = view->floor_bytes > view->working_set_bytes
+				   ? view->floor_bytes - view->working_set_bytes
+				   : 0;
 
-	if (!guest->has_view || !pol_has(guest->actual_bytes) ||
-	    guest->actual_bytes >= guest->memory_bytes)
-		return false;
-	if (!pol_has(view->working_set_bytes))
-		return true;
-	reserve = view->floor_bytes > view->working_set_bytes
-			  ? view->floor_bytes - view->working_set_bytes
-			  : 0;
-	return view->trouble || guest->actual_bytes < view->floor_bytes + reserve;
+	return guest->actual_bytes < view->floor_bytes + reserve;
 }
 
 static enum rank rank_of(const struct guest *guest, uint64_t now_us)
 {
+	bool less = guest->has_view && pol_has(guest->actual_bytes) &&
+		    guest->actual_bytes < guest->memory_bytes;
+
 	if (guest->late || guest->facts_due || guest->release || guest->merge_open ||
 	    guest->ticks < LIVELY_TICKS || now_us - guest->ready_us < LIVELY_US ||
-	    could_need(guest))
+	    (less && is_in_need(guest)))
 		return RANK_NEED;
+	if (less && is_near_floor(guest))
+		return RANK_NEAR;
 	if ((guest->target_sent_us && now_us - guest->target_sent_us < LIVELY_US) ||
 	    guest->mem_size_bytes != guest->mem_requested_bytes)
 		return RANK_MOVING;
 	return RANK_ANY;
+}
+
+/* Each brings a look: what the host sees of a guest is what it is reclaimed by. */
+static void ask(struct guests *guests, size_t at)
+{
+	struct guest *guest = guests->v[at];
+	/* The place spreads them: all were found at the same time. */
+	bool whole = (guest->ticks + at) % LOOK_EVERY == 0;
+
+	guest->rests = false;
+	guest->looked_at = whole ? GUEST_LOOK_WHOLE : GUEST_LOOK_BRIEF;
 }
 
 /* Up to `most` of a rank that are not asked yet, beginning where the last tick ended. */
@@ -62,48 +80,55 @@ static size_t ask_rank(struct guests *guests, uint64_t now_us, enum rank rank, s
 
 	for (size_t i = 0; i < guests->n && asked < most; i++) {
 		size_t at = (guests->turn_at[rank] + i) % guests->n;
-		struct guest *guest = guests->v[at];
 
-		if (!guest->rests || rank_of(guest, now_us) != rank)
+		if (!guests->v[at]->rests || rank_of(guests->v[at], now_us) != rank)
 			continue;
-		guest->rests = false;
-		guest->looked_at = true;
+		ask(guests, at);
 		if (++asked == most)
 			guests->turn_at[rank] = at + 1;
 	}
 	return asked;
 }
 
-/* The next ones in turn, up to `most`. Each turn brings a look: what the host sees of a guest is
- * what it is reclaimed by. */
+/* The next ones in turn, up to `most`. */
 static size_t ask_turns(struct guests *guests, size_t turns, size_t most)
 {
 	size_t due = (guests->n + turns - 1) / turns, asked = 0, i;
 
 	for (i = 0; i < due && asked < most; i++) {
-		struct guest *guest = guests->v[(guests->turn_at[RANK_ANY] + i) % guests->n];
+		size_t at = (guests->turn_at[RANK_ANY] + i) % guests->n;
 
-		if (!guest->rests)
+		if (!guests->v[at]->rests)
 			continue;
-		guest->rests = false;
-		guest->looked_at = true;
+		ask(guests, at);
 		asked++;
 	}
 	guests->turn_at[RANK_ANY] = (guests->turn_at[RANK_ANY] + i) % guests->n;
 	return asked;
 }
 
+/* How many can be asked in a tick: of longer ones there are fewer. */
+static size_t most_of(const struct guests *guests)
+{
+	uint64_t tick_us = guests->config->tick_us;
+
+	return tick_us > USEC_PER_SEC ? GUESTS_ASKED_MOST * tick_us / USEC_PER_SEC
+				      : GUESTS_ASKED_MOST;
+}
+
 static void turns_pressed(struct guests *guests, size_t turns, uint64_t now_us)
 {
-	size_t left = GUESTS_ASKED_MOST;
+	/* Half is left to those whose turn it is, whoever else there is. */
+	size_t left = most_of(guests), most = left - left / 2;
 
 	for (size_t i = 0; i < guests->n; i++) {
 		guests->v[i]->rests = true;
-		guests->v[i]->looked_at = false;
+		guests->v[i]->looked_at = GUEST_LOOK_NOT;
 	}
-	left -= ask_rank(guests, now_us, RANK_NEED, GUESTS_ASKED_MOST - TURNS_LEAST);
+	left -= ask_rank(guests, now_us, RANK_NEED, most);
 	left -= ask_turns(guests, turns, left);
 	left -= ask_rank(guests, now_us, RANK_NEED, left);
+	left -= ask_rank(guests, now_us, RANK_NEAR, left);
 	ask_rank(guests, now_us, RANK_MOVING, left);
 }
 
@@ -116,7 +141,9 @@ static void turns_calm(struct guests *guests, size_t turns, uint64_t now_us)
 
 		guest->rests = !always && !turn;
 		/* The place spreads them: all were found at the same time. */
-		guest->looked_at = always || (turn && (guest->ticks + i / turns) % LOOK_EVERY == 0);
+		guest->looked_at = GUEST_LOOK_NOT;
+		if (always || (turn && (guest->ticks + i / turns) % LOOK_EVERY == 0))
+			guest->looked_at = GUEST_LOOK_WHOLE;
 	}
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whose turn it is. To ask a guest and to read its process costs some 70 us, of which a thousand
+ * Whose turn it is. To ask a guest and to read its process costs some 40 us, of which a thousand
  * are too many each second; and where host and guest have plenty, numbers some seconds old are as
  * good.
  */

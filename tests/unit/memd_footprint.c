@@ -51,6 +51,54 @@ static void quick_numbers(void **state)
 	assert_int_equal(f.shared_bytes, 262144 * KIB);
 }
 
+/* What pressure moves is read again; faults only while they tell something. */
+static void again(void **state)
+{
+	static const char status[] = "Name:\tx\nState:\tS (sleeping)\nVmLck:\t4 kB\n"
+				     "VmRSS:\t700 kB\nRssAnon:\t600 kB\nRssShmem:\t50 kB\n"
+				     "VmSwap:\t%s kB\nHugetlbPages:\t0 kB\n";
+	AUTO_TREE struct tree tree = tree_new("npt-6.12");
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct footprint f, before;
+	char text[256];
+
+	assert_int_equal(footprint_quick(rootfd, KVM_HUGETLB, &f), 0);
+	before = f;
+	tree_set(&tree, "proc/219/ksm_stat", "ksm_merging_pages 1000\n");
+	tree_set(&tree, "proc/219/stat",
+		 "7 (x) S 1 1 1 0 -1 0 0 0 90 0 2000 0 0 0 20 0 1 0 985 0 0\n");
+	snprintf(text, sizeof(text), status, "0");
+	tree_set(&tree, "proc/219/status", text);
+	assert_int_equal(footprint_again(rootfd, KVM_HUGETLB, &f), 0);
+	assert_int_equal(f.resident_bytes, 700 * KIB);
+	assert_int_equal(f.anon_bytes, 600 * KIB);
+	assert_int_equal(f.shared_bytes, 50 * KIB);
+	assert_int_equal(f.locked_bytes, 4 * KIB);
+	assert_int_equal(f.hugetlb_bytes, 0);
+	assert_int_equal(f.major_faults, before.major_faults);
+	assert_int_equal(f.cpu_us, before.cpu_us);
+	assert_int_equal(f.ksm_merging_bytes, before.ksm_merging_bytes);
+	assert_int_equal(f.starttime, 985);
+	snprintf(text, sizeof(text), status, "8");
+	tree_set(&tree, "proc/219/status", text);
+	assert_int_equal(footprint_again(rootfd, KVM_HUGETLB, &f), 0);
+	assert_int_equal(f.swapped_bytes, 8 * KIB);
+	assert_int_equal(f.major_faults, 90);
+	/* The last of it has come back: by faults. */
+	tree_set(&tree, "proc/219/stat",
+		 "7 (x) S 1 1 1 0 -1 0 0 0 95 0 2000 0 0 0 20 0 1 0 985 0 0\n");
+	snprintf(text, sizeof(text), status, "0");
+	tree_set(&tree, "proc/219/status", text);
+	assert_int_equal(footprint_again(rootfd, KVM_HUGETLB, &f), 0);
+	assert_int_equal(f.swapped_bytes, 0);
+	assert_int_equal(f.major_faults, 95);
+	before = f;
+	tree_set(&tree, "proc/219/status", "Name:\tx\nState:\tZ (zombie)\n");
+	assert_int_equal(footprint_again(rootfd, KVM_HUGETLB, &f), -ESRCH);
+	assert_int_equal(footprint_again(rootfd, 999999, &f), -ESRCH);
+	assert_memory_equal(&f, &before, sizeof(f));
+}
+
 static void private_memory(void **state)
 {
 	AUTO_TREE struct tree tree = tree_new("npt-6.12");
@@ -408,13 +456,13 @@ static void live_unmarked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(quick_numbers),  cmocka_unit_test(private_memory),
-		cmocka_unit_test(shared_memory),  cmocka_unit_test(pinned_memory),
-		cmocka_unit_test(hugetlb_memory), cmocka_unit_test(tcg_memory),
-		cmocka_unit_test(old_kernel),	  cmocka_unit_test(gone_or_going),
-		cmocka_unit_test(odd_names),	  cmocka_unit_test(garbage),
-		cmocka_unit_test(node_masks),	  cmocka_unit_test(live_process),
-		cmocka_unit_test(live_unmarked),
+		cmocka_unit_test(quick_numbers),  cmocka_unit_test(again),
+		cmocka_unit_test(private_memory), cmocka_unit_test(shared_memory),
+		cmocka_unit_test(pinned_memory),  cmocka_unit_test(hugetlb_memory),
+		cmocka_unit_test(tcg_memory),	  cmocka_unit_test(old_kernel),
+		cmocka_unit_test(gone_or_going),  cmocka_unit_test(odd_names),
+		cmocka_unit_test(garbage),	  cmocka_unit_test(node_masks),
+		cmocka_unit_test(live_process),	  cmocka_unit_test(live_unmarked),
 	};
 
 	return cmocka_run_group_tests_name("memd_footprint", tests, NULL, NULL);
