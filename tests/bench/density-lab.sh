@@ -22,5 +22,5 @@ chmod +x "$share/run"
 tests/lab/lab run --memory "${BENCH_MEMORY:-4G}" --nodes 1 --share "$share" --out "$BENCH_OUT" --timeout 3000 -- \
 	env BENCH_FREE="${BENCH_FREE:-640M}" BENCH_SWAP="${BENCH_SWAP:-512M}" BENCH_STEP="${BENCH_STEP:-1}" \
 	BENCH_FIRST="${BENCH_FIRST:-2}" BENCH_GUESTS_MAX="${BENCH_GUESTS_MAX:-8}" BENCH_SETTLE="${BENCH_SETTLE:-20}" \
-	BENCH_WINDOW="${BENCH_WINDOW:-40}" BENCH_SLOWER="${BENCH_SLOWER:-4}" BENCH_LIMIT_S="${BENCH_LIMIT_S:-2}" \
+	BENCH_SLOWER="${BENCH_SLOWER:-4}" BENCH_LIMIT_S="${BENCH_LIMIT_S:-2}" \
 	/share/run --cases "${CASES:-plain,advisor,mom,memd}"

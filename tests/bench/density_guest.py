@@ -19,7 +19,7 @@ TOP = os.path.join(HERE, "..", "..")
 MEMORY_MIB = 256
 IMAGES = 8  # that have booted by themselves: what is alike in guests is then no more than it is
 # Everything goes so many times slower, for a slow processor.
-SLOWER = int(os.environ.get("BENCH_SLOWER", "1"))
+SLOWER = int(os.environ.get("BENCH_SLOWER", "2"))
 # Operations a second, as in work.c; "build" on average.
 RATES = {kind: rate / SLOWER for kind, rate in {"web": 3, "build": 0.5, "store": 10, "reader": 8}.items()}
 KINDS = list(RATES)
