@@ -15,8 +15,10 @@
 #define REGRET_US	(30 * SEC) /* needed back within this: should not have been taken */
 #define CALM_US		(30 * SEC)
 #define PLENTY_HOLD_US	(15 * SEC)
-#define PLENTY_AHEAD_US (60 * SEC) /* at the present rate of fall it must last so long */
-#define PLENTY_TICKS	32	   /* a phase of giving back is spread over so many ticks */
+#define PLENTY_AHEAD_US (60 * SEC)  /* at the present rate of fall it must last so long */
+#define PLENTY_TICKS	32	    /* a phase of giving back is spread over so many ticks */
+#define GIFT_LASTS_US	(300 * SEC) /* a gift needed back within this was given in vain */
+#define DOUBT_MOST	4	    /* how often the two times of calm are doubled */
 #define ROUND_BYTES	(2 * MIB)
 
 /* Grants on their way: the host's free memory has not shrunk by them yet. */
@@ -232,6 +234,29 @@ uint64_t give_decide(struct pol *pol, uint64_t *ret_other)
 	return min_u64(claims, sub_sat(tick->marks.goal, left));
 }
 
+/*
+ * Gifts are what is given ahead of need, to put guests at ease or because there is plenty. Those
+ * that the host needs back soon were given in vain, and moving memory costs guests and host
+ * processor time: the next ones wait for a calm twice as long. One that lasts restores confidence
+ * by a step.
+ */
+static void follow_gifts(struct pol *pol)
+{
+	struct host_past *past = &pol->host;
+	uint64_t age = pol->tick.now_us - past->gift_us;
+
+	/* Short by itself, or of what merged pages may claim back. */
+	if (pol->tick.need)
+		past->calm_since_us = pol->tick.now_us;
+	if (!past->gift_us || (!pol->tick.need && age < GIFT_LASTS_US))
+		return;
+	if (age >= GIFT_LASTS_US)
+		past->gift_doubt -= past->gift_doubt > 0;
+	else if (past->gift_doubt < DOUBT_MOST && !FAULT(gift_doubt))
+		past->gift_doubt++;
+	past->gift_us = 0;
+}
+
 /* Given back and not yet in use: it may be claimed at any time. */
 static uint64_t unused_gift(const struct now_guest *guest)
 {
@@ -247,7 +272,9 @@ void give_comfort_decide(struct pol *pol)
 	const struct now_host *tick = &pol->tick;
 	uint64_t budget = sub_sat(tick->available, add_sat(tick->marks.goal, granted(pol)));
 
-	if (pol->host.is_short || tick->now_us - pol->host.calm_since_us < CALM_US)
+	follow_gifts(pol);
+	if (pol->host.is_short ||
+	    tick->now_us - pol->host.calm_since_us < CALM_US << pol->host.gift_doubt)
 		return;
 	for (size_t i = 0; i < pol->n_now; i++)
 		if (pol->now[i].usable)
@@ -294,7 +321,8 @@ static bool follow_plenty(struct pol *pol)
 		    tick->marks.plenty &&
 	    !FAULT(plenty_fall))
 		past->plenty_since_us = tick->now_us;
-	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US || FAULT(plenty_hold);
+	return tick->now_us - past->plenty_since_us >= PLENTY_HOLD_US << past->gift_doubt ||
+	       FAULT(plenty_hold);
 }
 
 /* What the host needed a moment ago it may need again. */
@@ -381,6 +409,8 @@ static void add_grant(struct pol *pol, struct now_guest *guest)
 	if (FAULT(max))
 		action->to = past->target + guest->grant;
 	action->cost_us = mul_div(guest->grant, SEC, past->speed);
+	if (guest->grant_reason == POL_WHY_HOST_PLENTY || guest->comfort)
+		pol->host.gift_us = max_u64(pol->tick.now_us, 1);
 	if (guest->grant_reason == POL_WHY_HOST_PLENTY) {
 		past->plenty_given = add_sat(past->plenty_given, guest->grant);
 	} else if (guest->comfort) {

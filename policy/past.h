@@ -119,6 +119,8 @@ struct host_past {
 	bool plenty;
 	uint64_t plenty_since_us;
 	uint64_t plenty_step; /* bytes a tick in this phase of giving back, 0: not yet known */
+	uint64_t gift_us; /* the last gift that has neither lasted nor been needed back; 0: none */
+	unsigned int gift_doubt; /* how often the calm before a gift is doubled */
 };
 
 /* KSM's counters at one moment; what the kernel does not tell is 0 in each. */

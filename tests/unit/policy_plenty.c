@@ -72,6 +72,47 @@ static void test_giving_back_stops_at_what_the_host_can_bear(void **state)
 	scene_close(&s);
 }
 
+/* Steps from a host with plenty again until something is given back. */
+static unsigned int given_after(struct scene *s)
+{
+	s->host.available_bytes = 6 * GIB;
+	for (unsigned int t = 1; t <= 200; t++) {
+		scene_step(s);
+		if (s->plan->n_actions && s->plan->actions[0].to > s->plan->actions[0].from)
+			return t;
+	}
+	return 0;
+}
+
+/* Given back, and needed again before long: the next time it is thought over twice as long. */
+static void test_gifts_in_vain_are_not_repeated_so_soon(void **state)
+{
+	struct scene s;
+	unsigned int first, second, third, last;
+
+	scene_open(&s, 2);
+	s.obey = true;
+	squeeze(&s, 1, 1400 * MIB, 800 * MIB);
+	squeeze(&s, 2, 1400 * MIB, 800 * MIB);
+	first = given_after(&s);
+	s.host.available_bytes = s.plan->hard_bytes;
+	scene_run(&s, 40);
+	second = given_after(&s);
+	s.host.available_bytes = s.plan->hard_bytes;
+	scene_run(&s, 40);
+	third = given_after(&s);
+	assert_in_range(first, 15, 20);
+	assert_in_range(second, first + 10, 3 * first);
+	assert_in_range(third, second + 20, 3 * second);
+	/* This one lasts. */
+	scene_run(&s, 400);
+	s.host.available_bytes = s.plan->hard_bytes;
+	scene_run(&s, 40);
+	last = given_after(&s);
+	assert_in_range(last, first + 10, second + 5);
+	scene_close(&s);
+}
+
 static void test_squeezed_guests_are_put_at_ease_when_the_host_is_well(void **state)
 {
 	struct scene s;
@@ -95,6 +136,7 @@ int main(void)
 		cmocka_unit_test(test_plenty_is_given_back_slowly_after_a_time),
 		cmocka_unit_test(test_nothing_is_given_back_while_memory_falls),
 		cmocka_unit_test(test_giving_back_stops_at_what_the_host_can_bear),
+		cmocka_unit_test(test_gifts_in_vain_are_not_repeated_so_soon),
 		cmocka_unit_test(test_squeezed_guests_are_put_at_ease_when_the_host_is_well),
 	};
 
