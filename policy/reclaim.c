@@ -94,6 +94,21 @@ static uint64_t in_use_of(const struct now_guest *guest)
 	return guest->trust == POL_TRUST_OK ? min_u64(guest->past->ws_late, resident) : resident;
 }
 
+/*
+ * What it had when it read back too much. What a guest needs changes, so that counts for less and
+ * less: little by little more is tried again, and if that is too soon it is told by the next
+ * trouble.
+ */
+static uint64_t sore_of(const struct pol *pol, const struct guest_reclaim *past, uint64_t least)
+{
+	uint64_t now_us = pol->tick.now_us, whole = max_u64(pol->config.trouble_hold_us, 1);
+	uint64_t left = min_u64(sub_sat(past->sore_us, now_us), whole);
+
+	if (left && FAULT(sore_fades))
+		return past->sore;
+	return add_sat(least, mul_div(sub_sat(past->sore, least), left, whole));
+}
+
 /* What is left resident now: after trouble with it, more. */
 static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
 {
@@ -103,7 +118,7 @@ static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
 	/* Until the host is in want, only what is seen to be idle goes. */
 	if (pol_has(guest->hot) && !pressed(pol) && !FAULT(hot_floor))
 		floor = max_u64(floor, guest->hot);
-	return pol->tick.now_us < past->sore_us ? max_u64(floor, past->sore) : floor;
+	return max_u64(floor, sore_of(pol, past, reclaim_least(guest)));
 }
 
 static void hold(const struct pol *pol, struct guest_reclaim *past, enum pol_reason why)

@@ -274,13 +274,14 @@ static void test_refaults_stop_it(void **state)
 		assert_int_equal(s.guests[0].resident_bytes, resident);
 	}
 	assert_true(s.guests[1].resident_bytes < resident);
-	/* What it needed back is as good as a floor long after the hold. */
+	/* What it needed back is nearly a floor after the hold, and as time goes by less so. */
 	for (int t = 0; t < 60; t++) {
 		s.host.available_bytes = 500 * MIB;
 		run_reclaim(&s, 1);
 	}
-	assert_true(scene_view(&s, 1)->resident_floor_bytes >= resident);
-	assert_int_equal(s.guests[0].resident_bytes, resident);
+	assert_in_range(scene_view(&s, 1)->resident_floor_bytes, resident * 4 / 5, resident - 1);
+	assert_in_range(s.guests[0].resident_bytes, resident * 4 / 5, resident - 1);
+	assert_true(s.guests[1].resident_bytes < resident / 2);
 	/* That is for memd: the kernel may, rather than kill. */
 	assert_int_equal(scene_view(&s, 1)->swap_most_bytes,
 			 s.guests[0].memory_bytes - s.guests[0].memory_bytes / 8);
