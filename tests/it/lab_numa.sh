@@ -5,8 +5,8 @@
 # of KVM in it.
 cd "$(dirname "$0")/../.." || exit 1
 status=0
-tests/lab/lab run --memory 4G --share tests/it --timeout 400 -- /share/inlab/numa || status=$?
-tests/lab/lab run --memory 2G --cpus 2 --share tests/it --timeout 240 -- bash -c '/share/inlab/pin
+tests/lab/lab run --memory 4G --share tests/it --timeout 600 -- /share/inlab/numa || status=$?
+tests/lab/lab run --memory 2G --cpus 2 --share tests/it --timeout 400 -- bash -c '/share/inlab/pin
 	pin=$?
 	/share/inlab/cpuset && exit $pin' || status=$?
 exit $status
