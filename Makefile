@@ -63,7 +63,7 @@ UNIT   := $(sort $(wildcard tests/unit/*.c))
 
 obj = $(patsubst %.c,$(O)/obj/%.o,$(1))
 
-.PHONY: all programs demo check bench mutation mutants lint fuzz format install uninstall clean setup tests guests
+.PHONY: all programs demo check bench mutation mutants lint fuzz format install uninstall clean setup tests guests lab-image
 all: programs
 programs: $(O)/vmm $(O)/memd $(O)/memctl
 
@@ -187,10 +187,15 @@ demo:
 	$(Q)$(MAKE) --no-print-directory programs guests
 	$(Q)MEMD_BUILD=$(O) tests/demo/demo
 
+# On all processors unless -j says otherwise; the lab's image, mostly a download, is made meanwhile. Labs
+# tell themselves when they have none.
+JOBS = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 check:
 	$(Q)tests/setup build lab lint
-	$(Q)$(MAKE) --no-print-directory programs guests tests
+	$(Q)$(MAKE) $(JOBS) --no-print-directory $(if $(CHECK),,lab-image) programs guests tests
 	$(Q)MEMD_BUILD=$(O) MEMD_SAN='$(SAN)' tests/run $(CHECK)
+lab-image:
+	$(Q)tests/lab/lab image || true
 
 bench:
 	$(Q)tests/setup build lab
