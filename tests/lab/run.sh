@@ -152,15 +152,15 @@ run_console_end() {
 
 # Waits for the emulator's end and sets RUN_VERDICT to ended, fault, timeout, failed (set-up, or killed) or off (by COMMAND).
 run_watch() {
-	local start=$SECONDS heard=$SECONDS size=0 now_size limit
+	local start=$SECONDS heard=$SECONDS said='' now_said limit
 	limit=$((RUN_TIMEOUT_S + RUN_BOOT_S))
 	RUN_VERDICT=
 	while kill -0 "$RUN_PID" 2>/dev/null; do
-		# Sleeps without a process: nobody ever writes to this pipe.
+		# Sleeps and looks without a process: nobody ever writes to this pipe.
 		read -rt 0.25 -u "$RUN_TICK" || true
-		now_size=$(stat -c %s "$RUN_DIR/control" 2>/dev/null || echo 0)
-		if ((now_size != size)); then
-			size=$now_size heard=$SECONDS
+		IFS= read -rd '' now_said <"$RUN_DIR/control" || true
+		if [[ $now_said != "$said" ]]; then
+			said=$now_said heard=$SECONDS
 		elif ((SECONDS - heard > RUN_SILENCE_S)); then
 			RUN_VERDICT=fault RUN_REASON="the emulated host made no sound for $RUN_SILENCE_S s"
 			break

@@ -24,7 +24,9 @@ stage_fill() {
 		programs+=("$dir/bin/$name")
 	done
 	if [[ -d $MEMD_BUILD/tests ]]; then
-		(cd "$MEMD_BUILD/tests" && find . -type f ! -name '*.[oad]' ! -name '*.gc*' -print0 |
+		# Not the unit tests: a hundred programs to copy and to ask for their libraries.
+		(cd "$MEMD_BUILD/tests" && find . \( -name unit -o -name logs \) -prune -o \
+			-type f ! -name '*.[oad]' ! -name '*.gc*' -print0 |
 			xargs -0r cp --reflink=auto --parents -t "$dir/tests")
 		while IFS= read -r -d '' program; do
 			programs+=("$program")
