@@ -23,14 +23,15 @@ expect() {
 # a is within percent of b: a, b, percent.
 near() { awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(d * 100 <= p * b) }'; }
 
-# start NAME VMM-OPTION...: console and QMP sockets under $dir; the pid in pid[NAME].
+# start NAME VMM-OPTION...: console and QMP sockets under $dir; the pid in pid[NAME]. The unpacked kernel,
+# and no mitigations, unless a script is about kernels (inlab/boot): a sixth less for a boot.
 declare -A pid started
-kernel=/lab/vmlinuz initrd=/lab/initrd append=
+kernel=/lab/vmlinux initrd=/lab/initrd words='console=ttyS0 quiet mitigations=off' append=
 start() {
 	local name=$1
 	shift
 	launch "$name" --name "$name" --kernel "$kernel" --initrd "$initrd" --serial "unix:$dir/$name.console" \
-		--append "console=ttyS0 quiet${append:+ $append} lab.name=$name" --qmp "$dir/$name.qmp" "$@"
+		--append "$words${append:+ $append} lab.name=$name" --qmp "$dir/$name.qmp" "$@"
 }
 launch() { # name, vmm's words
 	local name=$1
