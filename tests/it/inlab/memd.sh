@@ -30,7 +30,7 @@ start_memd() {
 	local i
 	for ((i = 0; i < 50; i++)); do
 		memctl status >/dev/null 2>&1 && return 0
-		sleep 0.2
+		nap 0.2
 	done
 	not_ok memd-starts "$(tail -n 5 $dir/memd.log)"
 	exit 1
@@ -42,7 +42,7 @@ within() { # seconds, command...: until it holds
 	shift
 	for ((i = 0; i < limit; i++)); do
 		"$@" && return 0
-		sleep 1
+		nap 1
 	done
 	return 1
 }
