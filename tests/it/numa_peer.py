@@ -6,12 +6,12 @@ touched, and a thread of it, its "vCPU", counts without end.
 usage: numa_peer.py NAME SOCKET MIB NODE [CPU [DUTY]]
 NODE -: wherever its policy says.
 CPU: where the counting thread begins; it may run anywhere afterwards. DUTY: per cent of a processor
-that it takes, reading all of its memory again and again; else it takes all it gets and reads nothing,
-so that the kernel's balancing sees no reason to move anything. Beside QEMU's commands it
-answers x-count ({"count", "gap_ms"}: the longest the count stood still since the last question) and
-x-check (true while every page has the content that it was given), x-break (one page of each 2 MiB goes
-and comes back, as by a balloon), x-equal (every 8th page of all equal, and all mergeable) and
-x-unmerge.
+that it takes, reading all of its memory again and again; with a minus, or without DUTY, when it takes
+all it gets, it reads nothing, so that the kernel's balancing sees no reason to move anything. Beside
+QEMU's commands it answers x-spin (no DUTY from now on), x-count ({"count", "gap_ms"}: the longest the
+count stood still since the last question), x-check (true while every page has the content that it was
+given), x-break (one page of each 2 MiB goes and comes back, as by a balloon), x-equal (every 8th page
+of all equal, and all mergeable) and x-unmerge.
 """
 import ctypes
 import json
@@ -62,14 +62,15 @@ def count_on():
     begin = last = time.monotonic()
     at = 0
     while True:
-        if duty:
+        takes = duty
+        if takes and takes > 0:
             memory[at:at + STEP * PAGE:PAGE]
             at = (at + STEP * PAGE) % size
         now = time.monotonic()
         gap = max(gap, now - last)
         last = now
         count += 1
-        if duty and time.thread_time() > (now - begin) * duty / 100:
+        if takes and time.thread_time() > (now - begin) * abs(takes) / 100:
             time.sleep(0.02)
 
 
@@ -96,7 +97,7 @@ def disturb(command):
 
 
 def run(command, args):
-    global gap
+    global gap, duty
     if command == "query-name":
         return {"name": name}
     if command == "query-status":
@@ -114,6 +115,9 @@ def run(command, args):
     if command == "x-count":
         longest, gap = gap, 0.0
         return {"count": count, "gap_ms": int(longest * 1000)}
+    if command == "x-spin":
+        duty = None
+        return {}
     if command in ("x-break", "x-equal", "x-unmerge"):
         return disturb(command)
     if command == "x-check":
