@@ -30,18 +30,30 @@ swapped_mib() { echo $(($(field_kb "$1" VmSwap) / 1024)); }
 has_swapped() { [ "$(swapped_mib "$1")" -ge "$2" ]; }
 
 # The host: 1 GiB, of which the guests have what the kernel says they have, others 412 MiB. Written
-# in place and at once, since memd keeps the file open.
+# in place and at once, since memd keeps the file open; ten times a second, so that no process is
+# started for it.
 host_size() {
-	local used=$((412 * 1024)) name zram=0 available
-	for name in one two; do used=$((used + $(field_kb $name VmRSS))); done
-	[ -z "$ZRAM" ] || zram=$(awk '{ print int($3 / 1024) }' "/sys/block/zram$ZRAM/mm_stat")
-	available=$((1024 * 1024 - used - zram))
+	local used=$((412 * 1024)) zram=0 name pages key kb total free available
+	for name in one two; do
+		read -r _ pages _ <"/proc/${PID[$name]}/statm"
+		used=$((used + pages * 4))
+	done
+	[ -z "$ZRAM" ] || read -r _ _ zram _ <"/sys/block/zram$ZRAM/mm_stat"
+	while read -r key kb _; do
+		case $key in
+		SwapTotal:) total=$kb ;;
+		SwapFree:) free=$kb && break ;;
+		esac
+	done </proc/meminfo
+	available=$((1024 * 1024 - used - zram / 1024))
 	printf 'MemTotal:%12d kB\nMemFree:%12d kB\nMemAvailable:%12d kB\nSwapTotal:%12d kB\nSwapFree:%12d kB\n' \
-		$((1024 * 1024)) $available $available \
-		"$(awk '/^SwapTotal/ { print $2 }' /proc/meminfo)" \
-		"$(awk '/^SwapFree/ { print $2 }' /proc/meminfo)" 1<>"$T/tree/proc/meminfo"
+		$((1024 * 1024)) $available $available "$total" "$free" 1<>"$T/tree/proc/meminfo"
 }
-follow_host() { while sleep 0.1; do host_size 2>/dev/null; done; }
+follow_host() {
+	local tick
+	exec {tick}<>"$T/tick"
+	until read -rt 0.1 -u "$tick"; do host_size 2>/dev/null; done
+}
 
 WAY=process_madvise
 if grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then

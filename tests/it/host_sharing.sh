@@ -45,7 +45,7 @@ look_for() { "$memctl" --socket "$T/none" --json sharing --matrix --pid "$pids" 
 look() { look_for; }
 # says EXPRESSION: is it true of the answer (d, and term(WHAT) for the pages of one)?
 says() {
-	python3 - "$T/answer" "$1" <<-'END'
+	python3 -SE - "$T/answer" "$1" <<-'END'
 		import json, sys
 		d = json.load(open(sys.argv[1]))
 		terms = {t["what"]: t["pages"] for t in d["check"]["difference"]}
