@@ -113,10 +113,13 @@ run_disk() {
 		-device "virtio-blk-pci,drive=$1,serial=$1")
 }
 
-# A directory of our own, locked while we live; those of killed runs are removed.
+# A directory of our own, locked while we live; those of killed runs are removed. One run at a time: one
+# that is just being made, and not locked yet, is not left over.
 run_directory() {
-	local old fd
+	local old fd turn
 	mkdir -p "$LAB_CACHE/run"
+	exec {turn}<"$LAB_CACHE/run"
+	flock "$turn"
 	for old in "$LAB_CACHE"/run/*; do
 		[[ -d $old ]] || continue
 		exec {fd}<"$old" || continue
@@ -126,6 +129,7 @@ run_directory() {
 	RUN_DIR=$(mktemp -d "$LAB_CACHE/run/XXXXXXXX")
 	exec {RUN_DIR_FD}<"$RUN_DIR"
 	flock -n "$RUN_DIR_FD" || lab_die "cannot lock $RUN_DIR"
+	exec {turn}<&-
 }
 
 run_kill() {
