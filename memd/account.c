@@ -281,6 +281,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_POOL_IDLE] = "pool-idle",
 		[POL_WHY_POOL_BACK] = "pool-back",
 		[POL_WHY_HUGE_BROKEN] = "huge-broken",
+		[POL_WHY_DOMAIN_CROSSED] = "domain-crossed",
 	};
 
 	return reason < ARRAY_SIZE(names) && names[reason] ? names[reason] : "other";

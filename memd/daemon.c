@@ -99,6 +99,7 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 					 GUESTS_MAX, &host->ksm.mergeable_any);
 	host->ksm.unsorted = merge_is_unsorted(&daemon->guests, NULL);
 	daemon_across_snapshot(daemon, now_us);
+	daemon_merge_snapshot(daemon);
 	if (daemon->ksm_aside)
 		host->ksm.present = false;
 	reclaim_snapshot(&daemon->act, now_us, host);
@@ -159,6 +160,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	daemon->act.swap_cost_ppm = daemon->snapshot.swap_cost_ppm;
 	daemon->act.tick = daemon->ticks;
 	act_plan(&daemon->act, plan, now_us);
+	daemon_merge_acted(daemon, plan);
 	act_release(&daemon->act, now_us);
 	account_measure(&daemon->account, now_us, daemon->act.ksm_bytes, held_by, daemon);
 	if (daemon->record) {
@@ -282,6 +284,9 @@ static void on_merge_done(void *ctx, struct guest *guest, uint64_t cookie, int e
 {
 	struct daemon *daemon = ctx;
 
+	/* Without a cookie it was about chunks, of which there is no end. */
+	if (cookie)
+		daemon_merge_changed(daemon);
 	merge_act_done(&daemon->act, guest, cookie, error, desc);
 }
 
@@ -375,6 +380,7 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
 		reopen_record(daemon, old);
 		daemon_look_around(daemon, now_us); /* applies the policy's part, too */
 		daemon_cgroup_reload(daemon);
+		daemon_merge_changed(daemon);
 		daemon->next_tick_us = now_us + new->tick_us;
 		sd_event_source_set_time(daemon->timer, daemon->next_tick_us);
 		config_free(old);

@@ -80,6 +80,7 @@ struct daemon {
 	uint64_t cpus_us;		 /* one node: when the last round of that began */
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */
+	uint64_t crossed_since_us;	 /* a look begun before is of another time */
 	bool sensed;			 /* at least once */
 	bool settled;			 /* the guests of the start have said what they are */
 
@@ -151,6 +152,13 @@ void daemon_idle_leave(struct daemon *daemon);
 
 /* Merging beside the tick: the proof of isolation, and sampling; and what they tell the loop. */
 void daemon_merge_tick(struct daemon *daemon, uint64_t now_us);
+/* KSM was stopped, a guest's merging switched, or domains are others: what was found before is no
+ * proof any more. */
+void daemon_merge_changed(struct daemon *daemon);
+/* The same, if this plan, which was just carried out, did so. */
+void daemon_merge_acted(struct daemon *daemon, const struct pol_plan *plan);
+/* What the last look tells the snapshot. */
+void daemon_merge_snapshot(struct daemon *daemon);
 int daemon_merge_sources(struct daemon *daemon);
 
 /* What merging across nodes brings, beside the tick: looks, and what they tell the snapshot. */

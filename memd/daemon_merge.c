@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The daemon's work on merging beside its ticks: is it isolated, and which chunks pay? */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -13,6 +14,31 @@
 /* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB. */
 #define CROSSED_MERGED_MOST (128 * MIB / 16 * 4 * KIB)
 
+/* Did something happen that what was found last says nothing of, or may have undone? */
+static bool is_outdated(const struct daemon *daemon)
+{
+	return daemon->crossed.start_us <= daemon->crossed_since_us;
+}
+
+static bool is_switching(const struct guests *guests)
+{
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->merge_open)
+			return true;
+	return false;
+}
+
+/* Sooner where it is waited for: KSM stands still, or something was shared. But after the looks
+ * there is a rest, so not in the middle of a change. */
+static bool is_look_due(const struct daemon *daemon, uint64_t now_us)
+{
+	if (daemon->crossed_us && now_us - daemon->crossed_us >= CROSSED_EVERY_US)
+		return true;
+	return (!daemon->crossed_us ||
+		(is_outdated(daemon) && (daemon->merge.stopped || daemon->crossed.cross_bytes))) &&
+	       !is_switching(&daemon->guests);
+}
+
 /* Guests of several domains: what do they share? */
 static void check_isolation(struct daemon *daemon, uint64_t now_us)
 {
@@ -21,8 +47,7 @@ static void check_isolation(struct daemon *daemon, uint64_t now_us)
 	bool several = false;
 	size_t n = 0;
 
-	if (!config_has_domains(daemon->config) ||
-	    (daemon->crossed_us && now_us - daemon->crossed_us < CROSSED_EVERY_US))
+	if (!config_has_domains(daemon->config) || !is_look_due(daemon, now_us))
 		return;
 	for (size_t i = 0; i < daemon->guests.n; i++) {
 		const struct guest *guest = daemon->guests.v[i];
@@ -43,8 +68,42 @@ static void check_isolation(struct daemon *daemon, uint64_t now_us)
 		isolation_start(daemon->isolation, guests, n);
 		return;
 	}
-	daemon->crossed = (struct isolation_result){.error = several ? -E2BIG : 0};
+	free(daemon->crossed.crossed);
+	daemon->crossed =
+		(struct isolation_result){.error = several ? -E2BIG : 0, .start_us = now_us};
 	daemon->crossed_us = several ? now_us : 0;
+}
+
+void daemon_merge_changed(struct daemon *daemon)
+{
+	daemon->crossed_since_us = clock_now_us();
+}
+
+void daemon_merge_acted(struct daemon *daemon, const struct pol_plan *plan)
+{
+	for (size_t i = 0; i < plan->n_actions; i++) {
+		const struct pol_action *action = &plan->actions[i];
+
+		if (action->kind == POL_KSM_NODES || (action->kind == POL_KSM_RUN && !action->to))
+			daemon_merge_changed(daemon);
+	}
+}
+
+void daemon_merge_snapshot(struct daemon *daemon)
+{
+	const struct isolation_result *look = &daemon->crossed;
+	bool holds = daemon->crossed_us && !look->error && !is_outdated(daemon);
+	size_t at = 0;
+
+	for (size_t i = 0; i < daemon->snapshot.n_guests; i++) {
+		struct pol_guest *guest = &daemon->snapshot_guests[i];
+
+		while (holds && at < look->n && look->crossed[at].id < guest->id)
+			at++;
+		guest->crossed_bytes = holds && at < look->n && look->crossed[at].id == guest->id
+					       ? look->crossed[at].bytes
+					       : POL_ABSENT;
+	}
 }
 
 /* Merging by chunks, while KSM is ours to set. */
@@ -81,12 +140,14 @@ static int on_isolation(sd_event_source *source, int fd, uint32_t revents, void 
 {
 	struct daemon *daemon = userdata;
 	struct isolation_result *result = &daemon->crossed;
+	struct isolation_crossed *before = result->crossed;
 
 	(void)source;
 	(void)fd;
 	(void)revents;
 	if (isolation_take(daemon->isolation, result) < 0)
 		return 0;
+	free(before);
 	daemon->crossed_us = clock_now_us();
 	for (size_t i = 0; i < result->n_pairs; i++)
 		daemon_error(daemon, "guests %s and %s are of different trust domains and share %s",

@@ -363,6 +363,7 @@ static void snapshot_merge(const struct guest *guest, uint64_t now_us, struct po
 		p->rmap_bytes = guest->foot.ksm_rmap_bytes;
 	}
 	p->ksm_bytes = guest->ksm_bytes;
+	p->crossed_bytes = POL_ABSENT;
 }
 
 /* Where it is; see vcpus.h and footprint.h. */

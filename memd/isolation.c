@@ -40,9 +40,15 @@ static void keep_pair(struct isolation_result *result, const struct isolation_pa
 		result->pairs[least] = *pair;
 }
 
-void isolation_judge(const struct sharing *sharing, const struct isolation_guest *guests,
-		     struct isolation_result *ret_result)
+int isolation_judge(const struct sharing *sharing, const struct isolation_guest *guests,
+		    struct isolation_result *result)
 {
+	result->crossed = calloc(sharing->n + 1, sizeof(*result->crossed));
+	if (!result->crossed)
+		return -ENOMEM;
+	result->n = sharing->n;
+	for (size_t i = 0; i < sharing->n; i++)
+		result->crossed[i].id = guests[i].id;
 	for (size_t i = 0; i < sharing->n; i++)
 		for (size_t k = i + 1; k < sharing->n; k++) {
 			struct isolation_pair pair = {.a = guests[i].id, .b = guests[k].id};
@@ -52,9 +58,19 @@ void isolation_judge(const struct sharing *sharing, const struct isolation_guest
 			pair.bytes = sharing_pair_pages(sharing, i, k) * sharing->page_bytes;
 			if (!pair.bytes)
 				continue;
-			ret_result->cross_bytes += pair.bytes;
-			keep_pair(ret_result, &pair);
+			result->cross_bytes += pair.bytes;
+			result->crossed[i].bytes += pair.bytes;
+			result->crossed[k].bytes += pair.bytes;
+			keep_pair(result, &pair);
 		}
+	return 0;
+}
+
+static void job_free(struct job *job)
+{
+	if (job)
+		free(job->result.crossed);
+	free(job);
 }
 
 static void look(void *arg, const atomic_bool *cancel)
@@ -64,8 +80,8 @@ static void look(void *arg, const atomic_bool *cancel)
 	struct sharing_options options = {.pairs = true, .cancel = cancel};
 	AUTO_FREE struct sharing_target *targets = calloc(job->n + 1, sizeof(*targets));
 	struct sharing *sharing = NULL;
-	uint64_t start_us = clock_now_us();
 
+	result->start_us = clock_now_us();
 	result->error = -ENOMEM;
 	if (!targets)
 		return;
@@ -78,11 +94,11 @@ static void look(void *arg, const atomic_bool *cancel)
 	result->error =
 		job->isolation->scan(job->isolation->rootfd, targets, job->n, &options, &sharing);
 	if (result->error == 0) {
-		isolation_judge(sharing, job->guests, result);
+		result->error = isolation_judge(sharing, job->guests, result);
 		result->cpu_us = sharing->cpu_us;
 		sharing_free(sharing);
 	}
-	result->took_us = clock_now_us() - start_us;
+	result->took_us = clock_now_us() - result->start_us;
 }
 
 int isolation_open(int rootfd, isolation_scan_fn scan, struct isolation **ret_isolation)
@@ -109,7 +125,7 @@ void isolation_close(struct isolation *isolation)
 	if (!isolation)
 		return;
 	worker_close(isolation->worker, &job);
-	free(job);
+	job_free(job);
 	free(isolation);
 }
 

@@ -31,10 +31,15 @@ struct isolation_pair {
 
 struct isolation_result {
 	int error; /* of the look: -EPERM without CAP_SYS_ADMIN; 0 fine */
-	uint64_t took_us, cpu_us;
+	uint64_t start_us, took_us, cpu_us;
 	uint64_t cross_bytes; /* over all pairs of guests of different domains */
 	size_t n_pairs;	      /* kept here */
 	struct isolation_pair pairs[ISOLATION_PAIRS_MAX];
+	size_t n; /* of the guests looked at, in their order; 0 with an error */
+	struct isolation_crossed {
+		uint64_t id;
+		uint64_t bytes; /* that it shares with guests of other domains, over all pairs */
+	} * crossed;		/* the caller's, for free(3) */
 };
 
 /* As sharing_scan(); for tests. */
@@ -53,11 +58,12 @@ int isolation_fd(const struct isolation *isolation);
 /* Look at these. -EBUSY: at it, or resting (it works a twentieth of the time); -ENOMEM. */
 int isolation_start(struct isolation *isolation, const struct isolation_guest *guests, size_t n);
 
-/* Take the result. 0, or -EAGAIN when there is none. */
+/* Take the result. 0, or -EAGAIN when there is none: *ret_result stays as it was. */
 int isolation_take(struct isolation *isolation, struct isolation_result *ret_result);
 
-/* What a look found of guests of different domains; the parts of sharing are in their order. */
-void isolation_judge(const struct sharing *sharing, const struct isolation_guest *guests,
-		     struct isolation_result *ret_result);
+/* What a look found of guests of different domains; the parts of sharing are in their order.
+ * Adds to an empty result. -ENOMEM. */
+int isolation_judge(const struct sharing *sharing, const struct isolation_guest *guests,
+		    struct isolation_result *result);
 
 #endif

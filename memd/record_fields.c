@@ -118,6 +118,7 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, hot_bytes),
 	FIELD(pol_guest, hot_us),
 	FIELD(pol_guest, hot_age_us),
+	FIELD(pol_guest, crossed_bytes),
 };
 
 static const struct record_field action_fields[] = {

@@ -415,6 +415,7 @@ void daemon_close(struct daemon *daemon)
 	reclaim_work_close(daemon->act.reclaim);
 	daemon_idle_leave(daemon);
 	isolation_close(daemon->isolation);
+	free(daemon->crossed.crossed);
 	across_close(daemon->across);
 	free(daemon->across_look.far);
 	chunk_work_close(daemon->chunk_work);

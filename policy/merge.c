@@ -21,6 +21,8 @@
 #define ASK_AGAIN_US   (10 * SEC)
 #define ASK_AGAIN_MOST (600 * SEC)
 #define ASTRAY_US      (180 * SEC)
+/* What domains are seen to share: so long it is left to those that are told off in any case. */
+#define CROSSED_US (10 * SEC)
 
 /* May KSM run on what is mergeable now? */
 static bool is_safe(const struct pol *pol, const struct pol_ksm *in)
@@ -131,6 +133,7 @@ static void switch_off(struct pol *pol, struct now_guest *guest, enum pol_reason
 /* On, if it pays. */
 static void switch_on(struct pol *pol, struct now_guest *guest, enum pol_reason why, uint64_t *left)
 {
+	guest->past->crossed_off = false;
 	if (guest->past->cost_off)
 		switch_off(pol, guest, POL_WHY_MERGE_COST, left);
 	else if (guest->in->merge_switch && !guest->in->merge_on)
@@ -161,6 +164,52 @@ static bool is_astray(struct pol *pol, const struct pol_ksm *in)
 	if (!past->astray_us)
 		past->astray_us = max_u64(pol->tick.now_us, 1);
 	return pol->tick.now_us - past->astray_us >= ASTRAY_US && !FAULT(merge_astray);
+}
+
+/* ---- what is shared across domains ---- */
+
+static bool is_crossed(const struct now_guest *guest)
+{
+	return pol_has(guest->in->crossed_bytes) && guest->in->crossed_bytes;
+}
+
+/*
+ * KSM stands still, and pages of different domains are merged all the same: merged before they were
+ * sorted, and of a guest that cannot be switched off. Then those stay so until the other side is.
+ */
+static bool is_seen_crossed(struct pol *pol, bool safe)
+{
+	struct merge_past *past = &pol->merge;
+	bool seen = false;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		seen |= is_crossed(&pol->now[i]);
+	if (safe || !seen) {
+		past->crossed_us = 0;
+		return false;
+	}
+	if (!past->crossed_us)
+		past->crossed_us = max_u64(pol->tick.now_us, 1);
+	return pol->tick.now_us - past->crossed_us >= CROSSED_US || FAULT(crossed_waits);
+}
+
+/* Off, those that would be on, until KSM may run. */
+static void take_apart(struct pol *pol, bool crossed, uint64_t *left)
+{
+	const struct merge_past *past = &pol->merge;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		if (past->has_active && guest->in->domain != past->active)
+			continue;
+		if (crossed && is_crossed(guest) && !FAULT(crossed_undone)) {
+			guest->past->crossed_off = true;
+			switch_off(pol, guest, POL_WHY_DOMAIN_CROSSED, left);
+		} else if (guest->past->crossed_off && !guest->in->merge_on) {
+			guest->past->merge_off = POL_WHY_DOMAIN_CROSSED;
+		}
+	}
 }
 
 /* ---- turns ---- */
@@ -225,7 +274,7 @@ static void choose_domain(struct pol *pol)
 	past->active_us = pol->tick.now_us;
 }
 
-static void take_turns(struct pol *pol, const struct pol_ksm *in)
+static void take_turns(struct pol *pol, const struct pol_ksm *in, bool crossed)
 {
 	struct merge_past *past = &pol->merge;
 	uint64_t left = merge_room(pol);
@@ -240,6 +289,8 @@ static void take_turns(struct pol *pol, const struct pol_ksm *in)
 		others |= merge_may(guest->in);
 		switch_off(pol, guest, POL_WHY_DOMAIN_OTHER, &left);
 	}
+	if (others)
+		take_apart(pol, crossed, &left);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
@@ -313,7 +364,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	struct merge_past *past = &pol->merge;
 	struct pol_merge_view *view = &past->view;
 	struct pol_action *stop = NULL;
-	bool safe, changing;
+	bool safe, crossed, changing;
 
 	*view = (struct pol_merge_view){
 		.mode = POL_MERGE_COMMON,
@@ -332,6 +383,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	merge_look_for_marks(pol);
 	merge_domains_list(pol);
 	safe = is_safe(pol, in);
+	crossed = is_seen_crossed(pol, safe);
 	past->forbid = !safe || past->cliff;
 	if (past->forbid)
 		stop = stop_ksm(pol, in);
@@ -345,10 +397,14 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		view->mode = POL_MERGE_TURNS;
 	}
 	if (view->mode == POL_MERGE_TURNS) {
-		take_turns(pol, in);
+		take_turns(pol, in, crossed);
 	} else if (safe && (past->n_domains < 2 || in->across_nodes == 0)) {
 		all_on(pol,
 		       view->mode == POL_MERGE_NODES ? POL_WHY_DOMAIN_APART : POL_WHY_DOMAIN_TURN);
+	} else if (view->mode == POL_MERGE_NODES && in->across_nodes == 0) {
+		uint64_t left = merge_room(pol);
+
+		take_apart(pol, crossed, &left);
 	}
 	changing = merge_across(pol, host);
 	if (changing && !past->forbid) {

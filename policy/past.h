@@ -92,6 +92,7 @@ struct guest_past {
 	uint64_t cost_held;		/* held then */
 	uint64_t mean_saved;		/* by merging, over the last half of a trial */
 	bool marks_stay;		/* off, and some of it is mergeable all the same */
+	bool crossed_off;		/* off because of what it shared with another domain */
 	enum pol_reason merge_off;	/* see pol_view */
 	bool merge_refused;
 
@@ -194,7 +195,8 @@ struct merge_past {
 	uint64_t active_us;
 	bool asked_nodes, nodes_unmerge; /* merge_across_nodes, and run=2 before it */
 	uint64_t nodes_to, nodes_us, nodes_wait_us;
-	uint64_t astray_us; /* bound apart, but not lying so, since; 0: not */
+	uint64_t astray_us;  /* bound apart, but not lying so, since; 0: not */
+	uint64_t crossed_us; /* pages are seen to be shared by domains since; 0: they are not */
 	struct across_past {
 		bool changing; /* to `to`, since begin_us */
 		uint64_t to, begin_us;

@@ -169,6 +169,9 @@ struct pol_guest {
 	uint64_t merging_bytes; /* its pages that KSM has replaced: what unmerging takes at most */
 	uint64_t ksm_bytes;	/* what it saves by KSM */
 	uint64_t rmap_bytes;	/* KSM's bookkeeping for it */
+	/* What it was seen to share by KSM with guests of other trust domains; POL_ABSENT: not
+	 * looked at since KSM was stopped or the merging of a guest was switched. */
+	uint64_t crossed_bytes;
 	/* Its merged pages on other nodes than its own, or that would be there if pages were merged
 	 * across nodes, each weighed by how much farther it is: at SLIT 20 it counts once, at 30
 	 * twice. POL_ABSENT: not measured of late. */
@@ -364,6 +367,9 @@ enum pol_reason {
 	POL_WHY_POOL_IDLE,    /* enlarged for a guest that is gone */
 	POL_WHY_POOL_BACK,    /* the host has plenty again: as it was found */
 	POL_WHY_HUGE_BROKEN,  /* its huge pages were broken, and it runs enough to miss them */
+	/* Merging again: */
+	POL_WHY_DOMAIN_CROSSED, /* it shares pages with another trust domain, which cannot be
+				   switched off */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */

@@ -50,10 +50,12 @@ static int scan(int rootfd, const struct sharing_target *targets, size_t n,
 	return 0;
 }
 
+/* What it holds is for free(3). */
 static struct isolation_result look(const struct isolation_guest *guests, size_t n)
 {
 	struct isolation *isolation;
 	struct isolation_result result;
+	uint64_t before_us = clock_now_us();
 	struct pollfd pollfd = {.events = POLLIN};
 
 	assert_int_equal(isolation_open(-1, scan, &isolation), 0);
@@ -65,6 +67,7 @@ static struct isolation_result look(const struct isolation_guest *guests, size_t
 	assert_int_equal(isolation_take(isolation, &result), 0);
 	assert_int_equal(isolation_take(isolation, &result), -EAGAIN);
 	isolation_close(isolation);
+	assert_true(result.start_us >= before_us && result.start_us <= clock_now_us());
 	return result;
 }
 
@@ -82,6 +85,9 @@ static void test_one_domain_may_share(void **state)
 	assert_int_equal(w.n, 2);
 	assert_int_equal(w.targets[1].pid, 12);
 	assert_int_equal(w.targets[1].id, 2);
+	assert_int_equal(result.n, 2);
+	assert_int_equal(result.crossed[0].bytes + result.crossed[1].bytes, 0);
+	free(result.crossed);
 }
 
 static void test_a_shared_page_is_told(void **state)
@@ -98,8 +104,17 @@ static void test_a_shared_page_is_told(void **state)
 	assert_int_equal(result.pairs[0].a, 1);
 	assert_int_equal(result.pairs[0].b, 2);
 	assert_int_equal(result.pairs[0].bytes, 4096);
+	/* Guests 2 and 7 are of one domain. */
+	assert_int_equal(result.n, 4);
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(result.crossed[i].id, guests[i].id);
+		assert_int_equal(result.crossed[i].bytes, 2 * 4096);
+	}
+	free(result.crossed);
 	w.pages = 0;
-	assert_int_equal(look(guests, 4).n_pairs, 0);
+	result = look(guests, 4);
+	assert_int_equal(result.n_pairs, 0);
+	free(result.crossed);
 }
 
 static void test_many_pairs(void **state)
@@ -114,15 +129,23 @@ static void test_many_pairs(void **state)
 	result = look(guests, N);
 	assert_int_equal(result.cross_bytes, N * (N - 1) / 2 * 8192);
 	assert_int_equal(result.n_pairs, ISOLATION_PAIRS_MAX);
+	/* Each guest is told of, in however many pairs. */
+	for (size_t i = 0; i < N; i++)
+		assert_int_equal(result.crossed[i].bytes, (N - 1) * 8192);
+	free(result.crossed);
 }
 
 static void test_a_look_that_fails(void **state)
 {
 	const struct isolation_guest guests[] = {{.id = 1}, {.id = 2, .domain = 5}};
+	struct isolation_result result;
 
 	(void)state;
 	w.error = -EPERM;
-	assert_int_equal(look(guests, 2).error, -EPERM);
+	result = look(guests, 2);
+	assert_int_equal(result.error, -EPERM);
+	assert_int_equal(result.n, 0);
+	assert_null(result.crossed);
 	w.error = 0;
 }
 
@@ -168,6 +191,7 @@ static void test_live(void **state)
 	assert_int_equal(isolation_take(isolation, &result), 0);
 	assert_true(result.error == 0 || result.error == -EPERM || result.error == -EOPNOTSUPP);
 	assert_int_equal(result.cross_bytes, 0);
+	free(result.crossed);
 	isolation_close(isolation);
 }
 

@@ -259,8 +259,10 @@ static inline void disturb_nodes(struct history *h)
 		struct pol_guest *g = &h->guests[i];
 
 		g->cpu_us += once_in(3) ? 0 : below(2 * SEC);
-		if (once_in(200))
+		if (once_in(200)) {
 			g->far_bytes = once_in(4) ? POL_ABSENT : below(4 * GIB);
+			g->crossed_bytes = once_in(4) ? POL_ABSENT : below(2) * below(GIB);
+		}
 		if (once_in(100)) {
 			g->numa_bar = once_in(2) ? POL_NUMA_FREE
 						 : (enum pol_numa_why)below(POL_NUMA_COUNT);

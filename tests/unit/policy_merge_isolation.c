@@ -65,6 +65,9 @@ static void disturb(struct scene *s, uint64_t *next_id)
 		s->host.ksm.pages_shared = below(2) * below(100000);
 		s->host.ksm.pages_sharing = 3 * s->host.ksm.pages_shared;
 		break;
+	case 9:
+		g->crossed_bytes = below(2) ? POL_ABSENT : below(2) * 64 * KIB;
+		break;
 	default:
 		if (g->merge_on && s->host.ksm.run == 1)
 			g->ksm_bytes = g->merging_bytes = below(g->memory_bytes / 2);
