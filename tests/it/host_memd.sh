@@ -265,7 +265,7 @@ files() { # files SOFT HARD: start it with these limits
 }
 files 96 96
 check files-few 'nobody is told why guests are missing' wait_for 10 logged 'may open no more files'
-check files-few-lives 'memd does not answer' holds status '.guests.answering > 0 and .guests.answering < 60'
+check files-few-lives 'memd does not answer' wait_for 5 holds status '.guests.answering > 0 and .guests.answering < 60'
 check files-few-stop 'SIGTERM does not end it with 0' stop_memd
 files 48 4096
 check files-soft 'the soft limit counts' wait_for 20 holds status '.guests.answering == 60'
