@@ -245,9 +245,6 @@ static void follow_gifts(struct pol *pol)
 	struct host_past *past = &pol->host;
 	uint64_t age = pol->tick.now_us - past->gift_us;
 
-	/* Short by itself, or of what merged pages may claim back. */
-	if (pol->tick.need)
-		past->calm_since_us = pol->tick.now_us;
 	if (!past->gift_us || (!pol->tick.need && age < GIFT_LASTS_US))
 		return;
 	if (age >= GIFT_LASTS_US)
@@ -302,7 +299,7 @@ static bool follow_plenty(struct pol *pol)
 	struct host_past *past = &pol->host;
 	const struct now_host *tick = &pol->tick;
 
-	if (tick->need || tick->available < tick->marks.ease) {
+	if (tick->need || tick->ease || tick->available < tick->marks.ease) {
 		past->plenty = false;
 		for (size_t i = 0; i < pol->n_now; i++)
 			if (pol->now[i].past)

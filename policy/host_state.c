@@ -161,7 +161,7 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 		past->is_short = true;
 	if (past->is_short || !past->seen)
 		past->calm_since_us = tick->now_us;
-	tick->need = tick->own_need = past->is_short ? sub_sat(m->goal, tick->predicted) : 0;
+	tick->need = past->is_short ? sub_sat(m->goal, tick->predicted) : 0;
 	tick->ease = sub_sat(m->ease, tick->predicted);
 	if (tick->ease < m->hysteresis)
 		tick->ease = 0;

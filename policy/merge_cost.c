@@ -281,9 +281,13 @@ void merge_guard(struct pol *pol, const struct pol_host *host)
 	reserve = min_u64(exposure, mul_div(past->cow_peak, tick->lead_us, SEC));
 	if (reserve < tick->marks.hysteresis || FAULT(cow_reserve))
 		reserve = 0;
+	/* It may never come: collected from what guests do not miss, no more. What does come is a
+	 * fall of available memory like any other (host_state.c). */
 	if (reserve && pol->host.seen)
-		tick->need = max_u64(tick->need,
+		tick->ease = max_u64(tick->ease,
 				     sub_sat(add_sat(tick->marks.high, reserve), tick->available));
+	if (FAULT(take_for_cow))
+		tick->need = max_u64(tick->need, tick->ease);
 	if (!FAULT(cow_burst))
 		burst = max_u64(burst, exposure / EXPOSURE_PART);
 	cover = tick->available;

@@ -263,8 +263,8 @@ void merge_cost(struct pol *pol, const struct pol_ksm *in);
 /* The bytes that CPU time spent in each hour has to hold: what it is worth. */
 uint64_t merge_worth(uint64_t cpu_us);
 
-/* What writes could claim back, and what is kept for that: raises the tick's need, fills the view
- * and says in pol->merge.cliff whether anything more may be merged. */
+/* What writes could claim back, and what is collected for that: raises the tick's ease, fills the
+ * view and says in pol->merge.cliff whether anything more may be merged. */
 void merge_guard(struct pol *pol, const struct pol_host *host);
 
 /* ---- numa.c, node.c ---- */

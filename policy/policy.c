@@ -337,10 +337,7 @@ static void decide_balloons(struct pol *pol, const struct pol_host *host)
 		need = min_u64(need, starving_need(pol));
 	take_decide(pol, need, sub_sat(tick->need, tick->coming), extra ? other : 0,
 		    sub_sat(tick->ease, tick->coming));
-	/* Swap itself covers what merged pages may claim back (merge_guard()): to swap for that now
-	 * would be paid at once for what may never come. */
-	reclaim_decide(pol, host,
-		       add_sat(FAULT(swap_for_cow) ? tick->need : tick->own_need, extra));
+	reclaim_decide(pol, host, add_sat(tick->need, extra));
 	give_comfort_decide(pol);
 	give_back_decide(pol);
 	give_plan(pol);

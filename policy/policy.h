@@ -480,7 +480,7 @@ struct pol_merge_view {
 	uint32_t domain; /* whose turn it is */
 	uint64_t exposure_bytes;    /* what writes could claim back: all that merging saves */
 	uint64_t cow_bytes_per_s;   /* so fast they did at most of late */
-	uint64_t cow_reserve_bytes; /* kept available for that, above `high` */
+	uint64_t cow_reserve_bytes; /* collected for that, above `high` */
 	bool cliff;		    /* it could be more than there is: nothing more is merged */
 	struct pol_across_view across;
 };

@@ -114,9 +114,9 @@ struct now_host {
 	enum pol_state state;
 	uint64_t lead_us;   /* how long the balloons need to matter: looked so far ahead */
 	uint64_t predicted; /* available then, at the present rate of fall */
-	uint64_t need;	    /* to reach the goal, and for what writes to merged pages claim back */
-	uint64_t own_need;  /* the first alone */
-	uint64_t ease;	    /* more, if guests have it free and the host holds it */
+	uint64_t need;	    /* to reach the goal */
+	uint64_t ease;	    /* more, if guests have it free and the host holds it; also for what
+			     * writes to merged pages may claim back */
 	uint64_t coming;    /* from balloons on their way */
 	bool starving;	    /* state low, and a guest has next to nothing */
 };

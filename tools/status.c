@@ -101,7 +101,7 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 		printf("exposure     writes to merged pages could claim back %s\n",
 		       table_size(exposure, ctl->bytes, size, sizeof(size)));
 	if (number(merging, "cow_reserve_bytes"))
-		printf("             %s is kept available for that\n",
+		printf("             %s is collected for that, from what guests do not miss\n",
 		       table_size(number(merging, "cow_reserve_bytes"), ctl->bytes, size,
 				  sizeof(size)));
 }

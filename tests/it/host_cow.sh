@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # What merging costs, on this machine's own KSM: of two guests that save the same at first, the one
 # whose pages are rewritten all the time is switched off, when unmerging it fits, told so, and tried
-# again when it has grown; the other one stays. What writes could claim back is told and kept
-# available, and when memory could not cover it nothing more is merged. How much memory the host has
-# is said by a meminfo of ours; all else is the machine. Every KSM setting is put back. Runs in the lab
-# too.
+# again when it has grown; the other one stays. What writes could claim back is told and prepared for,
+# and when memory could not cover it nothing more is merged. How much memory the host has is said by a
+# meminfo of ours; all else is the machine. Every KSM setting is put back. Runs in the lab too.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 here=$(realpath "$(dirname "$0")")
 . "$here/lib.sh"
@@ -112,7 +111,7 @@ check cow_no_reserve "$(of_merging cow_reserve_bytes)" eval '! reserved'
 has 514 0
 order churn rewrite 0.3 98
 check cow_reserve "$(told)" wait_for 30 reserved
-check cow_reserve_told "$(told)" says 'is kept available for that'
+check cow_reserve_told "$(told)" says 'is collected for that'
 stop_memd cow_stops_first
 start_memd
 check cow_to_be_off "$(notes churn)" wait_for 120 noted churn 'its merging is to be switched off: what unmerging takes is more'
