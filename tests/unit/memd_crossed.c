@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "memd/daemon.h"
+#include "tests/unit/fake_sharing.h"
 
 static struct {
 	struct daemon daemon;
@@ -26,16 +27,9 @@ static struct {
 static int scan(int rootfd, const struct sharing_target *targets, size_t n,
 		const struct sharing_options *options, struct sharing **ret_sharing)
 {
-	struct sharing *sharing = calloc(1, sizeof(*sharing));
-
 	(void)rootfd, (void)targets, (void)options;
 	w.looks++;
-	sharing->n = n;
-	sharing->page_bytes = 4096;
-	sharing->pairs = calloc((n + 1) * (n + 1), sizeof(uint64_t));
-	for (size_t i = 0; i < (n + 1) * (n + 1); i++)
-		sharing->pairs[i] = w.pages;
-	*ret_sharing = sharing;
+	*ret_sharing = fake_sharing(n, w.pages);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "memd/isolation.h"
+#include "tests/unit/fake_sharing.h"
 
 #define N 20
 
@@ -27,12 +28,10 @@ static struct {
 	uint64_t pages; /* that each pair shares */
 } w;
 
-/* A look that finds w.pages in every pair: the matrix is triangular, as sharing.c has it. */
+/* A look that finds w.pages in every pair. */
 static int scan(int rootfd, const struct sharing_target *targets, size_t n,
 		const struct sharing_options *options, struct sharing **ret_sharing)
 {
-	struct sharing *sharing;
-
 	(void)rootfd;
 	assert_true(options->pairs);
 	w.looks++;
@@ -40,13 +39,7 @@ static int scan(int rootfd, const struct sharing_target *targets, size_t n,
 	memcpy(w.targets, targets, n * sizeof(*targets));
 	if (w.error)
 		return w.error;
-	sharing = calloc(1, sizeof(*sharing));
-	sharing->n = n;
-	sharing->page_bytes = 4096;
-	sharing->pairs = calloc((n + 1) * (n + 1), sizeof(uint64_t));
-	for (size_t i = 0; i < (n + 1) * (n + 1); i++)
-		sharing->pairs[i] = w.pages;
-	*ret_sharing = sharing;
+	*ret_sharing = fake_sharing(n, w.pages);
 	return 0;
 }
 
