@@ -113,7 +113,7 @@ run_disk() {
 		-device "virtio-blk-pci,drive=$1,serial=$1")
 }
 
-# A directory of our own, locked while we live; those of killed runs are removed. One run at a time: one
+# A directory of our own, locked while we live; those of killed runs are removed. One at a time in here: one
 # that is just being made, and not locked yet, is not left over.
 run_directory() {
 	local old fd turn
