@@ -81,6 +81,8 @@ void daemon_merge_changed(struct daemon *daemon)
 
 void daemon_merge_acted(struct daemon *daemon, const struct pol_plan *plan)
 {
+	if (daemon->act.dry_run || daemon->act.stopped)
+		return;
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *action = &plan->actions[i];
 

@@ -27,7 +27,7 @@
 /* On a calm host no more than about so many are asked in one tick: more cannot be afforded, and a
  * number that is some seconds old is as good there. */
 #define GUESTS_ASKED_CALM 256
-/* And on one that is not, no more than these. */
+/* And on one that is not, no more than these in a second. */
 #define GUESTS_ASKED_MOST 320
 
 #define GUEST_PATH_MAX	   108 /* sun_path */

@@ -17,8 +17,8 @@
 #define LIVELY_TICKS 10
 /* Each guest's turn comes within this time: long ticks leave no room for turns. */
 #define TURNS_US (5 * USEC_PER_SEC)
-/* Its process is looked at every so many times that it is asked; on a host that is short at each,
- * and so often as a whole. */
+/* Its process is looked at every so many times that it is asked; on a host that is short each time,
+ * but only every so many times as a whole. */
 #define LOOK_EVERY 4
 
 /* How much its answer matters now. */

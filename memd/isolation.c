@@ -81,7 +81,6 @@ static void look(void *arg, const atomic_bool *cancel)
 	AUTO_FREE struct sharing_target *targets = calloc(job->n + 1, sizeof(*targets));
 	struct sharing *sharing = NULL;
 
-	result->start_us = clock_now_us();
 	result->error = -ENOMEM;
 	if (!targets)
 		return;
@@ -143,6 +142,8 @@ int isolation_start(struct isolation *isolation, const struct isolation_guest *g
 		return -ENOMEM;
 	job->isolation = isolation;
 	job->n = n;
+	/* Now: what guests and domains are is what it is told here. */
+	job->result.start_us = clock_now_us();
 	memcpy(job->guests, guests, n * sizeof(*guests));
 	r = worker_start(isolation->worker, job);
 	if (r < 0)

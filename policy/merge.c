@@ -8,7 +8,8 @@
  * others are switched off first, looked at, and only then is the next one switched on.
  *
  * Switching a guest off unmerges it, for which there must be room. When there is none KSM stands
- * still: what it has merged stays merged and nothing is added.
+ * still: what it has merged stays merged and nothing is added; but what domains are seen to share
+ * then is taken apart, where one of the two can be switched.
  */
 #include "policy/parts.h"
 
@@ -201,7 +202,8 @@ static void take_apart(struct pol *pol, bool crossed, uint64_t *left)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (past->has_active && guest->in->domain != past->active)
+		if (!guest->in->merge_switch ||
+		    (past->has_active && guest->in->domain != past->active))
 			continue;
 		if (crossed && is_crossed(guest) && !FAULT(crossed_undone)) {
 			guest->past->crossed_off = true;

@@ -105,8 +105,8 @@ static const char *const reason_texts[] = {
 	[POL_WHY_POOL_BACK] = "the host has plenty again: the pool becomes as it was found",
 	[POL_WHY_HUGE_BROKEN] = "merging or the balloon has broken huge pages of the guest, and "
 				"what it runs pays for making them whole again",
-	[POL_WHY_DOMAIN_CROSSED] = "it shares pages with a guest of another trust domain whose "
-				   "merging cannot be switched off: that takes them apart",
+	[POL_WHY_DOMAIN_CROSSED] = "it shares pages with a guest of another trust domain: that "
+				   "takes them apart",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -368,8 +368,7 @@ enum pol_reason {
 	POL_WHY_POOL_BACK,    /* the host has plenty again: as it was found */
 	POL_WHY_HUGE_BROKEN,  /* its huge pages were broken, and it runs enough to miss them */
 	/* Merging again: */
-	POL_WHY_DOMAIN_CROSSED, /* it shares pages with another trust domain, which cannot be
-				   switched off */
+	POL_WHY_DOMAIN_CROSSED, /* it shares pages with another trust domain */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
