@@ -294,6 +294,15 @@ void give_comfort_decide(struct pol *pol)
 	}
 }
 
+/* Giving back begins above this, and leaves it: what is collected for merged pages' sake, too, and
+ * would be collected again. */
+static uint64_t plenty_of(const struct pol *pol)
+{
+	const struct marks *m = &pol->tick.marks;
+
+	return max_u64(m->plenty, m->high + m->hysteresis + pol->merge.view.cow_reserve_bytes);
+}
+
 static bool follow_plenty(struct pol *pol)
 {
 	struct host_past *past = &pol->host;
@@ -307,7 +316,7 @@ static bool follow_plenty(struct pol *pol)
 		return false;
 	}
 	if (!past->plenty) {
-		if (tick->available < tick->marks.plenty)
+		if (tick->available < plenty_of(pol))
 			return false;
 		past->plenty = true;
 		past->plenty_since_us = tick->now_us;
@@ -353,7 +362,7 @@ void give_back_decide(struct pol *pol)
 	if (!past->plenty_step)
 		past->plenty_step = max_u64(missing / PLENTY_TICKS, 4 * MIB);
 	budget = sub_sat(pol->tick.available,
-			 add_sat(add_sat(pol->tick.marks.plenty, unused), granted(pol)));
+			 add_sat(add_sat(plenty_of(pol), unused), granted(pol)));
 	if (FAULT(plenty_room))
 		budget = missing;
 	for (size_t i = 0; i < pol->n_now && budget; i++) {

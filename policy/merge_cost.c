@@ -3,7 +3,7 @@
  * What merging costs. A guest's is switched off when it saves less than KSM's bookkeeping for it
  * takes (64 bytes a scanned page, mm/ksm.c) and its part of ksmd's time and of the copies on write
  * is worth; for an hour, then two and so on, or until it has grown. And what merging saves can be
- * claimed back by writes at any time: so much has to be there.
+ * claimed back by writes at any time: that is collected, as far as guests do not miss it.
  */
 #include "policy/parts.h"
 
@@ -274,7 +274,8 @@ void merge_guard(struct pol *pol, const struct pol_host *host)
 	struct now_host *tick = &pol->tick;
 	uint64_t pages = add_sat(pol_has(in->pages_sharing) ? in->pages_sharing : 0,
 				 pol_has(in->zero_pages) ? in->zero_pages : 0);
-	uint64_t exposure = min_u64(mul_div(pages, PAGE, 1), BYTES_MAX), burst, reserve, cover;
+	uint64_t exposure = min_u64(mul_div(pages, PAGE, 1), BYTES_MAX), burst, reserve, cover,
+		 lacks;
 
 	follow_breaks(past, in, tick->now_us);
 	burst = min_u64(exposure, mul_div(past->cow_peak, REACT_US, SEC));
@@ -283,9 +284,9 @@ void merge_guard(struct pol *pol, const struct pol_host *host)
 		reserve = 0;
 	/* It may never come: collected from what guests do not miss, no more. What does come is a
 	 * fall of available memory like any other (host_state.c). */
-	if (reserve && pol->host.seen)
-		tick->ease = max_u64(tick->ease,
-				     sub_sat(add_sat(tick->marks.high, reserve), tick->available));
+	lacks = sub_sat(add_sat(tick->marks.high, reserve), tick->available);
+	if (reserve && pol->host.seen && lacks >= tick->marks.hysteresis)
+		tick->ease = max_u64(tick->ease, lacks);
 	if (FAULT(take_for_cow))
 		tick->need = max_u64(tick->need, tick->ease);
 	if (!FAULT(cow_burst))
