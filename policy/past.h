@@ -17,7 +17,7 @@ struct guest_reclaim {
 	uint64_t step;			   /* most of the next order, 0: begin anew */
 	uint64_t hold_us, backoff_us;	   /* nothing is asked before; how long the last hold was */
 	enum pol_reason hold_why;
-	uint64_t sore, sore_us; /* resident when it read back too much, and how long that counts */
+	uint64_t sore, sore_us; /* resident when it read back too much, and until when that fades */
 	enum pol_reason off;	/* see pol_view */
 	uint64_t floor;
 };
