@@ -332,6 +332,7 @@ json_object *merge_json(const struct guests *guests, const struct pol_merge_view
 	json_add_u64(one, "exposure_bytes", view->exposure_bytes);
 	json_add_u64(one, "cow_bytes_per_second", view->cow_bytes_per_s);
 	json_add_u64(one, "cow_reserve_bytes", view->cow_reserve_bytes);
+	json_add_bool(one, "cow_cliff", view->cliff);
 	json_add_u64(one, "cross_domain_bytes", checked ? crossed->cross_bytes : POL_ABSENT);
 	json_object_object_add(one, "cross_domain", crossed_json(guests, crossed));
 	json_add_u64(one, "checked_age_us", checked ? clock_now_us() - crossed_us : POL_ABSENT);

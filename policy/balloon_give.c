@@ -264,13 +264,19 @@ static uint64_t unused_gift(const struct now_guest *guest)
 	return min_u64(given, sub_sat(guest->past->target, guest->held));
 }
 
+/* What merging has freed can be claimed back at any time, and there is nothing else for that. */
+static bool at_cliff(const struct pol *pol)
+{
+	return pol->merge.cliff && !FAULT(cow_gift);
+}
+
 void give_comfort_decide(struct pol *pol)
 {
 	const struct now_host *tick = &pol->tick;
 	uint64_t budget = sub_sat(tick->available, add_sat(tick->marks.goal, granted(pol)));
 
 	follow_gifts(pol);
-	if (pol->host.is_short ||
+	if (pol->host.is_short || at_cliff(pol) ||
 	    tick->now_us - pol->host.calm_since_us < CALM_US << pol->host.gift_doubt)
 		return;
 	for (size_t i = 0; i < pol->n_now; i++)
@@ -308,7 +314,7 @@ static bool follow_plenty(struct pol *pol)
 	struct host_past *past = &pol->host;
 	const struct now_host *tick = &pol->tick;
 
-	if (tick->need || tick->ease || tick->available < tick->marks.ease) {
+	if (tick->need || tick->ease || tick->available < tick->marks.ease || at_cliff(pol)) {
 		past->plenty = false;
 		for (size_t i = 0; i < pol->n_now; i++)
 			if (pol->now[i].past)

@@ -386,7 +386,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	merge_domains_list(pol);
 	safe = is_safe(pol, in);
 	crossed = is_seen_crossed(pol, safe);
-	past->forbid = !safe || past->cliff;
+	past->forbid = !safe;
 	if (past->forbid)
 		stop = stop_ksm(pol, in);
 	if (past->n_domains < 2) {
@@ -419,7 +419,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 	if (!past->forbid)
 		return;
 	if (safe)
-		view->why = past->cliff ? POL_WHY_COW_CLIFF : POL_WHY_ACROSS_CHANGE;
+		view->why = POL_WHY_ACROSS_CHANGE;
 	else
 		name_culprit(pol, view);
 	if (stop)

@@ -264,7 +264,8 @@ void merge_cost(struct pol *pol, const struct pol_ksm *in);
 uint64_t merge_worth(uint64_t cpu_us);
 
 /* What writes could claim back, and what is collected for that: raises the tick's ease, fills the
- * view and says in pol->merge.cliff whether anything more may be merged. */
+ * view and says in pol->merge.cliff that it could be more than there is. Merging goes on then: what
+ * is merged and claimed back is no worse than what was never merged; but none of it is given away. */
 void merge_guard(struct pol *pol, const struct pol_host *host);
 
 /* ---- numa.c, node.c ---- */

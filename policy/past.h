@@ -210,7 +210,7 @@ struct merge_past {
 	bool counted; /* the figures below are valid */
 	uint64_t cow_us, cow_breaks;
 	uint64_t cow_peak; /* bytes/s, fading */
-	bool cliff;
+	bool cliff; /* writes could claim back more than there is */
 	uint64_t rate_us, rate_cpu, rate_breaks;       /* at the last tick */
 	uint64_t window_us, window_cpu, window_breaks; /* so far in the present window */
 	uint64_t cpu_ppm[RATE_WINDOWS];		       /* of ksmd, in the last windows */

@@ -71,7 +71,7 @@ static void print_ksm(json_object *ksm)
 static void print_merging(const struct memctl *ctl, json_object *merging)
 {
 	const char *mode = json_get_str(merging, "mode"), *domain = json_get_str(merging, "domain");
-	bool domains = false, stopped = false;
+	bool domains = false, stopped = false, cliff = false;
 	uint64_t exposure = number(merging, "exposure_bytes"), crossed;
 	char size[SIZE_TEXT_MAX];
 
@@ -79,6 +79,7 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 		return;
 	json_get_bool(merging, "domains", &domains);
 	json_get_bool(merging, "stopped", &stopped);
+	json_get_bool(merging, "cow_cliff", &cliff);
 	if (stopped) {
 		const char *guest = json_get_str(merging, "guest");
 
@@ -98,8 +99,11 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 	else if (domains && json_get_str(merging, "check_error"))
 		printf("isolation    cannot be checked: %s\n", text(merging, "check_error"));
 	if (exposure)
-		printf("exposure     writes to merged pages could claim back %s\n",
-		       table_size(exposure, ctl->bytes, size, sizeof(size)));
+		printf("exposure     writes to merged pages could claim back %s%s\n",
+		       table_size(exposure, ctl->bytes, size, sizeof(size)),
+		       cliff ? ", and a burst more than is available, swap included: guests are "
+			       "given what they need, and no more"
+			     : "");
 	if (number(merging, "cow_reserve_bytes"))
 		printf("             %s is collected for that, from what guests do not miss\n",
 		       table_size(number(merging, "cow_reserve_bytes"), ctl->bytes, size,
