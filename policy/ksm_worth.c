@@ -84,6 +84,14 @@ static void start_anew(struct ksm_past *past)
 
 /* ---- the allowance ---- */
 
+/* How many times more memory is worth on a short host. */
+static uint64_t urgency(const struct pol *pol)
+{
+	if (pol->tick.state >= POL_STATE_HARD)
+		return 32;
+	return pol->host.is_short || pol->tick.state == POL_STATE_SOFT ? 8 : 1;
+}
+
 static uint64_t share_of(const struct pol *pol)
 {
 	uint64_t times = 1;
@@ -116,6 +124,12 @@ uint64_t ksm_rush_left_us(const struct pol *pol)
 	return pol->ksm.growing ? sub_sat(pol->ksm.begin_us + GROWING_US, pol->tick.now_us) : 0;
 }
 
+/* As what it finds is worth more (price()), it looks more often. */
+static uint64_t patrol_ppm(const struct pol *pol)
+{
+	return FAULT(ksm_patrol_urgent) ? PATROL_PPM : PATROL_PPM * urgency(pol);
+}
+
 uint64_t ksm_duty(const struct pol *pol, bool patrol)
 {
 	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left;
@@ -123,7 +137,7 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol)
 	if (FAULT(ksm_cap))
 		return BURST_PPM;
 	if (patrol)
-		return FAULT(ksm_patrol) ? share : min_u64(PATROL_PPM, share);
+		return FAULT(ksm_patrol) ? share : min_u64(patrol_ppm(pol), share);
 	/* What changes under ksmd is scanned for nothing: it waits for the rush to end. */
 	if (ksm_rush_left_us(pol))
 		return share / 2;
@@ -192,9 +206,7 @@ static uint64_t price(const struct pol *pol)
 	uint64_t lasts = broken ? mul_div(past->now.benefit, span, broken) : LASTS_MOST;
 	uint64_t bytes = mul_div(CORE_BYTES, SEC, clamp_u64(lasts, LASTS_LEAST, LASTS_MOST));
 
-	if (pol->tick.state >= POL_STATE_HARD)
-		return bytes / 32;
-	return pol->host.is_short || pol->tick.state == POL_STATE_SOFT ? bytes / 8 : bytes;
+	return bytes / urgency(pol);
 }
 
 uint64_t ksm_threshold(const struct pol *pol, uint64_t held)

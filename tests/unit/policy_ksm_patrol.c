@@ -34,6 +34,29 @@ static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
 	scene_close(&s);
 }
 
+/* What a patrol finds is worth more on a short host: it goes round more often. */
+static void test_patrol_hurries_on_a_short_host(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	uint64_t calm, soft, hard;
+
+	patrol_open(&s, &d);
+	calm = ksm_duty(s.pol, true);
+	assert_int_equal(calm, 3000);
+	s.pol->tick.state = POL_STATE_SOFT;
+	soft = ksm_duty(s.pol, true);
+	s.pol->tick.state = POL_STATE_HARD;
+	hard = ksm_duty(s.pol, true);
+	assert_int_equal(soft, 8 * calm);
+	assert_int_equal(hard, 32 * calm);
+	/* But never more than its share. */
+	s.config.ksm_cpu_ppm = 20000;
+	pol_configure(s.pol, &s.config);
+	assert_int_equal(ksm_duty(s.pol, true), 60000);
+	scene_close(&s);
+}
+
 /* While guests fill their memory ksmd takes half of its share; once they have stopped, all that was
  * saved up, at once. */
 static void test_rush_is_waited_for(void **state)
@@ -201,6 +224,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_patrol_of_cheap_pages_goes_on_quickly),
+		cmocka_unit_test(test_patrol_hurries_on_a_short_host),
 		cmocka_unit_test(test_rush_is_waited_for),
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
 		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
