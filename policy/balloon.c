@@ -174,9 +174,26 @@ uint64_t balloon_follow(const struct pol_config *config, const struct now_host *
 }
 
 /*
+ * What a byte of the guest's page cache frees when the guest drops it: nothing where others map the
+ * same page. Programs and their files are alike in guests far more than data is, so what KSM saves
+ * counts as cache first.
+ */
+static uint64_t cache_ppm(const struct now_guest *guest)
+{
+	uint64_t used = sub_sat(guest->actual_then, guest->available), cache, merged;
+
+	if (!guest->held_known || !pol_has(guest->in->ksm_bytes) || FAULT(cache_merged))
+		return PPM;
+	cache = min_u64(sub_sat(guest->held, used), sub_sat(guest->available, guest->free));
+	merged = min_u64(bytes_in(guest->in->ksm_bytes), cache);
+	return PPM - mul_div(merged, PPM, cache);
+}
+
+/*
  * Host bytes freed on the way from the size when the guest measured to `size`. The balloon takes
  * free pages first, of which the host may hold few (never touched, or reported), then page cache,
- * all of which it holds. A 64th of the guest's memory stays free: below that its kernel reclaims.
+ * which it holds unless others do, too. A 64th of the guest's memory stays free: below that its
+ * kernel reclaims.
  */
 static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 {
@@ -192,8 +209,21 @@ static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
 	if (depth <= free)
 		return mul_div(depth, backed, guest->free);
-	return min_u64(mul_div(free, backed, guest->free) + depth - free,
+	return min_u64(mul_div(free, backed, guest->free) + ppm_of(depth - free, cache_ppm(guest)),
 		       guest->held_known ? guest->held : UINT64_MAX);
+}
+
+uint64_t balloon_free_end(const struct now_guest *guest)
+{
+	return sub_sat(guest->actual_then, sub_sat(guest->free, guest->memory / 64));
+}
+
+bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct reclaim_past *swap = &pol->reclaim;
+
+	return !swap->room || cache_ppm(guest) >= ppm_of(swap->net_ppm, swap->kept_ppm) / 2 ||
+	       FAULT(cache_pays);
 }
 
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)

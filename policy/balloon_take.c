@@ -66,7 +66,7 @@ static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, 
 static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 {
 	struct take *take = &guest->take;
-	uint64_t bottom = bottom_of(pol, guest, gently), out, room, free_end;
+	uint64_t bottom = bottom_of(pol, guest, gently), out, room;
 
 	*take = (struct take){0};
 	if (!guest->usable)
@@ -82,6 +82,8 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	if (FAULT(step))
 		room = guest->memory;
 	if (FAULT(take_pending))
+	if (!balloon_cache_pays(pol, guest) && guest->trust == POL_TRUST_OK)
+		take->most = min_u64(take->most, sub_sat(take->base, balloon_free_end(guest)));
 		room = pol->config.step_bytes;
 	take->most = min_u64(room, sub_sat(take->base, bottom));
 	if (take->most < take->least) {
@@ -91,8 +93,7 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	take->gain = balloon_gain(guest, take->base, take->base - take->most);
 	if (guest->trust != POL_TRUST_OK)
 		return;
-	free_end = sub_sat(guest->actual_then, sub_sat(guest->free, guest->memory / 64));
-	take->free_most = min_u64(take->most, sub_sat(take->base, free_end));
+	take->free_most = min_u64(take->most, sub_sat(take->base, balloon_free_end(guest)));
 	take->gain_free = balloon_gain(guest, take->base, take->base - take->free_most);
 	take->free_rejected = POL_WHY_NOT_ENOUGH;
 	if (take->gain_free < take->least || take->gain_free < take->free_most / 8) {

@@ -108,6 +108,8 @@ static const char *const reason_texts[] = {
 				"what it runs pays for making them whole again",
 	[POL_WHY_DOMAIN_CROSSED] = "it shares pages with a guest of another trust domain: that "
 				   "takes them apart",
+	[POL_WHY_CACHE_MERGED] = "most of the guest's page cache is merged with others': dropping "
+				 "it frees little",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

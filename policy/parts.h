@@ -71,6 +71,14 @@ uint64_t balloon_follow(const struct pol_config *config, const struct now_host *
 /* Host bytes freed when the guest's size goes from `from` to `to`. */
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to);
 
+/* The size down to which the balloon finds free memory; below, page cache. */
+uint64_t balloon_free_end(const struct now_guest *guest);
+
+/* Does a byte of its page cache free half as much as one that is swapped out? Where most of the
+ * cache is merged with others' it does not, and swapping leaves merged pages alone. As of the last
+ * tick. */
+bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest);
+
 /* Host bytes still to come from a balloon on its way, within lead_us at its learned speed. */
 uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us);
 

@@ -369,6 +369,8 @@ enum pol_reason {
 	POL_WHY_HUGE_BROKEN,  /* its huge pages were broken, and it runs enough to miss them */
 	/* Merging again: */
 	POL_WHY_DOMAIN_CROSSED, /* it shares pages with another trust domain */
+	/* Only for rejected rungs again: */
+	POL_WHY_CACHE_MERGED, /* the page cache is merged with others' */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */

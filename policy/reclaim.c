@@ -247,7 +247,9 @@ static uint64_t balloon_brings(const struct pol *pol, const struct now_guest *gu
 	if (!has_balloon(guest))
 		return 0;
 	if (guest->trust == POL_TRUST_OK && !guest->held_back && !guest->want && !guest->grant)
-		target = min_u64(target, guest->floor);
+		target = min_u64(target, balloon_cache_pays(pol, guest)
+						 ? guest->floor
+						 : max_u64(guest->floor, balloon_free_end(guest)));
 	reach = sub_sat(guest->actual, mul_div(past->speed, pol->tick.lead_us, SEC));
 	return balloon_gain(guest, guest->actual, min_u64(max_u64(target, reach), guest->actual));
 }
@@ -389,7 +391,9 @@ static void add_order(struct pol *pol, struct now_guest *guest, uint64_t bytes, 
 	action->cost_us = reclaim_cost_us(pol, bytes);
 	plan_reject_passive(pol, guest, action);
 	plan_reject(action, POL_RUNG_BALLOON_FREE, balloon);
-	plan_reject(action, POL_RUNG_BALLOON_CACHE, balloon);
+	plan_reject(action, POL_RUNG_BALLOON_CACHE,
+		    has_balloon(guest) && !balloon_cache_pays(pol, guest) ? POL_WHY_CACHE_MERGED
+									  : balloon);
 	if (pressed(pol))
 		plan_reject(action, POL_RUNG_RECLAIM, POL_WHY_TOO_SLOW);
 	past->order_us = max_u64(pol->tick.now_us, 1);

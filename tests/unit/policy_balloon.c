@@ -168,6 +168,59 @@ static void test_cache_behind_unheld_free_memory_is_reached(void **state)
 	scene_close(&s);
 }
 
+/* What others map, too, frees nothing when one lets go of it; swapping leaves it alone. */
+static void test_merged_cache_is_left_to_swap(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 2);
+	for (int i = 0; i < 2; i++) {
+		s.guests[i].stat_free_bytes = 16 * MIB;
+		s.guests[i].stat_cache_bytes = s.guests[i].stat_available_bytes;
+	}
+	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
+	s.guests[1].ksm_bytes = s.guests[1].stat_available_bytes / 4;
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	s.host.available_bytes = 560 * MIB;
+	scene_run(&s, 13);
+	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+	assert_true(s.guests[1].target_bytes < 2 * GIB);
+	/* Without swap it has to give all the same. */
+	s.host.swap_free_bytes = 0;
+	scene_run(&s, 5);
+	assert_true(s.guests[0].target_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
+/* So much is promised as others do not map. */
+static void test_gain_leaves_out_what_is_merged(void **state)
+{
+	struct scene s;
+	bool told = false;
+
+	scene_open(&s, 2);
+	for (int i = 0; i < 2; i++) {
+		s.guests[i].stat_free_bytes = 16 * MIB;
+		s.guests[i].stat_cache_bytes = s.guests[i].stat_available_bytes;
+	}
+	s.guests[0].ksm_bytes = (s.guests[0].stat_available_bytes - 16 * MIB) / 2;
+	s.host.available_bytes = 300 * MIB;
+	for (int t = 0; t < 13; t++) {
+		scene_step(&s);
+		for (size_t i = 0; i < s.plan->n_actions; i++) {
+			const struct pol_action *a = &s.plan->actions[i];
+			uint64_t taken = a->from - a->to;
+
+			if (a->kind != POL_BALLOON)
+				continue;
+			assert_int_equal(a->gain_bytes, a->guest == 1 ? taken / 2 : taken);
+			told |= a->guest == 1;
+		}
+	}
+	assert_true(told);
+	scene_close(&s);
+}
+
 static void test_idle_memory_is_taxed(void **state)
 {
 	struct scene s;
@@ -481,6 +534,8 @@ int main(void)
 		cmocka_unit_test(test_free_memory_before_cache),
 		cmocka_unit_test(test_unheld_free_memory_is_left_alone),
 		cmocka_unit_test(test_cache_behind_unheld_free_memory_is_reached),
+		cmocka_unit_test(test_merged_cache_is_left_to_swap),
+		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
 		cmocka_unit_test(test_idle_memory_is_taxed),
 		cmocka_unit_test(test_shares_count),
 		cmocka_unit_test(test_in_flight_is_not_piled_upon),
