@@ -190,6 +190,24 @@ static uint64_t cache_ppm(const struct now_guest *guest)
 }
 
 /*
+ * Of the guest's free memory, what the host holds. What a guest reports as free goes by itself
+ * within seconds; what seems to be held of it then is the hypervisor's own memory, unless it is
+ * most of it: then reporting does not work.
+ */
+static uint64_t backed_free(const struct now_guest *guest)
+{
+	uint64_t in_use = guest->actual_then - guest->free, backed;
+
+	if (!guest->held_known || FAULT(gain_held))
+		return guest->free;
+	backed = min_u64(sub_sat(guest->held, in_use), guest->free);
+	if (guest->in->reporting && (guest->young || backed < guest->free / 2) &&
+	    !FAULT(gain_reported))
+		return 0;
+	return backed;
+}
+
+/*
  * Host bytes freed on the way from the size when the guest measured to `size`. The balloon takes
  * free pages first, of which the host may hold few (never touched, or reported), then page cache,
  * which it holds unless others do, too. A 64th of the guest's memory stays free: below that its
@@ -199,12 +217,8 @@ static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 {
 	uint64_t depth = sub_sat(guest->actual_then, size);
 	uint64_t free = sub_sat(guest->free, guest->memory / 64);
-	uint64_t in_use = guest->actual_then - guest->free;
-	uint64_t backed = guest->held_known ? min_u64(sub_sat(guest->held, in_use), guest->free)
-					    : guest->free;
+	uint64_t backed = backed_free(guest);
 
-	if (FAULT(gain_held))
-		backed = guest->free;
 	if (guest->trust != POL_TRUST_OK)
 		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
 	if (depth <= free)

@@ -31,9 +31,7 @@ static uint64_t sore_of(const struct now_guest *guest)
  */
 static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest)
 {
-	bool young = pol->tick.now_us < guest->past->young_us;
-
-	if (!guest->past->adopted || (young && !pressed(pol)) ||
+	if (!guest->past->adopted || (guest->young && !pressed(pol)) ||
 	    (pol->tick.state < POL_STATE_SOFT && !guest->freed))
 		return guest->actual;
 	if (FAULT(hold_in_need))
@@ -82,10 +80,10 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	if (FAULT(step))
 		room = guest->memory;
 	if (FAULT(take_pending))
-	if (!balloon_cache_pays(pol, guest) && guest->trust == POL_TRUST_OK)
-		take->most = min_u64(take->most, sub_sat(take->base, balloon_free_end(guest)));
 		room = pol->config.step_bytes;
 	take->most = min_u64(room, sub_sat(take->base, bottom));
+	if (!balloon_cache_pays(pol, guest) && guest->trust == POL_TRUST_OK)
+		take->most = min_u64(take->most, sub_sat(take->base, balloon_free_end(guest)));
 	if (take->most < take->least) {
 		take->most = 0;
 		return;

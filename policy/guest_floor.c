@@ -361,10 +361,11 @@ void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 		((guest->held_known && guest->held + guest->reserve / 4 >= guest->actual) ||
 		 FAULT(starves_on_its_word));
 	held = tick->now_us < past->hold_us;
+	guest->young = tick->now_us < past->young_us;
 	guest->freed = held && tick->now_us >= past->trouble_us &&
 		       past->ws + guest->reserve / 4 < past->hold_used;
-	guest->held_back = !past->adopted || guest->distress || (held && !guest->freed) ||
-			   tick->now_us < past->young_us;
+	guest->held_back =
+		!past->adopted || guest->distress || (held && !guest->freed) || guest->young;
 	if (FAULT(held_back))
 		guest->held_back = false;
 }

@@ -52,7 +52,7 @@ const char *pol_keep_text(enum pol_keep keep)
 	return (unsigned int)keep < POL_KEEP_COUNT ? texts[keep] : "unknown";
 }
 
-static enum pol_keep keep_of(const struct pol *pol, const struct now_guest *guest, uint64_t spare)
+static enum pol_keep keep_of(const struct now_guest *guest, uint64_t spare)
 {
 	const struct guest_past *past = guest->past;
 
@@ -64,7 +64,7 @@ static enum pol_keep keep_of(const struct pol *pol, const struct now_guest *gues
 		return POL_KEEP_STUCK;
 	if (guest->trust != POL_TRUST_OK)
 		return POL_KEEP_DOUBT;
-	if (!past->adopted || pol->tick.now_us < past->young_us)
+	if (!past->adopted || guest->young)
 		return POL_KEEP_YOUNG;
 	if (guest->held_back)
 		return POL_KEEP_HELD;
@@ -76,7 +76,7 @@ void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
 	const struct now_guest *guest = &pol->now[place];
 	uint64_t size = guest->usable ? min_u64(guest->past->target, guest->actual) : 0;
 	uint64_t bytes = sub_sat(size, guest->floor);
-	enum pol_keep keep = keep_of(pol, guest, bytes);
+	enum pol_keep keep = keep_of(guest, bytes);
 
 	*ret_spare = (struct pol_spare){.keep = keep};
 	if (keep == POL_KEEP_NONE) {

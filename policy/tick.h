@@ -149,6 +149,7 @@ struct now_guest {
 	bool urgent;	/* nearly out of memory */
 	bool starves;	/* either, and the host sees that it uses what it has */
 	bool liar;	/* its numbers have contradicted each other for a while */
+	bool young;	/* just started */
 	bool held_back; /* nothing is to be taken: recent trouble, gift or start */
 	bool freed;	/* so, but it has freed since what it was held back for */
 

@@ -126,13 +126,43 @@ static void test_unheld_free_memory_is_left_alone(void **state)
 	struct scene s;
 
 	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++)
-		s.guests[i].reporting = true;
 	s.guests[0].resident_bytes = GIB; /* used and cache, nothing of the free */
 	s.host.available_bytes = 560 * MIB;
 	scene_run(&s, 13);
 	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
 	assert_true(s.guests[1].target_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
+/* A hypervisor's own memory is not its guest's; and a guest that says it reports may not do so. */
+static void test_reported_memory_is_left_to_reporting(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 2);
+	for (int i = 0; i < 2; i++)
+		s.guests[i].reporting = true;
+	s.guests[0].resident_bytes = GIB + 200 * MIB;
+	s.host.available_bytes = 560 * MIB;
+	scene_run(&s, 13);
+	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+	assert_true(s.guests[1].target_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
+/* What a new guest has free goes as soon as it reports. */
+static void test_a_new_guest_is_given_time_to_report(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 1);
+	s.guests[0].reporting = true;
+	s.guests[0].stat_available_bytes = s.guests[0].stat_free_bytes; /* no cache */
+	s.host.available_bytes = 60 * MIB;
+	scene_run(&s, 8);
+	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+	scene_run(&s, 4);
+	assert_true(s.guests[0].target_bytes < 2 * GIB);
 	scene_close(&s);
 }
 
@@ -533,6 +563,8 @@ int main(void)
 		cmocka_unit_test(test_action_says_why),
 		cmocka_unit_test(test_free_memory_before_cache),
 		cmocka_unit_test(test_unheld_free_memory_is_left_alone),
+		cmocka_unit_test(test_reported_memory_is_left_to_reporting),
+		cmocka_unit_test(test_a_new_guest_is_given_time_to_report),
 		cmocka_unit_test(test_cache_behind_unheld_free_memory_is_reached),
 		cmocka_unit_test(test_merged_cache_is_left_to_swap),
 		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
