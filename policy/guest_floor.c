@@ -15,6 +15,7 @@
 
 #define WS_FAST_US (8 * SEC)
 #define WS_SLOW_US (60 * SEC)
+#define WS_PEAK_US (20 * SEC) /* and as long before */
 /* Kernels round and sample at different instants: not every small contradiction is a lie. */
 #define SLACK_BYTES (16 * MIB)
 /* A guest seen for the first time, or restarted, is still starting what it is there for. */
@@ -193,7 +194,8 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
  * The most of the latest sample and of a fast average: rises at once, falls over some seconds. The
  * slow average on top of that (ESX takes the most of all) tells what was in use of late: it is not
  * taxed as idle and not collected in good times, but when the host is short, memory that a guest
- * freed half a minute ago is the best there is.
+ * freed half a minute ago is the best there is. But for a guest that reports it: then the host has
+ * it already, and the balloon would only be in the way when the guest needs as much again.
  */
 static void follow_working_set(const struct now_host *tick, struct now_guest *guest, bool fresh,
 			       uint64_t since_us)
@@ -204,6 +206,8 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 
 	if (!past->sampled) {
 		past->ws_fast = past->ws_slow = past->ws = past->ws_late = most;
+		past->ws_peak[0] = past->ws_peak[1] = used;
+		past->peak_us = tick->now_us;
 		past->used = used;
 		past->used_then = guest->actual_late;
 		past->growth = 0;
@@ -213,6 +217,12 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws_slow = ewma(past->ws_slow, used, tick->dt_us, WS_SLOW_US);
 	past->ws = FAULT(working_set_peak) ? past->ws_fast : max_u64(most, past->ws_fast);
 	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
+	if (tick->now_us - past->peak_us >= WS_PEAK_US) {
+		past->peak_us = tick->now_us;
+		past->ws_peak[1] = past->ws_peak[0];
+		past->ws_peak[0] = used;
+	}
+	past->ws_peak[0] = max_u64(past->ws_peak[0], used);
 	/* Cache that it could drop, and reads all the time: not idle. The floor is what its own
 	 * numbers say all the same, or it would raise that by reading. */
 	if (pol_has(guest->hot) && !FAULT(hot_cache))
@@ -274,7 +284,7 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 {
 	struct guest_past *past = guest->past;
 	bool fresh = guest->fresh, held = false;
-	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0;
+	uint64_t since_us = past->sampled ? sub_sat(tick->now_us, past->sample_us) : 0, needs;
 
 	follow_working_set(tick, guest, fresh, since_us);
 	if (past->sampled && fresh && suffers(guest, guest->in, since_us, &held, &guest->grave))
@@ -290,7 +300,10 @@ static void sense_trusted(const struct pol_config *config, const struct now_host
 		past->young_us = FAULT(young) ? 0 : tick->now_us + YOUNG_US;
 	}
 	past->sampled = true;
-	guest->floor = clamp_u64(past->ws + guest->reserve, guest->min, guest->memory);
+	needs = past->ws;
+	if (guest->in->reporting && !FAULT(floor_reports))
+		needs = max_u64(needs, max_u64(past->ws_peak[0], past->ws_peak[1]));
+	guest->floor = clamp_u64(needs + guest->reserve, guest->min, guest->memory);
 	if (FAULT(floor))
 		guest->floor = guest->min;
 	if (FAULT(floor_reserve))

@@ -60,9 +60,10 @@ struct guest_past {
 	uint64_t size_most, size_likely; /* when it measured the latest sample */
 	uint64_t used, used_then;	 /* latest sample, and the guest's size then */
 	uint64_t ws_fast, ws_slow;
-	uint64_t ws;	  /* the working set, for the floor */
-	uint64_t ws_late; /* in use of late: not idle */
-	uint64_t growth;  /* bytes/s by which its own available memory falls */
+	uint64_t ws_peak[2], peak_us; /* the most since then, and for as long before */
+	uint64_t ws;		      /* the working set, for the floor */
+	uint64_t ws_late;	      /* in use of late: not idle */
+	uint64_t growth;	      /* bytes/s by which its own available memory falls */
 	uint64_t ring_us[ACTUAL_RING], ring_actual[ACTUAL_RING];
 	unsigned int ring_n, ring_at;
 
