@@ -147,7 +147,8 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	if (plan->merge.stopped && !daemon->merge.stopped)
 		log_warn("KSM stands still: %s", pol_reason_text(plan->merge.why));
 	if (plan->merge.cliff && !daemon->merge.cliff)
-		log_warn("%s", pol_reason_text(POL_WHY_COW_CLIFF));
+		log_warn("%s: guests are given what they need, and no more",
+			 pol_reason_text(POL_WHY_COW_CLIFF));
 	daemon->merge = plan->merge;
 	daemon->guests.calm = is_calm(daemon, plan);
 	daemon->numa = plan->numa;

@@ -10,6 +10,7 @@
 #define SPEED_LEAST	 MIB
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
+#define UNSERVED_US	 (3 * SEC)
 
 static uint64_t distance(uint64_t a, uint64_t b)
 {
@@ -186,6 +187,9 @@ static uint64_t cache_ppm(const struct now_guest *guest)
 		return PPM;
 	cache = min_u64(sub_sat(guest->held, used), sub_sat(guest->available, guest->free));
 	merged = min_u64(bytes_in(guest->in->ksm_bytes), cache);
+	/* Not what has become the zero page: free memory, more often than not. */
+	if (pol_has(guest->in->merging_bytes))
+		merged = min_u64(merged, bytes_in(guest->in->merging_bytes));
 	return PPM - mul_div(merged, PPM, cache);
 }
 
@@ -236,8 +240,22 @@ bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct reclaim_past *swap = &pol->reclaim;
 
-	return !swap->room || cache_ppm(guest) >= ppm_of(swap->net_ppm, swap->kept_ppm) / 2 ||
-	       FAULT(cache_pays);
+	if (FAULT(cache_pays))
+		return true;
+	if (cache_ppm(guest) >= ppm_of(swap->net_ppm, swap->kept_ppm) / 2)
+		return true;
+	/* Swap that is nearly full, a guest that cannot be swapped, a host in want whose swapping
+	 * has come to an end: then little is better than nothing. */
+	return !swap->roomy || guest->past->reclaim.off == POL_WHY_NOT_OFFERED ||
+	       (pol->tick.state >= POL_STATE_HARD &&
+		pol->tick.now_us - swap->served_us >= UNSERVED_US && !FAULT(cache_unserved));
+}
+
+uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor)
+{
+	if (guest->trust != POL_TRUST_OK || balloon_cache_pays(pol, guest))
+		return floor;
+	return max_u64(floor, balloon_free_end(guest));
 }
 
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
@@ -260,11 +278,12 @@ uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us)
 			    max_u64(past->target, sub_sat(guest->actual, reach)));
 }
 
-uint64_t balloon_yield(const struct now_guest *guest)
+uint64_t balloon_yield(const struct pol *pol, const struct now_guest *guest)
 {
 	uint64_t speed = guest->past->speed, size = sub_sat(guest->actual, speed);
 
-	if (guest->past->stuck || guest->trust != POL_TRUST_OK || size < guest->floor)
+	if (guest->past->stuck || guest->trust != POL_TRUST_OK ||
+	    size < balloon_cache_floor(pol, guest, guest->floor))
 		return 0;
 	return balloon_gain(guest, guest->actual, size);
 }

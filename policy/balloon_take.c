@@ -3,8 +3,9 @@
  * Who gives memory up, and how much. Rung by rung: free memory that the host really holds, from
  * all guests, before anybody's page cache; within a rung by shares with idle tax (share.c); never
  * below a floor, never more than a step per guest and tick, nothing from guests that are young, in
- * trouble, stuck, or were just given something. When even that is not enough, guests give up free
- * memory that brings the host nothing, because what lies behind it does.
+ * trouble, stuck, or were just given something. Page cache that is merged for the most part is left
+ * while there is swap. When even that is not enough, guests give up free memory that brings the
+ * host nothing, because what lies behind it does.
  */
 #include "policy/parts.h"
 
@@ -81,9 +82,8 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 		room = guest->memory;
 	if (FAULT(take_pending))
 		room = pol->config.step_bytes;
-	take->most = min_u64(room, sub_sat(take->base, bottom));
-	if (!balloon_cache_pays(pol, guest) && guest->trust == POL_TRUST_OK)
-		take->most = min_u64(take->most, sub_sat(take->base, balloon_free_end(guest)));
+	take->bottom = balloon_cache_floor(pol, guest, bottom);
+	take->most = min_u64(room, sub_sat(take->base, take->bottom));
 	if (take->most < take->least) {
 		take->most = 0;
 		return;
@@ -211,8 +211,7 @@ static void round_parts(struct pol *pol, bool desperate)
 		}
 		/* Nothing to gain this tick, but further down there is. */
 		if (desperate && take->bytes < take->most &&
-		    balloon_gain(guest, take->base - take->most, bottom_of(pol, guest, false)) >=
-			    take->least)
+		    balloon_gain(guest, take->base - take->most, take->bottom) >= take->least)
 			take->bytes = take->most;
 	}
 }

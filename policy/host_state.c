@@ -86,7 +86,7 @@ static uint64_t lead_of(const struct pol *pol)
 
 	for (size_t i = 0; i < pol->n_now; i++)
 		if (pol->now[i].usable)
-			yield = add_sat(yield, balloon_yield(&pol->now[i]));
+			yield = add_sat(yield, balloon_yield(pol, &pol->now[i]));
 	if (!yield)
 		return LEAD_MOST_US;
 	return clamp_u64(SEC + mul_div(pol->tick.marks.goal, SEC, yield), LEAD_LEAST_US,

@@ -84,8 +84,7 @@ static void start_anew(struct ksm_past *past)
 
 /* ---- the allowance ---- */
 
-/* How many times more memory is worth on a short host. */
-static uint64_t urgency(const struct pol *pol)
+uint64_t ksm_urgency(const struct pol *pol)
 {
 	if (pol->tick.state >= POL_STATE_HARD)
 		return 32;
@@ -127,7 +126,7 @@ uint64_t ksm_rush_left_us(const struct pol *pol)
 /* As what it finds is worth more (price()), it looks more often. */
 static uint64_t patrol_ppm(const struct pol *pol)
 {
-	return FAULT(ksm_patrol_urgent) ? PATROL_PPM : PATROL_PPM * urgency(pol);
+	return FAULT(ksm_patrol_urgent) ? PATROL_PPM : PATROL_PPM * ksm_urgency(pol);
 }
 
 uint64_t ksm_duty(const struct pol *pol, bool patrol)
@@ -206,7 +205,7 @@ static uint64_t price(const struct pol *pol)
 	uint64_t lasts = broken ? mul_div(past->now.benefit, span, broken) : LASTS_MOST;
 	uint64_t bytes = mul_div(CORE_BYTES, SEC, clamp_u64(lasts, LASTS_LEAST, LASTS_MOST));
 
-	return bytes / urgency(pol);
+	return bytes / ksm_urgency(pol);
 }
 
 uint64_t ksm_threshold(const struct pol *pol, uint64_t held)

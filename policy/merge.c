@@ -376,8 +376,10 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		pol->now[i].past->merge_off = POL_WHY_NONE;
 		pol->now[i].past->merge_refused = false;
 	}
-	if (!pol->config.ksm_manage || !in->present)
+	if (!pol->config.ksm_manage || !in->present) {
+		past->cliff = false;
 		return;
+	}
 	merge_guard(pol, host);
 	measure(pol, in);
 	look_for_more(pol);

@@ -58,7 +58,10 @@ static void follow_rates(struct pol *pol, const struct pol_ksm *in)
 
 	if (past->rate_us && !is_investing(pol)) {
 		past->window_us = add_sat(past->window_us, pol->tick.now_us - past->rate_us);
-		past->window_cpu = add_sat(past->window_cpu, sub_sat(cpu, past->rate_cpu));
+		/* A patrol that hurries for a short host's sake is not what a guest costs. */
+		past->window_cpu = add_sat(past->window_cpu,
+					   sub_sat(cpu, past->rate_cpu) /
+						   (pol->ksm.exhausted ? ksm_urgency(pol) : 1));
 		past->window_breaks =
 			add_sat(past->window_breaks, sub_sat(breaks, past->rate_breaks));
 	}

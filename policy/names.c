@@ -76,8 +76,7 @@ static const char *const reason_texts[] = {
 	[POL_WHY_MERGE_COST] = "merging the guest costs more than it saves",
 	[POL_WHY_MERGE_AGAIN] = "the guest has changed: merging it may pay now",
 	[POL_WHY_COW_CLIFF] = "a burst of writes to merged pages could claim back more than is "
-			      "available, swap included: guests are given what they need, and "
-			      "no more",
+			      "available, swap included",
 	[POL_WHY_RECLAIM] = "the host is short of memory and balloons bring too little in time: "
 			    "swapped out by shares, idle memory first",
 	[POL_WHY_NO_BALLOON] = "the guest has no balloon, or none that obeys now",

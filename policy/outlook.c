@@ -75,13 +75,14 @@ void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
 {
 	const struct now_guest *guest = &pol->now[place];
 	uint64_t size = guest->usable ? min_u64(guest->past->target, guest->actual) : 0;
-	uint64_t bytes = sub_sat(size, guest->floor);
+	uint64_t end = balloon_cache_floor(pol, guest, guest->floor);
+	uint64_t bytes = sub_sat(size, end);
 	enum pol_keep keep = keep_of(guest, bytes);
 
 	*ret_spare = (struct pol_spare){.keep = keep};
 	if (keep == POL_KEEP_NONE) {
 		ret_spare->guest_bytes = bytes;
-		ret_spare->host_bytes = balloon_gain(guest, size, guest->floor);
+		ret_spare->host_bytes = balloon_gain(guest, size, end);
 	}
 	ret_spare->swap_bytes =
 		min_u64(reclaim_spare(guest, ret_spare->host_bytes), pol->reclaim.room);

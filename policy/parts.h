@@ -74,16 +74,21 @@ uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
 /* The size down to which the balloon finds free memory; below, page cache. */
 uint64_t balloon_free_end(const struct now_guest *guest);
 
-/* Does a byte of its page cache free half as much as one that is swapped out? Where most of the
- * cache is merged with others' it does not, and swapping leaves merged pages alone. As of the last
- * tick. */
+/*
+ * Does a byte of its page cache free half as much as one that is swapped out? Where most of the
+ * cache is merged with others' it does not, and swapping page by page leaves merged pages alone. It
+ * does, too, where swapping cannot do it. As of the last tick.
+ */
 bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest);
+
+/* `floor`, or the size down to which there is free memory where the cache below does not pay. */
+uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor);
 
 /* Host bytes still to come from a balloon on its way, within lead_us at its learned speed. */
 uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us);
 
 /* Host bytes a second that the balloon can free at best. */
-uint64_t balloon_yield(const struct now_guest *guest);
+uint64_t balloon_yield(const struct pol *pol, const struct now_guest *guest);
 
 /* First sight: what the guest has is its target. */
 void balloon_adopt(const struct now_host *tick, struct now_guest *guest);
@@ -187,6 +192,9 @@ uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held);
 /* CPU time that a page of a campaign takes, as far as is known, ns. */
 uint64_t ksm_page_ns(const struct pol *pol);
 
+/* How many times more memory is worth on a short host. */
+uint64_t ksm_urgency(const struct pol *pol);
+
 /* Is a full scan within_us of its end, by its pace, that may be the campaign's last? */
 bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us);
 
@@ -273,7 +281,8 @@ uint64_t merge_worth(uint64_t cpu_us);
 
 /* What writes could claim back, and what is collected for that: raises the tick's ease, fills the
  * view and says in pol->merge.cliff that it could be more than there is. Merging goes on then: what
- * is merged and claimed back is no worse than what was never merged; but none of it is given away. */
+ * is merged and claimed back is no worse than what was never merged; but none of it is given away.
+ */
 void merge_guard(struct pol *pol, const struct pol_host *host);
 
 /* ---- numa.c, node.c ---- */

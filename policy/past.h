@@ -183,6 +183,9 @@ struct reclaim_past {
 	uint64_t mark_us, psi_us, work_us; /* totals that the rate is measured from */
 	uint64_t psi_ppm;		   /* of the time, tasks of the host wait for memory */
 	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
+	uint64_t served_us;		   /* something was swapped for what they lacked, or they
+					      lacked nothing */
+	bool roomy;			   /* swap is not nearly full */
 	uint64_t room;			   /* of swap, that may be used, */
 	uint64_t net_ppm, kept_ppm;	   /* what comes free of a byte, and what of that came */
 	uint64_t us_per_gib;		   /* its price */
@@ -210,9 +213,9 @@ struct merge_past {
 	/* merge_cost.c */
 	bool counted; /* the figures below are valid */
 	uint64_t cow_us, cow_breaks;
-	uint64_t cow_peak; /* bytes/s, fading */
-	bool cliff; /* writes could claim back more than there is */
-	uint64_t rate_us, rate_cpu, rate_breaks;       /* at the last tick */
+	uint64_t cow_peak;			 /* bytes/s, fading */
+	bool cliff;				 /* writes could claim back more than there is */
+	uint64_t rate_us, rate_cpu, rate_breaks; /* at the last tick */
 	uint64_t window_us, window_cpu, window_breaks; /* so far in the present window */
 	uint64_t cpu_ppm[RATE_WINDOWS];		       /* of ksmd, in the last windows */
 	uint64_t breaks_per_s[RATE_WINDOWS];	       /* of all guests, likewise */

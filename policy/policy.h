@@ -342,7 +342,7 @@ enum pol_reason {
 	POL_WHY_NOT_FIT,	 /* unmerging takes more than is free */
 	POL_WHY_MERGE_COST,	 /* merging the guest costs more than it saves */
 	POL_WHY_MERGE_AGAIN,	 /* the guest has changed: another try */
-	POL_WHY_COW_CLIFF, /* writes to merged pages could claim back more than there is */
+	POL_WHY_COW_CLIFF,	 /* writes to merged pages could claim back more than there is */
 	/* Reclaim: */
 	POL_WHY_RECLAIM,      /* balloons bring too little in time */
 	POL_WHY_NO_BALLOON,   /* there is no balloon, or none that obeys now */

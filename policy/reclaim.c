@@ -247,9 +247,7 @@ static uint64_t balloon_brings(const struct pol *pol, const struct now_guest *gu
 	if (!has_balloon(guest))
 		return 0;
 	if (guest->trust == POL_TRUST_OK && !guest->held_back && !guest->want && !guest->grant)
-		target = min_u64(target, balloon_cache_pays(pol, guest)
-						 ? guest->floor
-						 : max_u64(guest->floor, balloon_free_end(guest)));
+		target = min_u64(target, balloon_cache_floor(pol, guest, guest->floor));
 	reach = sub_sat(guest->actual, mul_div(past->speed, pol->tick.lead_us, SEC));
 	return balloon_gain(guest, guest->actual, min_u64(max_u64(target, reach), guest->actual));
 }
@@ -288,6 +286,13 @@ static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, ui
 		return 0;
 	return sub_sat(min_u64(free, swap),
 		       ppm_of(swap, pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
+}
+
+/* Is so much of it free as is left below a pressed host's need? */
+static bool is_roomy(const struct pol_host *host)
+{
+	return bytes_in(host->swap_free_bytes) >
+	       ppm_of(bytes_in(host->swap_bytes), SWAP_KEPT_PPM) + LEAST;
 }
 
 /* Why nothing is reclaimed from anybody. */
@@ -401,8 +406,11 @@ static void add_order(struct pol *pol, struct now_guest *guest, uint64_t bytes, 
 	past->asked = bytes;
 }
 
-static void spread(struct pol *pol, uint64_t need, uint64_t net)
+/* Returns whether anything was ordered. */
+static bool spread(struct pol *pol, uint64_t need, uint64_t net)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 		uint64_t resident = resident_of(guest);
@@ -422,7 +430,9 @@ static void spread(struct pol *pol, uint64_t need, uint64_t net)
 			continue;
 		add_order(pol, &pol->now[i], bytes, net);
 		need -= bytes;
+		any = true;
 	}
+	return any;
 }
 
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
@@ -434,6 +444,7 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 
 	follow_host(pol, host);
 	past->room = off == POL_WHY_NONE ? room : 0;
+	past->roomy = past->room && is_roomy(host);
 	past->net_ppm = net;
 	past->kept_ppm = kept_of(host, POL_RUNG_RECLAIM);
 	past->us_per_gib = price_of(host);
@@ -446,16 +457,20 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	left = left_by_balloons(pol, host, need, &any);
 	if (left < LEAST) {
 		past->left_since_us = 0;
+		past->served_us = pol->tick.now_us;
 		return;
 	}
 	if (!past->left_since_us)
 		past->left_since_us = max_u64(pol->tick.now_us, 1);
 	if (any && !pressed(pol) && pol->tick.now_us - past->left_since_us < PATIENCE_US)
 		return;
+	if (off == POL_WHY_NONE && host->reclaim_busy)
+		past->served_us = pol->tick.now_us;
 	if (off != POL_WHY_NONE || host->reclaim_busy)
 		return;
 	/* So much must go for that to come free, as far as such promises were kept. */
 	kept = max_u64(kept_of(host, POL_RUNG_RECLAIM), GAIN_LEAST_PPM);
 	left = mul_div(mul_div(left, PPM, net), PPM, kept);
-	spread(pol, min_u64(left, min_u64(room, TICK_MOST)), net);
+	if (spread(pol, min_u64(left, min_u64(room, TICK_MOST)), net))
+		past->served_us = pol->tick.now_us;
 }

@@ -166,6 +166,7 @@ struct now_guest {
 	bool released;
 	struct take {
 		uint64_t base, most;	  /* taken from this size, at most so much this tick */
+		uint64_t bottom;	  /* in all, to this size */
 		uint64_t least;		  /* less is not worth an order */
 		uint64_t free_most;	  /* of `most`, from free memory */
 		uint64_t gain_free, gain; /* host bytes those bring: free only, all */

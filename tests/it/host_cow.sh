@@ -3,7 +3,7 @@
 # What merging costs, on this machine's own KSM: of two guests that save the same at first, the one
 # whose pages are rewritten all the time is switched off, when unmerging it fits, told so, and tried
 # again when it has grown; the other one stays. What writes could claim back is told and prepared for,
-# and when memory could not cover it nothing more is merged. How much memory the host has is said by a
+# and that memory could not cover it. How much memory the host has is said by a
 # meminfo of ours; all else is the machine. Every KSM setting is put back. Runs in the lab too.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 here=$(realpath "$(dirname "$0")")

@@ -210,6 +210,10 @@ static void test_merged_cache_is_left_to_swap(void **state)
 	}
 	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
 	s.guests[1].ksm_bytes = s.guests[1].stat_available_bytes / 4;
+	for (int i = 0; i < 2; i++) {
+		s.guests[i].merging_bytes = s.guests[i].ksm_bytes;
+		s.guests[i].reclaimable_bytes = s.guests[i].resident_bytes;
+	}
 	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
 	s.host.available_bytes = 560 * MIB;
 	scene_run(&s, 13);
@@ -234,6 +238,7 @@ static void test_gain_leaves_out_what_is_merged(void **state)
 		s.guests[i].stat_cache_bytes = s.guests[i].stat_available_bytes;
 	}
 	s.guests[0].ksm_bytes = (s.guests[0].stat_available_bytes - 16 * MIB) / 2;
+	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
 	s.host.available_bytes = 300 * MIB;
 	for (int t = 0; t < 13; t++) {
 		scene_step(&s);
