@@ -32,6 +32,14 @@ const char *undo_result_name(enum undo_result result)
 	return names[result];
 }
 
+const char *undo_path_text(const char *path, char *buf, size_t n)
+{
+	if (undo_nice_is(path))
+		return "ksmd's nice value";
+	snprintf(buf, n, "/%s", path);
+	return buf;
+}
+
 /* ---- open and close ---- */
 
 /* Somebody who can write the journal could have us write any kernel file: believe only our own. */
@@ -214,12 +222,14 @@ static bool entry_is_ours(const struct undo_item *entry, const char *value)
 	return false;
 }
 
-/* The file's value as undo_record() was told it: the chosen word of a choice, else the line. */
-static int value_read(int rootfd, const char *path, char *buf, size_t n)
+int undo_read(int rootfd, const char *path, char *buf, size_t n)
 {
 	char text[4096], *open, *close;
-	int r = kfile_read(rootfd, path, text, sizeof(text));
+	int r;
 
+	if (undo_nice_is(path))
+		return undo_nice_read(rootfd, buf, n);
+	r = kfile_read(rootfd, path, text, sizeof(text));
 	if (r < 0)
 		return r;
 	text[strcspn(text, "\n")] = '\0';
@@ -238,6 +248,8 @@ static int write_back(int rootfd, const char *path, const char *original)
 {
 	int r;
 
+	if (undo_nice_is(path))
+		return undo_nice_write(rootfd, original);
 	if (undo_pool_is(path))
 		return undo_pool_write(rootfd, path, original);
 	r = kfile_write(rootfd, path, original);
@@ -250,7 +262,7 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 	struct undo_report report = {.path = entry->path, .original = entry->original};
 	char back[UNDO_VALUE_MAX];
 
-	report.error = value_read(rootfd, entry->path, current, n);
+	report.error = undo_read(rootfd, entry->path, current, n);
 	if (report.error < 0) {
 		/* a file that is gone (module unloaded) holds nothing of ours any more */
 		report.result = report.error == -ENOENT ? UNDO_LEFT : UNDO_FAILED;
@@ -267,7 +279,7 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 	}
 	report.error = write_back(rootfd, entry->path, entry->original);
 	if (report.error == 0)
-		report.error = value_read(rootfd, entry->path, back, sizeof(back));
+		report.error = undo_read(rootfd, entry->path, back, sizeof(back));
 	if (report.error == 0 && undo_pool_is(entry->path) && strcmp(back, entry->original) != 0) {
 		snprintf(current, n, "%s", back);
 		report.result = UNDO_PARTLY;

@@ -14,6 +14,13 @@
 #define UNDO_PATH_MAX  256
 #define UNDO_VALUE_MAX 128
 
+/*
+ * Taken for a path everywhere below, though there is no such file: the nice value of the live
+ * host's ksmd (common/ksmd.h). Below any other root it is never there.
+ */
+#define UNDO_KSMD_DIR  "ksmd"
+#define UNDO_KSMD_NICE UNDO_KSMD_DIR "/nice"
+
 struct undo;
 
 /*
@@ -32,8 +39,9 @@ void undo_close(struct undo *undo); /* NULL is fine; the journal stays on disk *
  * and that we are about to write OURS. The first original of a path is kept, later calls add only
  * the new value of ours (the last few count as ours, so that a crash between record and write is
  * no riddle). On return the line is on disk. A call that says nothing new writes nothing.
- * -EINVAL: path is not below sys/ or proc/sys/, holds "..", or a value is empty, too long or holds
- * control characters; -ENOSPC and other errno of write(2), fsync(2): then do not change the file.
+ * -EINVAL: path is neither below sys/ or proc/sys/ nor UNDO_KSMD_NICE, holds "..", or a value is
+ * empty, too long or holds control characters; -ENOSPC and other errno of write(2), fsync(2): then
+ * do not change the file.
  */
 int undo_record(struct undo *undo, const char *path, const char *original, const char *ours);
 
@@ -52,6 +60,15 @@ struct undo_entry {
 	const char *path, *original, *ours; /* ours: the newest */
 };
 struct undo_entry undo_get(const struct undo *undo, size_t i);
+
+/* A path as people know it: "/sys/kernel/mm/ksm/run", "ksmd's nice value"; in buf, or static. */
+const char *undo_path_text(const char *path, char *buf, size_t n);
+
+/*
+ * What the file says now, as undo_record() is told it: of a choice ("none [scan-time]") the chosen
+ * word, else the line. 0; -errno of open(2), read(2); -E2BIG.
+ */
+int undo_read(int rootfd, const char *path, char *buf, size_t n);
 
 /* The recorded original of path, NULL: not recorded. */
 const char *undo_original(const struct undo *undo, const char *path);

@@ -61,6 +61,17 @@ int undo_journal_rewrite(struct undo *undo);
  */
 int undo_write_unmerged(int rootfd, const char *path, const char *value);
 
+/* ---- undo_nice.c ---- */
+
+/* Is it ksmd's nice value, and not a file? */
+bool undo_nice_is(const char *path);
+
+/* As text. 0; -errno of ksmd_nice(). */
+int undo_nice_read(int rootfd, char *buf, size_t n);
+
+/* -EINVAL: it is no nice value; -errno of ksmd_set_nice(). */
+int undo_nice_write(int rootfd, const char *value);
+
 /* ---- undo_pool.c ---- */
 
 /* Is it the size of a pool of huge pages? */

@@ -6,8 +6,6 @@
  */
 #include "memd/ksm.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,6 +18,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
+#include "common/ksmd.h"
 #include "memd/kept.h"
 #include "memd/manager.h"
 #include "memd/process.h"
@@ -87,33 +86,16 @@ const char *ksm_knob_name(enum ksm_knob knob)
 	return knob_paths[knob] + strlen(KSM_DIR);
 }
 
-/* /proc/PID/stat of the kernel thread "ksmd": a child of kthreadd, whoever else is called so. */
+/* /proc/PID/stat of the kernel thread. */
 static int ksmd_open(int rootfd)
 {
-	AUTO_FD int procfd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = NULL;
-	struct dirent *entry;
+	pid_t pid = ksmd_find(rootfd);
+	char path[64];
 
-	if (procfd < 0)
-		return -errno;
-	dir = fdopendir(procfd);
-	if (!dir)
-		return -errno;
-	TAKE_FD(procfd);
-	while ((entry = readdir(dir))) {
-		char path[64], stat[1024];
-		const char *rest;
-
-		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
-			continue;
-		snprintf(path, sizeof(path), "proc/%d/stat", (int)strtol(entry->d_name, NULL, 10));
-		if (kfile_read(rootfd, path, stat, sizeof(stat)) < 0 || !strstr(stat, "(ksmd)"))
-			continue;
-		rest = process_stat_after_comm(stat);
-		if (rest && rest[0] && !strncmp(rest + 1, " 2 ", 3))
-			return kept_open(rootfd, path);
-	}
-	return -ENOENT;
+	if (pid < 0)
+		return pid;
+	snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
+	return kept_open(rootfd, path);
 }
 
 int ksm_open(int rootfd, struct ksm **ret_ksm)
