@@ -150,6 +150,7 @@ static const struct record_field action_fields[] = {
 	FIELD(pol_action, rejected_why[7]),
 	FIELD(pol_action, gain_us),
 	FIELD(pol_action, hot_bytes),
+	FIELD(pol_action, to4),
 };
 _Static_assert(POL_RUNG_COUNT == 8, "a new rung needs its fields in the trace");
 

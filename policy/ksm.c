@@ -9,7 +9,8 @@
  * and may need more memory than there is.
  *
  * The rate follows from the measured CPU time per scanned page, so that ksmd stays within its share
- * of a core on a machine of any speed.
+ * of a core on a machine of any speed. It yields to everybody (nice 5), and on a host that is short
+ * everybody waits for memory, busily: a campaign is then urgent, or it gets next to nothing.
  */
 #include "policy/parts.h"
 
@@ -152,15 +153,23 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
 	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING || FAULT(ksm_skip);
 }
 
+/* Stopped, ksmd yields again; what it is to do at its next start is said anew. */
+static void end_urgency(struct ksm_past *past)
+{
+	past->asked_rate &= !past->urgent;
+	past->urgent = false;
+}
+
 static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, uint64_t gain_bytes,
 		     uint64_t cost_us)
 {
 	struct ksm_past *past = &pol->ksm;
 	uint64_t pages = pages_for(pol, mode), sleep_ms = modes[mode].sleep_ms;
-	bool smart = may_skip(past, mode), same;
+	bool smart = may_skip(past, mode), urgent = mode == MODE_PRESSURE && !FAULT(ksm_urgent);
+	bool same = past->asked_rate && past->urgent == urgent &&
+		    (past->smart == smart || !in->smart_scan);
 	struct pol_action *action;
 
-	same = past->asked_rate && (past->smart == smart || !in->smart_scan);
 	if (same && in->sleep_ms == sleep_ms && pol_has(in->pages_to_scan) &&
 	    is_near(in->pages_to_scan, pages))
 		return;
@@ -183,6 +192,7 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 	action->to = pages;
 	action->to2 = sleep_ms;
 	action->to3 = past->smart = smart;
+	action->to4 = past->urgent = urgent;
 	action->gain_bytes = gain_bytes;
 	action->cost_us = cost_us;
 }
@@ -220,9 +230,12 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	if (!ksm_follow(pol, in, held))
 		return;
 	look_for_new(pol, held);
-	if (pol->merge.forbid && !FAULT(ksm_forbidden)) /* has been stopped */
+	if (pol->merge.forbid && !FAULT(ksm_forbidden)) { /* has been stopped */
+		end_urgency(past);
 		return;
+	}
 	if (!in->mergeable_any) {
+		end_urgency(past);
 		set_run(pol, in, 0, POL_WHY_KSM_NOTHING, 0, 0);
 		return;
 	}

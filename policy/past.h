@@ -136,7 +136,7 @@ enum ksm_news { KSM_NEWS_NONE, KSM_NEWS_MEMORY, KSM_NEWS_LOST, KSM_NEWS_FOUND, K
 
 struct ksm_past {
 	bool asked_run, asked_rate;
-	bool smart;
+	bool smart, urgent;
 	uint64_t run, pages, sleep_ms;	    /* asked for */
 	uint64_t run_us, rate_us;	    /* when */
 	uint64_t run_wait_us, rate_wait_us; /* before asking the same again */

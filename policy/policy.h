@@ -282,9 +282,13 @@ enum pol_action_kind {
 	 * requested size, and the balloon's target is the rest.
 	 */
 	POL_BALLOON,
-	POL_KSM_RUN,  /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
-	POL_KSM_RATE, /* pages_to_scan `to`, sleep_millisecs `to2` */
-	POL_MERGE,    /* the guest's memory: mergeable (`to` 1) or not (0) */
+	POL_KSM_RUN, /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
+	/*
+	 * pages_to_scan `to`, sleep_millisecs `to2`, smart_scan `to3`; `to4` 1: ksmd is to get the
+	 * processor as readily as guests do, 0: as readily as before memd.
+	 */
+	POL_KSM_RATE,
+	POL_MERGE, /* the guest's memory: mergeable (`to` 1) or not (0) */
 	/* merge_across_nodes to `to`; `to2` 1: everything has to be unmerged (run=2) before */
 	POL_KSM_NODES,
 	/*
@@ -382,6 +386,7 @@ struct pol_action {
 	uint64_t from, to; /* bytes (balloon), value (KSM) */
 	uint64_t to2;	   /* POL_KSM_RATE: sleep_millisecs; POL_BALLOON: see there */
 	uint64_t to3;	   /* POL_KSM_RATE: smart_scan, where the kernel has it */
+	uint64_t to4;	   /* POL_KSM_RATE: see there */
 	enum pol_rung rung;
 	enum pol_reason reason;
 	uint64_t other;	     /* POL_WHY_FOR_OTHER: the guest it is for, else 0 */

@@ -26,7 +26,7 @@ struct scene {
 	struct pol_host host;
 	struct pol_guest guests[SCENE_MAX];
 	const struct pol_plan *plan;
-	uint64_t now_us, smart_scan;
+	uint64_t now_us, smart_scan, urgent;
 	bool obey; /* balloons reach their target within the tick, and the host gains from it */
 };
 
@@ -143,6 +143,7 @@ static inline void scene_step(struct scene *s)
 			s->host.ksm.pages_to_scan = a->to;
 			s->host.ksm.sleep_ms = a->to2;
 			s->smart_scan = a->to3;
+			s->urgent = a->to4;
 		}
 	}
 }

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/* KSM: when ksmd is not to stand back behind guests, and that this is said once. */
+#include "tests/unit/ksm_scene.h"
+
+/* Orders of a rate in so many ticks; the last of them is *ret_last. */
+static unsigned int rates_in(struct scene *s, unsigned int ticks, struct pol_action *ret_last)
+{
+	unsigned int n = 0;
+
+	while (ticks--) {
+		const struct pol_action *rate;
+
+		scene_step(s);
+		rate = scene_kind(s, POL_KSM_RATE);
+		if (rate) {
+			*ret_last = *rate;
+			n++;
+		}
+	}
+	return n;
+}
+
+/* On a host that is short a campaign must not stand back; said once when that begins and ends,
+ * though the rate stays. */
+static void test_campaign_of_a_short_host_is_urgent(void **state)
+{
+	struct scene s;
+	struct pol_action last = {0};
+
+	scene_open_ksm(&s, 1);
+	s.guests[0].has_balloon = false;
+	/* What a page costs is not known: the rate is the same in good times and bad. */
+	s.host.ksm.cpu_us = s.host.ksm.pages_scanned = POL_ABSENT;
+	scene_run(&s, 200);
+	for (int i = 0; i < 3; i++) {
+		uint64_t pages = s.host.ksm.pages_to_scan;
+
+		assert_int_equal(s.urgent, 0);
+		s.host.available_bytes = 300 * MIB;
+		scene_step(&s);
+		assert_int_equal(s.urgent, 1);
+		assert_int_equal(scene_kind(&s, POL_KSM_RATE)->reason, POL_WHY_KSM_PRESSURE);
+		assert_int_equal(s.host.ksm.pages_to_scan, pages);
+		assert_int_equal(rates_in(&s, 60, &last), 0);
+		s.host.available_bytes = 4 * GIB;
+		assert_int_equal(rates_in(&s, 60, &last), 1);
+		assert_int_equal(last.to4, 0);
+		assert_int_equal(last.reason, POL_WHY_KSM_GAIN);
+	}
+	scene_close(&s);
+}
+
+/* The patrol is in no hurry, however short the host is. */
+static void test_patrol_is_never_urgent(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 200000};
+
+	scene_open_ksm(&s, 1);
+	s.guests[0].has_balloon = false;
+	s.host.available_bytes = 300 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	assert_int_equal(s.urgent, 1);
+	ksm_scene_run(&s, &d, 300);
+	assert_true(s.pol->ksm.exhausted);
+	assert_int_equal(s.urgent, 0);
+	scene_close(&s);
+}
+
+/* Stopped, ksmd is no longer urgent, so that is said again with its next start. */
+static void test_urgency_ends_with_a_stop(void **state)
+{
+	struct scene s;
+	struct pol_action last = {0};
+
+	scene_open_ksm(&s, 1);
+	s.guests[0].has_balloon = false;
+	s.host.available_bytes = 300 * MIB;
+	scene_run(&s, 200);
+	assert_int_equal(s.urgent, 1);
+	s.host.ksm.mergeable_any = false;
+	scene_step(&s);
+	assert_int_equal(s.host.ksm.run, 0);
+	s.host.ksm.mergeable_any = true;
+	assert_int_equal(rates_in(&s, 1, &last), 1);
+	assert_int_equal(last.to4, 1);
+	/* And that it is not, where it is not. */
+	s.host.ksm.mergeable_any = false;
+	scene_step(&s);
+	s.host.available_bytes = 4 * GIB;
+	s.host.ksm.mergeable_any = true;
+	assert_int_equal(rates_in(&s, 1, &last), 1);
+	assert_int_equal(last.to4, last.reason == POL_WHY_KSM_PRESSURE);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_campaign_of_a_short_host_is_urgent),
+		cmocka_unit_test(test_patrol_is_never_urgent),
+		cmocka_unit_test(test_urgency_ends_with_a_stop),
+	};
+
+	return cmocka_run_group_tests_name("policy_ksm_urgent", tests, NULL, NULL);
+}
