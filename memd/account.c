@@ -204,8 +204,10 @@ static json_object *inputs_json(const struct pol_action *a)
 		json_add_u64(inputs, "hot_bytes", a->hot_bytes);
 		json_add_u64(inputs, "entitled_bytes", a->entitled_bytes);
 	}
-	if (a->kind == POL_KSM_RATE)
+	if (a->kind == POL_KSM_RATE) {
 		json_add_u64(inputs, "sleep_millisecs", a->to2);
+		json_add_bool(inputs, "urgent", a->to4 == 1);
+	}
 	if (a->other)
 		json_add_u64(inputs, "for_guest_id", a->other);
 	return inputs;

@@ -16,6 +16,7 @@
 #include "common/size.h"
 #include "memd/act.h"
 #include "memd/guest_qmp.h"
+#include "memd/ksm_nice.h"
 #include "memd/merge.h"
 #include "memd/reclaim.h"
 #include "memd/place.h"
@@ -135,7 +136,11 @@ static int do_ksm(struct act *act, const struct pol_action *action, bool *change
 	if (action->kind == POL_KSM_RUN) {
 		/* A running ksmd without our rates would scan at the advisor's. */
 		r = action->to == 1 ? take_over(act, changed) : 0;
-		return r < 0 ? r : set_number(act, KSM_RUN, action->to, changed);
+		if (r == 0)
+			r = set_number(act, KSM_RUN, action->to, changed);
+		if (r == 0 && action->to == 0)
+			ksm_nice_set(act, false, changed);
+		return r;
 	}
 	r = take_over(act, changed);
 	if (r == 0)
@@ -144,6 +149,8 @@ static int do_ksm(struct act *act, const struct pol_action *action, bool *change
 		r = set_number(act, KSM_SLEEP_MILLISECS, action->to2, changed);
 	if (r == 0 && ksm_has(act->ksm, KSM_SMART_SCAN))
 		set_number(act, KSM_SMART_SCAN, action->to3, changed);
+	if (r == 0)
+		ksm_nice_set(act, action->to4 == 1, changed);
 	return r;
 }
 
@@ -335,27 +342,30 @@ struct restore {
 static void on_restored(void *ctx, const struct undo_report *report)
 {
 	struct restore *restore = ctx;
+	char path[UNDO_PATH_MAX + 1];
+	const char *what;
 	json_object *one;
 
 	if (!report->path) {
 		log_warn("undo journal: line %u makes no sense and is dropped", report->line);
 		return;
 	}
+	what = undo_path_text(report->path, path, sizeof(path));
 	if (report->result == UNDO_RESTORED)
-		log_info("/%s: back to %s", report->path, report->original);
+		log_info("%s: back to %s", what, report->original);
 	else if (report->result == UNDO_LEFT && report->error == -ENOENT)
-		log_info("/%s: is gone, and with it what memd had set (it was %s before)",
-			 report->path, report->original);
+		log_info("%s: is gone, and with it what memd had set (it was %s before)", what,
+			 report->original);
 	else if (report->result == UNDO_LEFT)
-		log_warn("/%s: left at %s: somebody else has set it since (it was %s before memd)",
-			 report->path, report->current ? report->current : "an unreadable value",
+		log_warn("%s: left at %s: somebody else has set it since (it was %s before memd)",
+			 what, report->current ? report->current : "an unreadable value",
 			 report->original);
 	else if (report->result == UNDO_PARTLY)
-		log_warn("/%s: at %s, not %s: the rest is in use, or memory is too fragmented for "
+		log_warn("%s: at %s, not %s: the rest is in use, or memory is too fragmented for "
 			 "it; the next memd, or memctl reset, tries again",
-			 report->path, report->current, report->original);
+			 what, report->current, report->original);
 	else if (report->result == UNDO_FAILED && restore->act)
-		act_complain(restore->act, "/%s: cannot be restored to %s: %s", report->path,
+		act_complain(restore->act, "%s: cannot be restored to %s: %s", what,
 			     report->original, strerror(-report->error));
 	if (!restore->list)
 		return;

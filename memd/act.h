@@ -30,7 +30,8 @@ struct act {
 	struct reclaim_work *reclaim;
 	struct place *place; /* moves between nodes; NULL: none are made */
 	bool dry_run;
-	bool stopped; /* after act_reset(): nothing is changed any more */
+	bool stopped;	   /* after act_reset(): nothing is changed any more */
+	bool nice_refused; /* ksmd's nice value cannot be set; it has been told */
 	/* As of this tick, kept up to date by the daemon: saved by KSM; what remains taken of a
 	 * byte in swap. */
 	uint64_t ksm_bytes, swap_cost_ppm;

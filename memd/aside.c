@@ -94,8 +94,10 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	     daemon_numa_aside(daemon, why, sizeof(why)));
 	if ((daemon->numa_aside && !numa_was) || !daemon->config->policy.numa_manage)
 		daemon_numa_leave(daemon);
-	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
+	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage) {
 		act_restore_below(&daemon->act, KSM_PATH);
+		act_restore_below(&daemon->act, UNDO_KSMD_DIR);
+	}
 
 	daemon->policy = daemon->config->policy;
 	daemon->policy.ksm_manage &= !daemon->ksm_aside;

@@ -111,14 +111,11 @@ static void add_changes(const struct daemon *daemon, json_object *doc)
 		struct undo_entry entry = undo_get(daemon->undo, i);
 		json_object *one = json_object_new_object();
 		char value[UNDO_VALUE_MAX] = "";
-		bool read = false;
+		int r = undo_read(daemon->act.rootfd, entry.path, value, sizeof(value));
 
-		for (enum ksm_knob knob = 0; knob < KSM_KNOB_COUNT && !read; knob++)
-			read = strcmp(ksm_knob_path(knob), entry.path) == 0 &&
-			       ksm_knob_read(daemon->act.ksm, knob, value, sizeof(value)) >= 0;
 		json_add_str(one, "file", entry.path);
 		json_add_str(one, "original", entry.original);
-		json_add_str(one, "current", read ? value : NULL);
+		json_add_str(one, "current", r < 0 ? NULL : value);
 		json_object_array_add(list, one);
 	}
 	json_object_object_add(doc, "changes", list);

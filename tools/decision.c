@@ -103,14 +103,17 @@ static void print_guest(const struct memctl *ctl, json_object *inputs)
 
 static void print_inputs(const struct memctl *ctl, json_object *inputs)
 {
+	bool urgent = false;
 	uint64_t value;
 
 	if (!json_object_is_type(inputs, json_type_object))
 		return;
 	print_host(ctl, inputs);
 	print_guest(ctl, inputs);
+	json_get_bool(inputs, "urgent", &urgent);
 	if (json_get_u64(inputs, "sleep_millisecs", &value))
-		printf("    KSM sleeps %" PRIu64 " ms between scans\n", value);
+		printf("    KSM sleeps %" PRIu64 " ms between scans%s\n", value,
+		       urgent ? ", and yields to guests no longer" : "");
 	if (json_get_u64(inputs, "for_guest_id", &value))
 		printf("    it is for the guest with id %" PRIu64 " (memctl --json guests)\n",
 		       value);

@@ -92,8 +92,10 @@ static void show(json_object *answer)
 		json_object *one = json_object_array_get_idx(list, i);
 		const char *file = json_get_str(one, "file"), *result = json_get_str(one, "result");
 		const char *value = json_get_str(one, "value"), *error = json_get_str(one, "error");
+		char path[UNDO_PATH_MAX + 1];
 
-		printf("%s%s: %s", file ? "/" : "", file ? file : "a line of the journal",
+		printf("%s: %s",
+		       file ? undo_path_text(file, path, sizeof(path)) : "a line of the journal",
 		       result ? result : "?");
 		if (value)
 			printf(" (%s)", value);

@@ -7,11 +7,14 @@
 #include <cmocka.h>
 #include <signal.h>
 #include <string.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "common/undo.h"
 #include "memd/act.h"
 #include "memd/host.h"
+#include "tests/unit/ksmd_child.h"
 #include "tests/unit/tree.h"
 
 #define KSM "sys/kernel/mm/ksm/"
@@ -87,6 +90,8 @@ static const struct pol_action on[] = {
 	{.kind = POL_KSM_RATE, .from = 100, .to = 500, .to2 = 10, .reason = POL_WHY_KSM_GAIN},
 	{.kind = POL_KSM_RUN, .from = 0, .to = 1, .reason = POL_WHY_KSM_GAIN},
 };
+
+static const struct pol_action off = {.kind = POL_KSM_RUN, .from = 1, .to = 0};
 
 static const struct pol_action patrol[] = {
 	{.kind = POL_KSM_RATE, .to = 300, .to2 = 1000, .to3 = 1, .reason = POL_WHY_KSM_NO_GAIN},
@@ -222,8 +227,6 @@ static void test_ways_of_scanning_on_old_kernels(void **state)
 /* Stopping KSM is no reason to take the rate from the kernel's advisor. */
 static void test_advisor_left(void **state)
 {
-	const struct pol_action off = {.kind = POL_KSM_RUN, .from = 1, .to = 0};
-
 	(void)state;
 	tree_set(&w.tree, KSM "run", "1\n");
 	tree_set(&w.tree, KSM "advisor_mode", "none [scan-time]\n");
@@ -273,6 +276,101 @@ static void test_failures(void **state)
 	assert_contains(w.failed, "reads back as something else");
 }
 
+/* ---- ksmd's nice value ---- */
+
+static const struct pol_action urgent[] = {
+	{.kind = POL_KSM_RATE, .to = 500, .to2 = 10, .to4 = 1, .reason = POL_WHY_KSM_PRESSURE},
+	{.kind = POL_KSM_RUN, .from = 0, .to = 1, .reason = POL_WHY_KSM_PRESSURE},
+};
+
+static int nice_now(void)
+{
+	return getpriority(PRIO_PROCESS, 0);
+}
+
+static bool is_journalled(void)
+{
+	return undo_original(w.undo, UNDO_KSMD_NICE);
+}
+
+static bool urgent_and_back(struct tree *tree)
+{
+	AUTO_FD int rootfd = open("/", O_RDONLY | O_DIRECTORY);
+
+	w.act.rootfd = rootfd;
+	do_plan(urgent, 2);
+	KSMD_CHECK(nice_now() == 0 && is_journalled());
+	KSMD_CHECK(!strcmp(undo_original(w.undo, UNDO_KSMD_NICE), "5"));
+	/* Not again while it lasts, whoever changes it. */
+	ksmd_child_nice(3);
+	do_plan(urgent, 2);
+	KSMD_CHECK(nice_now() == 3);
+	ksmd_child_nice(0);
+	do_plan(on, 1);
+	KSMD_CHECK(nice_now() == 5 && !is_journalled());
+	/* With ksmd's stop, */
+	do_plan(urgent, 1);
+	KSMD_CHECK(nice_now() == 0);
+	do_plan(&off, 1);
+	KSMD_CHECK(nice_now() == 5 && !is_journalled());
+	/* and with memd's. */
+	do_plan(urgent, 1);
+	KSMD_CHECK(nice_now() == 0 && act_restore(&w.act, NULL) == 0 && nice_now() == 5);
+	/* What somebody made of it is left. */
+	do_plan(urgent, 1);
+	ksmd_child_nice(3);
+	do_plan(on, 1);
+	KSMD_CHECK(nice_now() == 3 && !is_journalled());
+	/* More urgent than that already. */
+	ksmd_child_nice(-5);
+	do_plan(urgent, 1);
+	KSMD_CHECK(nice_now() == -5 && !is_journalled());
+	return !w.failed[0];
+}
+
+static void test_urgent_and_back(void **state)
+{
+	(void)state;
+	ksmd_child_run(&w.tree, urgent_and_back);
+}
+
+/* Not allowed: told once, and everything else is done. */
+static bool urgent_without_right(struct tree *tree)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2];
+	AUTO_FD int rootfd = open("/", O_RDONLY | O_DIRECTORY);
+
+	w.act.rootfd = rootfd;
+	KSMD_CHECK(syscall(SYS_capget, &head, data) == 0);
+	data[0].effective &= ~(1u << CAP_SYS_NICE);
+	KSMD_CHECK(syscall(SYS_capset, &head, data) == 0);
+	do_plan(urgent, 2);
+	KSMD_CHECK(nice_now() == 5 && !is_journalled() && undo_original(w.undo, KSM "run"));
+	KSMD_CHECK(outcome_of(1) == ACCOUNT_DONE && outcome_of(2) == ACCOUNT_DONE);
+	KSMD_CHECK(strstr(w.failed, "CAP_SYS_NICE"));
+	w.failed[0] = '\0';
+	do_plan(on, 1);
+	do_plan(urgent, 1);
+	return !w.failed[0] && nice_now() == 5;
+}
+
+static void test_urgent_without_right(void **state)
+{
+	(void)state;
+	ksmd_child_run(&w.tree, urgent_without_right);
+}
+
+/* On a captured host there is no ksmd, and that is no failure. */
+static void test_urgent_on_a_captured_host(void **state)
+{
+	(void)state;
+	do_plan(urgent, 2);
+	assert_file("pages_to_scan", "500");
+	assert_false(is_journalled());
+	assert_string_equal(w.failed, "");
+}
+
 static void test_stopped(void **state)
 {
 	(void)state;
@@ -306,6 +404,9 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_urgent_and_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_urgent_without_right, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_urgent_on_a_captured_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_guest, setup, teardown),
 	};
