@@ -14,7 +14,7 @@ is what runs out, and nothing is measured beyond. With --vmm guests run under vm
 DIR, on the emulated host.
 
 Environment: BENCH_FREE memory left for guests (3G), BENCH_SWAP swap on zram (4G), BENCH_STEP guests a
-step (4: one of each kind), BENCH_FIRST guests in the first step (8), BENCH_GUESTS_MAX (48),
+step (4: one of each kind), BENCH_FIRST guests in the first step (12), BENCH_GUESTS_MAX (64),
 BENCH_SETTLE and BENCH_WINDOW seconds (20, 20 for each time slower: a cycle of the compiler's),
 BENCH_SLOWER how much slower guests work (2: that the processor is not what runs out), BENCH_LIMIT_S (0.2).
 """
@@ -45,8 +45,8 @@ def size(text):
 FREE = size(os.environ.get("BENCH_FREE", "3G"))
 SWAP = size(os.environ.get("BENCH_SWAP", "4G"))
 STEP = int(os.environ.get("BENCH_STEP", "4"))
-FIRST = int(os.environ.get("BENCH_FIRST", "8"))
-MOST = int(os.environ.get("BENCH_GUESTS_MAX", "48"))
+FIRST = int(os.environ.get("BENCH_FIRST", "12"))
+MOST = int(os.environ.get("BENCH_GUESTS_MAX", "64"))
 SETTLE = int(os.environ.get("BENCH_SETTLE", "20"))
 WINDOW = int(os.environ.get("BENCH_WINDOW", 20 * SLOWER))
 RATE_LEAST = 0.9
