@@ -10,7 +10,7 @@
 #define SPEED_LEAST	 MIB
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
-#define UNSERVED_US	 (3 * SEC)
+#define UNSERVED_US	 (30 * SEC) /* meanwhile the kernel swaps by itself */
 
 static uint64_t distance(uint64_t a, uint64_t b)
 {

@@ -92,7 +92,7 @@ static void show(json_object *answer)
 		json_object *one = json_object_array_get_idx(list, i);
 		const char *file = json_get_str(one, "file"), *result = json_get_str(one, "result");
 		const char *value = json_get_str(one, "value"), *error = json_get_str(one, "error");
-		char path[UNDO_PATH_MAX + 1];
+		char path[PATH_MAX];
 
 		printf("%s: %s",
 		       file ? undo_path_text(file, path, sizeof(path)) : "a line of the journal",

@@ -226,6 +226,31 @@ static void test_merged_cache_is_left_to_swap(void **state)
 	scene_close(&s);
 }
 
+/* Nothing can be swapped for want of a guest that would bear it: then merged cache has to do. */
+static void test_merged_cache_when_swapping_has_ended(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 1);
+	s.guests[0].stat_free_bytes = 16 * MIB;
+	s.guests[0].stat_cache_bytes = s.guests[0].stat_available_bytes;
+	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
+	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
+	s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	scene_run(&s, 60);
+	/* It reads back all the time. */
+	for (int t = 0; t < 80; t++) {
+		s.host.available_bytes = t < 40 ? 500 * MIB : 100 * MIB;
+		s.guests[0].refault_bytes += 64 * MIB;
+		scene_run(&s, 1);
+		if (t == 39)
+			assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+	}
+	assert_true(s.guests[0].target_bytes < 2 * GIB);
+	scene_close(&s);
+}
+
 /* So much is promised as others do not map. */
 static void test_gain_leaves_out_what_is_merged(void **state)
 {
@@ -572,6 +597,7 @@ int main(void)
 		cmocka_unit_test(test_a_new_guest_is_given_time_to_report),
 		cmocka_unit_test(test_cache_behind_unheld_free_memory_is_reached),
 		cmocka_unit_test(test_merged_cache_is_left_to_swap),
+		cmocka_unit_test(test_merged_cache_when_swapping_has_ended),
 		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
 		cmocka_unit_test(test_idle_memory_is_taxed),
 		cmocka_unit_test(test_shares_count),

@@ -47,6 +47,31 @@ static void test_configured_minimum_is_a_floor(void **state)
 	scene_close(&s);
 }
 
+/* What it used of late it may use again, and the host has what it freed already. */
+static void test_reporting_guest_keeps_room_for_a_while(void **state)
+{
+	struct scene s;
+
+	scene_open(&s, 2);
+	s.guests[0].reporting = true;
+	scene_run(&s, 5);
+	for (int i = 0; i < 2; i++) {
+		s.guests[i].stat_free_bytes -= 400 * MIB;
+		s.guests[i].stat_available_bytes -= 400 * MIB;
+	}
+	scene_run(&s, 3);
+	for (int i = 0; i < 2; i++) {
+		s.guests[i].stat_free_bytes += 400 * MIB;
+		s.guests[i].stat_available_bytes += 400 * MIB;
+	}
+	scene_run(&s, 18);
+	assert_int_equal(scene_view(&s, 1)->floor_bytes, GIB - 24 * MIB + RESERVE);
+	assert_true(scene_view(&s, 2)->floor_bytes < 700 * MIB + RESERVE);
+	scene_run(&s, 30);
+	assert_true(scene_view(&s, 1)->floor_bytes < 700 * MIB + RESERVE);
+	scene_close(&s);
+}
+
 static void test_small_guests_keep_a_small_reserve(void **state)
 {
 	struct scene s;
@@ -322,6 +347,7 @@ int main(void)
 		cmocka_unit_test(test_floor_is_working_set_and_reserve),
 		cmocka_unit_test(test_working_set_is_the_same_with_deflate_on_oom),
 		cmocka_unit_test(test_configured_minimum_is_a_floor),
+		cmocka_unit_test(test_reporting_guest_keeps_room_for_a_while),
 		cmocka_unit_test(test_small_guests_keep_a_small_reserve),
 		cmocka_unit_test(test_working_set_rises_at_once_and_falls_slowly),
 		cmocka_unit_test(test_moving_balloon_is_not_use),

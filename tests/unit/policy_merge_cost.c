@@ -355,6 +355,13 @@ static void test_no_gifts_at_the_cliff(void **state)
 	s.host.swap_bytes = s.host.swap_free_bytes = 5 * GIB;
 	run(&s, 5);
 	assert_false(s.plan->merge.cliff);
+	/* Nor does it outlive what it is about. */
+	s.host.swap_free_bytes = 0;
+	run(&s, 1);
+	assert_true(s.pol->merge.cliff);
+	s.host.ksm.present = false;
+	run(&s, 1);
+	assert_false(s.pol->merge.cliff);
 	scene_close(&s);
 }
 

@@ -111,6 +111,30 @@ static void test_balloons_that_bring_enough_come_first(void **state)
 	scene_close(&s);
 }
 
+/* Cache that others map, too, is left to the guest, and that is told. */
+static void test_merged_cache_is_left_and_told(void **state)
+{
+	const struct pol_action *a = NULL;
+	struct scene s;
+
+	scene_open_silent(&s, 1);
+	s.guests[0].has_balloon = true;
+	s.guests[0].stat_age_us = 0;
+	s.guests[0].stat_free_bytes = 16 * MIB;
+	s.guests[0].stat_cache_bytes = s.guests[0].stat_available_bytes;
+	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
+	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
+	make_short(&s, 500 * MIB);
+	for (int t = 0; t < 5 && !a; t++) {
+		scene_step(&s);
+		a = reclaim_of(&s, 1);
+	}
+	assert_non_null(a);
+	assert_int_equal(a->rejected_why[POL_RUNG_BALLOON_CACHE], POL_WHY_CACHE_MERGED);
+	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+	scene_close(&s);
+}
+
 /* A balloon that has kept nothing of its promises counts for nothing. */
 static void test_broken_promises_lose_priority(void **state)
 {
@@ -449,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_short_host_reclaims_until_it_is_well),
 		cmocka_unit_test(test_silent_guest_is_reclaimed),
 		cmocka_unit_test(test_balloons_that_bring_enough_come_first),
+		cmocka_unit_test(test_merged_cache_is_left_and_told),
 		cmocka_unit_test(test_broken_promises_lose_priority),
 		cmocka_unit_test(test_half_kept_promises_are_asked_twice),
 		cmocka_unit_test(test_floor_is_kept),
