@@ -211,17 +211,21 @@ static uint64_t backed_free(const struct now_guest *guest)
 	return backed;
 }
 
+/* A 64th of the guest's memory stays free: below that its kernel reclaims. */
+static uint64_t takeable_free(const struct now_guest *guest)
+{
+	return sub_sat(guest->free, guest->memory / 64);
+}
+
 /*
  * Host bytes freed on the way from the size when the guest measured to `size`. The balloon takes
  * free pages first, of which the host may hold few (never touched, or reported), then page cache,
- * which it holds unless others do, too. A 64th of the guest's memory stays free: below that its
- * kernel reclaims.
+ * which it holds unless others do, too.
  */
 static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 {
 	uint64_t depth = sub_sat(guest->actual_then, size);
-	uint64_t free = sub_sat(guest->free, guest->memory / 64);
-	uint64_t backed = backed_free(guest);
+	uint64_t free = takeable_free(guest), backed = backed_free(guest);
 
 	if (guest->trust != POL_TRUST_OK)
 		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
@@ -233,7 +237,7 @@ static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 
 uint64_t balloon_free_end(const struct now_guest *guest)
 {
-	return sub_sat(guest->actual_then, sub_sat(guest->free, guest->memory / 64));
+	return sub_sat(guest->actual_then, takeable_free(guest));
 }
 
 bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest)

@@ -120,52 +120,6 @@ static void test_free_memory_before_cache(void **state)
 	scene_close(&s);
 }
 
-/* Free memory that was never touched, or was reported, brings the host nothing. */
-static void test_unheld_free_memory_is_left_alone(void **state)
-{
-	struct scene s;
-
-	scene_open(&s, 2);
-	s.guests[0].resident_bytes = GIB; /* used and cache, nothing of the free */
-	s.host.available_bytes = 560 * MIB;
-	scene_run(&s, 13);
-	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-	assert_true(s.guests[1].target_bytes < 2 * GIB);
-	scene_close(&s);
-}
-
-/* A hypervisor's own memory is not its guest's; and a guest that says it reports may not do so. */
-static void test_reported_memory_is_left_to_reporting(void **state)
-{
-	struct scene s;
-
-	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++)
-		s.guests[i].reporting = true;
-	s.guests[0].resident_bytes = GIB + 200 * MIB;
-	s.host.available_bytes = 560 * MIB;
-	scene_run(&s, 13);
-	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-	assert_true(s.guests[1].target_bytes < 2 * GIB);
-	scene_close(&s);
-}
-
-/* What a new guest has free goes as soon as it reports. */
-static void test_a_new_guest_is_given_time_to_report(void **state)
-{
-	struct scene s;
-
-	scene_open(&s, 1);
-	s.guests[0].reporting = true;
-	s.guests[0].stat_available_bytes = s.guests[0].stat_free_bytes; /* no cache */
-	s.host.available_bytes = 60 * MIB;
-	scene_run(&s, 8);
-	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-	scene_run(&s, 4);
-	assert_true(s.guests[0].target_bytes < 2 * GIB);
-	scene_close(&s);
-}
-
 static void test_cache_behind_unheld_free_memory_is_reached(void **state)
 {
 	struct scene s;
@@ -195,90 +149,6 @@ static void test_cache_behind_unheld_free_memory_is_reached(void **state)
 	}
 	assert_true(told);
 	assert_in_range(s.guests[0].actual_bytes, FLOOR, FLOOR + 8 * MIB);
-	scene_close(&s);
-}
-
-/* What others map, too, frees nothing when one lets go of it; swapping leaves it alone. */
-static void test_merged_cache_is_left_to_swap(void **state)
-{
-	struct scene s;
-
-	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++) {
-		s.guests[i].stat_free_bytes = 16 * MIB;
-		s.guests[i].stat_cache_bytes = s.guests[i].stat_available_bytes;
-	}
-	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
-	s.guests[1].ksm_bytes = s.guests[1].stat_available_bytes / 4;
-	for (int i = 0; i < 2; i++) {
-		s.guests[i].merging_bytes = s.guests[i].ksm_bytes;
-		s.guests[i].reclaimable_bytes = s.guests[i].resident_bytes;
-	}
-	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-	s.host.available_bytes = 560 * MIB;
-	scene_run(&s, 13);
-	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-	assert_true(s.guests[1].target_bytes < 2 * GIB);
-	/* Without swap it has to give all the same. */
-	s.host.swap_free_bytes = 0;
-	scene_run(&s, 5);
-	assert_true(s.guests[0].target_bytes < 2 * GIB);
-	scene_close(&s);
-}
-
-/* Nothing can be swapped for want of a guest that would bear it: then merged cache has to do. */
-static void test_merged_cache_when_swapping_has_ended(void **state)
-{
-	struct scene s;
-	bool took = false;
-
-	scene_open(&s, 1);
-	s.guests[0].stat_free_bytes = 16 * MIB;
-	s.guests[0].stat_cache_bytes = s.guests[0].stat_available_bytes;
-	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
-	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
-	s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
-	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-	scene_run(&s, 60);
-	/* It reads back all the time. */
-	for (int t = 0; t < 140; t++) {
-		s.host.available_bytes = t < 60 ? 500 * MIB : 100 * MIB;
-		s.guests[0].refault_bytes += 64 * MIB;
-		scene_run(&s, 1);
-		took |= scene_action(&s, 1) != NULL;
-		assert_true(!took || t >= 60);
-	}
-	assert_true(took);
-	scene_close(&s);
-}
-
-/* So much is promised as others do not map. */
-static void test_gain_leaves_out_what_is_merged(void **state)
-{
-	struct scene s;
-	bool told = false;
-
-	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++) {
-		s.guests[i].stat_free_bytes = 16 * MIB;
-		s.guests[i].stat_cache_bytes = s.guests[i].stat_available_bytes;
-	}
-	s.guests[0].ksm_bytes = (s.guests[0].stat_available_bytes - 16 * MIB) / 2;
-	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
-	s.host.available_bytes = 300 * MIB;
-	for (int t = 0; t < 13; t++) {
-		scene_step(&s);
-		for (size_t i = 0; i < s.plan->n_actions; i++) {
-			const struct pol_action *a = &s.plan->actions[i];
-			uint64_t taken = a->from - a->to;
-
-			if (a->kind != POL_BALLOON)
-				continue;
-			assert_int_equal(a->gain_bytes, a->guest == 1 ? taken / 2 : taken);
-			told |= a->guest == 1;
-		}
-	}
-	assert_true(told);
 	scene_close(&s);
 }
 
@@ -593,13 +463,7 @@ int main(void)
 		cmocka_unit_test(test_no_more_than_a_step_a_tick),
 		cmocka_unit_test(test_action_says_why),
 		cmocka_unit_test(test_free_memory_before_cache),
-		cmocka_unit_test(test_unheld_free_memory_is_left_alone),
-		cmocka_unit_test(test_reported_memory_is_left_to_reporting),
-		cmocka_unit_test(test_a_new_guest_is_given_time_to_report),
 		cmocka_unit_test(test_cache_behind_unheld_free_memory_is_reached),
-		cmocka_unit_test(test_merged_cache_is_left_to_swap),
-		cmocka_unit_test(test_merged_cache_when_swapping_has_ended),
-		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
 		cmocka_unit_test(test_idle_memory_is_taxed),
 		cmocka_unit_test(test_shares_count),
 		cmocka_unit_test(test_in_flight_is_not_piled_upon),

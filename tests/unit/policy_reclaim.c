@@ -120,10 +120,7 @@ static void test_merged_cache_is_left_and_told(void **state)
 	scene_open_silent(&s, 1);
 	s.guests[0].has_balloon = true;
 	s.guests[0].stat_age_us = 0;
-	s.guests[0].stat_free_bytes = 16 * MIB;
-	s.guests[0].stat_cache_bytes = s.guests[0].stat_available_bytes;
-	s.guests[0].ksm_bytes = s.guests[0].stat_available_bytes - 64 * MIB;
-	s.guests[0].merging_bytes = s.guests[0].ksm_bytes;
+	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
 	make_short(&s, 500 * MIB);
 	for (int t = 0; t < 5 && !a; t++) {
 		scene_step(&s);

@@ -89,6 +89,14 @@ static inline void scene_open_merging(struct scene *s, size_t n_guests)
 	}
 }
 
+/* Next to nothing free, the rest of what is available is cache, and KSM has merged so much. */
+static inline void scene_cache_merged(struct pol_guest *guest, uint64_t merged)
+{
+	guest->stat_free_bytes = 16 * MIB;
+	guest->stat_cache_bytes = guest->stat_available_bytes;
+	guest->ksm_bytes = guest->merging_bytes = merged;
+}
+
 static inline void scene_close(struct scene *s)
 {
 	pol_free(s->pol);
