@@ -6,13 +6,9 @@
  */
 #include "common/ksmd.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,6 +16,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "common/process.h"
 
 #define KTHREADD 2
 
@@ -27,40 +24,28 @@
 static bool is_ksmd(int rootfd, pid_t pid)
 {
 	char path[64], stat[1024], begin[32];
-	const char *comm_end;
+	const char *rest;
 	int parent, n;
 
 	snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
 	if (kfile_read(rootfd, path, stat, sizeof(stat)) < 0)
 		return false;
-	n = snprintf(begin, sizeof(begin), "%d (ksmd)", (int)pid);
-	comm_end = strrchr(stat, ')');
-	return comm_end == stat + n - 1 && strncmp(stat, begin, (size_t)n) == 0 &&
-	       sscanf(comm_end + 1, " %*c %d ", &parent) == 1 && parent == KTHREADD;
+	n = snprintf(begin, sizeof(begin), "%d (ksmd) ", (int)pid);
+	rest = process_stat_after_comm(stat);
+	return rest == stat + n && strncmp(stat, begin, (size_t)n) == 0 &&
+	       sscanf(rest, "%*c %d ", &parent) == 1 && parent == KTHREADD;
 }
 
 pid_t ksmd_find(int rootfd)
 {
-	AUTO_FD int fd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = NULL;
-	struct dirent *entry;
+	AUTO_FREE pid_t *pids = NULL;
+	size_t n;
+	int r = process_list(rootfd, &pids, &n);
 
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	TAKE_FD(fd);
-	while ((entry = readdir(dir))) {
-		pid_t pid;
-
-		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
-			continue;
-		pid = (pid_t)strtol(entry->d_name, NULL, 10);
-		if (is_ksmd(rootfd, pid))
-			return pid;
-	}
-	return -ENOENT;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (is_ksmd(rootfd, pids[i]))
+			return pids[i];
+	return r < 0 ? r : -ENOENT;
 }
 
 /* Ours, and its /proc of our pid namespace: there we are who we are. */

@@ -7,7 +7,7 @@
 
 /*
  * Its pid in the /proc below the root: a child of kthreadd, whoever else is called so. -ENOENT:
- * there is none; -errno of /proc.
+ * there is none; -ENOMEM; -errno of /proc.
  */
 pid_t ksmd_find(int rootfd);
 

@@ -19,7 +19,7 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
-#include "memd/process.h"
+#include "common/process.h"
 #include "memd/smaps.h"
 
 #define ADMIN	"sys/kernel/mm/damon/admin/kdamonds/"

@@ -16,11 +16,11 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
+#include "common/process.h"
 #include "common/size.h"
 #include "memd/footprint_numa.h"
 #include "memd/host.h"
 #include "memd/pinned.h"
-#include "memd/process.h"
 #include "memd/smaps.h"
 
 #define RMAP_ITEM_BYTES 64 /* sizeof(struct ksm_rmap_item) on 64 bit, mm/ksm.c */

@@ -19,9 +19,9 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/ksmd.h"
+#include "common/process.h"
 #include "memd/kept.h"
 #include "memd/manager.h"
-#include "memd/process.h"
 
 #define KSM_DIR KSM_PATH "/"
 

@@ -12,7 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
-#include "memd/process.h"
+#include "common/process.h"
 
 /* The kernel cuts a comm to 15 characters: that is what is looked for. */
 static const struct known {

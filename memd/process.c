@@ -1,56 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Reading /proc as a folder, and names; see process.h. */
+/* Names of processes; see process.h. */
 #include "memd/process.h"
 
-#include <ctype.h>
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
-#include "common/grow.h"
 #include "common/kfile.h"
-
-int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
-{
-	AUTO_FREE pid_t *pids = NULL;
-	AUTO_FD int fd = openat(rootfd, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	AUTO_DIR DIR *dir = NULL;
-	struct dirent *entry;
-	size_t n = 0, room = 0;
-	pid_t *more;
-
-	if (fd < 0)
-		return -errno;
-	dir = fdopendir(fd);
-	if (!dir)
-		return -errno;
-	TAKE_FD(fd);
-	while ((entry = readdir(dir))) {
-		if (!isdigit((unsigned char)entry->d_name[0]) || strlen(entry->d_name) > 10)
-			continue;
-		more = grow(pids, &room, n + 1, sizeof(*pids));
-		if (!more)
-			return -ENOMEM;
-		pids = more;
-		pids[n++] = (pid_t)strtol(entry->d_name, NULL, 10);
-	}
-	*ret_pids = pids;
-	pids = NULL;
-	*ret_n = n;
-	return 0;
-}
-
-const char *process_stat_after_comm(const char *stat)
-{
-	const char *p = strrchr(stat, ')');
-
-	return p && p[1] == ' ' ? p + 2 : NULL;
-}
 
 /*
  * The name on a hypervisor's command line: "-name web1", "-name guest=web1,debug-threads=on",

@@ -15,8 +15,8 @@
 #include "common/clock.h"
 #include "common/grow.h"
 #include "common/kfile.h"
+#include "common/process.h"
 #include "common/wire.h"
-#include "memd/process.h"
 
 /* Time of the past counts for less with each look, this part of it goes. */
 #define FADE 8

@@ -10,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
 #include "memd/ksm.h"

@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "common/grow.h"
 #include "common/log.h"
+#include "common/process.h"
 #include "memd/footprint.h"
 #include "memd/guest.h"
 #include "memd/process.h"
