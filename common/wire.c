@@ -18,8 +18,9 @@
 #include <sys/socket.h>
 
 #define READ_BYTES     (64U << 10)
-#define ROOM_LEAST     512 /* a thousand idle connections hold a buffer of this size each */
-#define DEPTH_MAX      64  /* bits of struct scan.arrays */
+#define ROOM_LEAST     512  /* kept for what is read by each of a thousand idle connections */
+#define SPARE_BYTES    4096 /* ROOM_LEAST times a power of two: more than most messages have */
+#define DEPTH_MAX      64   /* bits of struct scan.arrays */
 #define CONTAINERS_MAX 16384
 
 /* Where the scanner stands within the object that begins at wire_conn.in_start. */
@@ -419,6 +420,36 @@ size_t wire_conn_backlog_bytes(const struct wire_conn *conn)
 	return conn->out_len - conn->out_start;
 }
 
+/*
+ * Nearly all connections have nothing to send nearly always: a thousand of them need no buffer
+ * each. Nor is one allocated for each message: one is kept, like the parser.
+ */
+static char *_Atomic spare_out;
+
+/* Makes room for WANT bytes more in out. */
+static int take_out(struct wire_conn *conn, size_t want)
+{
+	if (!conn->out) {
+		conn->out = atomic_exchange(&spare_out, NULL);
+		conn->out_room = conn->out ? SPARE_BYTES : 0;
+		if (want < SPARE_BYTES)
+			want = SPARE_BYTES;
+	}
+	return make_room(&conn->out, &conn->out_start, &conn->out_len, &conn->out_room, want);
+}
+
+/* All of it is sent. */
+static void leave_out(struct wire_conn *conn)
+{
+	char *out = conn->out;
+
+	if (conn->out_room == SPARE_BYTES)
+		out = atomic_exchange(&spare_out, out);
+	free(out);
+	conn->out = NULL;
+	conn->out_start = conn->out_len = conn->out_room = 0;
+}
+
 int wire_conn_flush(struct wire_conn *conn)
 {
 	while (wire_conn_has_backlog(conn)) {
@@ -431,12 +462,7 @@ int wire_conn_flush(struct wire_conn *conn)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? 1 : -errno;
 		conn->out_start += (size_t)n;
 	}
-	conn->out_start = conn->out_len = 0;
-	if (conn->out_room > 2 * READ_BYTES) {
-		free(conn->out);
-		conn->out = NULL;
-		conn->out_room = 0;
-	}
+	leave_out(conn);
 	return 0;
 }
 
@@ -453,7 +479,7 @@ int wire_conn_send(struct wire_conn *conn, json_object *message)
 		return -EMSGSIZE;
 	if (len + 2 > WIRE_BACKLOG_MAX - wire_conn_backlog_bytes(conn))
 		return -ENOBUFS;
-	r = make_room(&conn->out, &conn->out_start, &conn->out_len, &conn->out_room, len + 2);
+	r = take_out(conn, len + 2);
 	if (r < 0)
 		return r;
 	memcpy(conn->out + conn->out_len, text, len);
@@ -474,7 +500,7 @@ int wire_conn_queue_command(struct wire_conn *conn, const char *command, const c
 		return -EMSGSIZE;
 	if (len > WIRE_BACKLOG_MAX - wire_conn_backlog_bytes(conn))
 		return -ENOBUFS;
-	r = make_room(&conn->out, &conn->out_start, &conn->out_len, &conn->out_room, len);
+	r = take_out(conn, len);
 	if (r < 0)
 		return r;
 	conn->out_len +=
