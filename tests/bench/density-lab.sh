@@ -9,6 +9,7 @@ trap 'rm -rf "$share"' EXIT
 mkdir "$share/bench" "$share/it"
 cp tests/bench/*.py "$share/bench/"
 cp tests/it/fake_qmp.py "$share/it/"
+[ -z "${BENCH_SPARE:-}" ] || cp "$BENCH_SPARE" "$share/spare.json"
 cat >"$share/run" <<'END'
 #!/bin/bash
 mkdir -p /tmp/build /tmp/images
@@ -19,8 +20,8 @@ exec python3 -B /share/bench/density.py --vmm /tmp/images --out /out --build /tm
 END
 chmod +x "$share/run"
 # shellcheck disable=SC2086 # words
-tests/lab/lab run --memory "${BENCH_MEMORY:-4G}" --nodes 1 --share "$share" --out "$BENCH_OUT" --timeout 3000 -- \
-	env BENCH_FREE="${BENCH_FREE:-640M}" BENCH_SWAP="${BENCH_SWAP:-512M}" BENCH_STEP="${BENCH_STEP:-1}" \
-	BENCH_FIRST="${BENCH_FIRST:-2}" BENCH_GUESTS_MAX="${BENCH_GUESTS_MAX:-8}" BENCH_SETTLE="${BENCH_SETTLE:-20}" \
-	BENCH_SLOWER="${BENCH_SLOWER:-4}" BENCH_LIMIT_S="${BENCH_LIMIT_S:-2}" \
+tests/lab/lab run --memory "${BENCH_MEMORY:-4G}" --nodes 1 --share "$share" --out "$BENCH_OUT" --timeout $((4000 * ${BENCH_RUNS:-1})) -- \
+	env BENCH_FREE="${BENCH_FREE:-320M}" BENCH_SWAP="${BENCH_SWAP:-192M}" BENCH_STEPS="${BENCH_STEPS:-3,4,5,6,7,8}" \
+	BENCH_SETTLE="${BENCH_SETTLE:-20}" \
+	BENCH_RUNS="${BENCH_RUNS:-1}" ${BENCH_SPARE:+BENCH_SPARE=/share/spare.json} BENCH_SLOWER="${BENCH_SLOWER:-4}" BENCH_LIMIT_S="${BENCH_LIMIT_S:-2}" \
 	/share/run --cases "${CASES:-plain,advisor,mom,memd}"

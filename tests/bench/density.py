@@ -15,10 +15,14 @@ DIR, on the emulated host.
 
 Environment: BENCH_FREE memory left for guests (3G), BENCH_SWAP swap on zram (4G), BENCH_STEP guests a
 step (4: one of each kind), BENCH_FIRST guests in the first step (12), BENCH_GUESTS_MAX (64),
+BENCH_STEPS the numbers of guests themselves instead (12,24,36,40,44: fine where a case breaks),
 BENCH_SETTLE and BENCH_WINDOW seconds (20, 20 for each time slower: a cycle of the compiler's),
-BENCH_SLOWER how much slower guests work (2: that the processor is not what runs out), BENCH_LIMIT_S (0.2).
+BENCH_SLOWER how much slower guests work (2: that the processor is not what runs out), BENCH_LIMIT_S (0.2),
+BENCH_RUNS how often all cases run in turn (1), with memory to spare measured once; medians are told,
+BENCH_SPARE a series file of this machine and these settings: memory to spare is not measured again.
 """
 import argparse
+import copy
 import ctypes
 import json
 import math
@@ -33,6 +37,7 @@ import ksm
 from density_drive import CASES
 from density_guest import KINDS, MEMORY_MIB, RATES, SLOWER, Images, has_kvm
 from density_plot import plot
+from density_result import middle_run, rising, rows, tried
 from density_vmm import VmmImages
 from guest import MIB
 from scarce import Guard, add_swap, meminfo, reserve
@@ -47,6 +52,9 @@ SWAP = size(os.environ.get("BENCH_SWAP", "4G"))
 STEP = int(os.environ.get("BENCH_STEP", "4"))
 FIRST = int(os.environ.get("BENCH_FIRST", "12"))
 MOST = int(os.environ.get("BENCH_GUESTS_MAX", "64"))
+STEPS = [int(n) for n in os.environ.get("BENCH_STEPS", "").split(",") if n] or list(range(FIRST, MOST + 1, STEP))
+RUNS = int(os.environ.get("BENCH_RUNS", "1"))
+SPARE = os.environ.get("BENCH_SPARE")
 SETTLE = int(os.environ.get("BENCH_SETTLE", "20"))
 WINDOW = int(os.environ.get("BENCH_WINDOW", 20 * SLOWER))
 RATE_LEAST = 0.9
@@ -168,7 +176,7 @@ def run_case(name, args, images, guard, ksmd, spare, steps):
     with tempfile.TemporaryDirectory() as directory:
         driver = CASES.get(name, CASES["plain"])(args, directory, guard)
         try:
-            for n in range(FIRST, MOST + 1, STEP):
+            for n in STEPS:
                 if name != "spare" and n not in spare:
                     break
                 found, why = run_step(guests, n, directory, images, driver, ksmd, spare.get(n))
@@ -196,43 +204,6 @@ def tell(name, step):
     print(text + (f": BROKE: {step['broke']}" if "broke" in step else ""), flush=True)
 
 
-# ---- the result ----
-
-def held(steps):
-    """The most guests at which the level held."""
-    return max([s["guests"] for s in steps if "broke" not in s], default=0)
-
-
-def rows(series):
-    out = []
-
-    def row(case, metric, unit, ours, peer_name, peer, note=""):
-        out.append({"case": case, "metric": metric, "unit": unit, "ours": ours, "peer_name": peer_name, "peer": peer,
-                    "ratio": ours / peer if ours is not None and peer else None, "runs": 1, "note": note})
-
-    def end(name):
-        last = series[name][-1]
-        if "broke" in last:
-            return f"{name} at {last['guests']}: {last['broke']}"
-        return f"{name} held at {last['guests']}, and no more were tried"
-
-    cases = [c for c in series if c != "spare" and series[c]]
-    ours = held(series["memd"]) if "memd" in cases else None
-    for name in cases:
-        if name != "memd":
-            row(f"memd/{name}", "guests at equal service", "guests", ours, name, held(series[name]), end(name))
-    peers = {n: held(series[n]) for n in cases if n not in ("memd", "plain")}
-    if ours is not None:
-        if "plain" in cases:
-            row("goal", "guests, of plain's", "guests", ours, "plain", held(series["plain"]), "goal: ratio at least 2.0")
-        if peers:
-            best = max(peers, key=peers.get)
-            row("goal", "guests, of the best peer's", "guests", ours, best, peers[best], "goal: ratio at least 1.3")
-        row("goal", "OOM kills", "kills", sum(s["oom_kills"] for s in series["memd"]), "", None, "goal: 0; " + end("memd"))
-    row("spare", "guests for which the processor suffices", "guests", held(series["spare"]), "", None)
-    return out
-
-
 def main():
     p = argparse.ArgumentParser(usage=__doc__)
     for name in ("--out", "--build", "--ksmtuned"):
@@ -252,7 +223,7 @@ def main():
     # What measures is not swapped out (MCL_CURRENT | MCL_FUTURE).
     ctypes.CDLL(None).mlockall(3)
     images = VmmImages(args.vmm, args.build) if args.vmm else Images(args.build)
-    for number in range(MOST):
+    for number in range(max(STEPS)):
         if KINDS[number % len(KINDS)] == "reader":
             images.data(number)
     ksmd, guard, series = ksm.Ksmd(), Guard(), {}
@@ -274,28 +245,47 @@ def keep_ksm(guard):
 
 
 def run_all(cases, args, images, guard, ksmd, series):
-    run_case("spare", args, images, guard, ksmd, {}, series.setdefault("spare", []))
-    spare = {s["guests"]: s for s in settled(series["spare"])}
+    series["spare"] = [[]]
+    if SPARE:
+        with open(SPARE) as f:
+            series["spare"] = json.load(f)["spare"]
+        missing = set(STEPS) - {step["guests"] for step in series["spare"][0]}
+        if missing:
+            sys.exit(f"density: {SPARE} has nothing of {', '.join(map(str, sorted(missing)))} guests")
+    else:
+        run_case("spare", args, images, guard, ksmd, {}, series["spare"][0])
+    spare = {s["guests"]: s for s in settled(series["spare"][0])}
     add_swap(guard, SWAP)
     left, args.locked = reserve(guard, FREE)
     print(f"  {left / MIB:.0f} MiB are left available, {SWAP / MIB:.0f} MiB of swap on zram; of the rest "
           f"{args.locked / MIB:.0f} MiB are in too small pieces for huge pages, and locked", flush=True)
-    for name in cases:
-        run_case(name, args, images, guard, ksmd, spare, series.setdefault(name, []))
+    for run in range(RUNS):
+        for name in cases:
+            if RUNS > 1:
+                print(f"  {name}: run {run + 1} of {RUNS}", flush=True)
+            steps = []
+            if RUNS == 1:
+                series[name] = [steps]
+            run_case(name, args, images, guard, ksmd, spare, steps)
+            # One of several that was interrupted would be taken for one that held less.
+            if RUNS > 1:
+                series.setdefault(name, []).append(steps)
 
 
 def settled(steps):
-    """The steps at which the level held, none with less lateness than one with fewer guests: that is
-    the machine's own unrest."""
-    most = {}
-    for step in [s for s in steps if "broke" not in s]:
-        for kind, found in step["kinds"].items():
-            found["p99_s"] = most[kind] = max(found["p99_s"], most.get(kind, 0))
-        yield step
+    """The steps at which the level held, with lateness that never falls as guests are added: that it
+    does is the machine's own unrest, and one restless step must not ease the limit of all after it."""
+    steps = copy.deepcopy([s for s in steps if "broke" not in s])
+    for kind in KINDS:
+        found = [s["kinds"][kind] for s in steps if kind in s["kinds"]]
+        for at, p99_s in zip(found, rising([at["p99_s"] for at in found])):
+            at["p99_s"] = p99_s
+    return steps
 
 
 def save(args, series):
-    if not series.get("spare"):
+    series = tried(series)
+    if "spare" not in series:
         return
     kind = "vmm" if args.vmm else "KVM" if has_kvm() else "TCG"
     doc = {"schema": 1, "part": args.part,
@@ -308,7 +298,7 @@ def save(args, series):
     with open(begin + "-series.json", "w") as f:
         json.dump(series, f, indent=1)
     with open(begin + ".svg", "w") as f:
-        f.write(plot(series))
+        f.write(plot({name: middle_run(runs) for name, runs in series.items()}))
 
 
 if __name__ == "__main__":
