@@ -272,6 +272,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_MERGE_AGAIN] = "merge-again",
 		[POL_WHY_COW_CLIFF] = "cow-cliff",
 		[POL_WHY_RECLAIM] = "reclaim",
+		[POL_WHY_RECLAIM_AHEAD] = "reclaim-ahead",
 		[POL_WHY_NUMA_REMOTE] = "numa-remote",
 		[POL_WHY_NUMA_RESERVE] = "numa-reserve",
 		[POL_WHY_ACROSS_GAIN] = "across-gain",

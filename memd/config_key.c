@@ -108,6 +108,7 @@ static const struct config_key keys[] = {
 	{"policy", "ksm", CONFIG_SWITCH, POL(ksm_manage), 0, 0, NULL, NULL},
 	{"policy", "balloon", CONFIG_SWITCH, POL(balloon_manage), 0, 0, NULL, NULL},
 	{"policy", "reclaim", CONFIG_SWITCH, POL(reclaim_manage), 0, 0, NULL, NULL},
+	{"policy", "reclaim-blind", CONFIG_SWITCH, POL(reclaim_blind), 0, 0, NULL, NULL},
 	{"policy", "numa", CONFIG_SWITCH, POL(numa_manage), 0, 0, NULL, NULL},
 	{"policy", "numa-rate", CONFIG_SIZE, POL(numa_bytes_per_s), MIB, 0, NULL, NULL},
 	{"policy", "node-reserve", CONFIG_PERCENT, POL(node_reserve_ppm), 0, ALL, NULL, NULL},

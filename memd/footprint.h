@@ -52,7 +52,7 @@ struct footprint {
 	 * memory that QEMU marks beside RAM that is shared or hugetlb do not count. */
 	bool mergeable;
 	const char *pinned; /* why it must stay where it is, static text; NULL: it need not */
-	char mergeable_reason[192]; /* why KSM cannot act, does not now, or only in part; "" */
+	char mergeable_reason[128]; /* why KSM cannot act, does not now, or only in part; "" */
 };
 
 /*

@@ -17,6 +17,7 @@
 #include "memd/guest_turn.h"
 #include "memd/guest_watch.h"
 #include "memd/guest_swap.h"
+#include "memd/pageout.h"
 #include "memd/vcpus.h"
 
 /* A guest that refused to switch its merging is not asked again before. */
@@ -41,6 +42,7 @@ int guests_init(struct guests *guests, sd_event *event, const struct config *con
 	if (!guests->v)
 		return -ENOMEM;
 	memcg_read(rootfd, &guests->memcg);
+	guests->sees_idle = pageout_sees_idle(rootfd);
 	r = guest_watch_open(guests);
 	if (r < 0)
 		guests_fini(guests);

@@ -228,6 +228,7 @@ struct guests {
 	bool dry_run;
 	int rootfd;
 	struct memcg memcg;
+	bool sees_idle;	  /* pageout_sees_idle() */
 	struct guest **v; /* sorted by id */
 	size_t n, capacity;
 	uint64_t next_id;

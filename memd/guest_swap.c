@@ -87,6 +87,15 @@ const char *guest_swap_why_not(const struct guest *guest)
 	return guest->survey.pinned;
 }
 
+/* As reclaim_work.c decides: in it, and its memory too. */
+static bool goes_by_cgroup(const struct guest *guest)
+{
+	const struct guest_cgroup *cgroup = guest->swap ? &guest->swap->cgroup : NULL;
+
+	return cgroup && cgroup->reclaim && pol_has(cgroup->current_bytes) &&
+	       cgroup->current_bytes >= guest->foot.resident_bytes / 2;
+}
+
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
@@ -97,6 +106,7 @@ void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)
 	p->psi_some_us = guest->swap ? guest->swap->cgroup.psi_some_us : POL_ABSENT;
 	if (guest_swap_why_not(guest))
 		return;
+	p->reclaim_blind = !guest->all->sees_idle && !goes_by_cgroup(guest);
 	p->reclaimable_bytes = foot->anon_bytes;
 	if (pol_has(foot->anon_bytes) && pol_has(foot->locked_bytes))
 		p->reclaimable_bytes =

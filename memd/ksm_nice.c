@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "memd/act.h"
 
-#define URGENT_NICE 0
+#define URGENT_NICE (-10)
 
 static void refuse(struct act *act, int was, int error)
 {

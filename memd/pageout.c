@@ -312,6 +312,11 @@ static int visit(struct pageout *pageout, const struct pageout_order *order,
 	return 0;
 }
 
+bool pageout_sees_idle(int rootfd)
+{
+	return faccessat(rootfd, IDLE_BITMAP, R_OK | W_OK, AT_EACCESS) == 0;
+}
+
 static int open_files(const struct pageout_order *order, struct files *files)
 {
 	char path[64];

@@ -22,6 +22,9 @@
 #define PAGEOUT_SLICE_BYTES (2ULL << 20)
 #define PAGEOUT_AGE_US	    10000000ULL /* between marking a page idle and looking */
 
+/* Does the kernel tell which pages were used, so that an order need not go by chance? */
+bool pageout_sees_idle(int rootfd);
+
 /* What is known of one process, between calls. */
 struct pageout;
 

@@ -64,6 +64,7 @@ void reclaim_act(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 			.starttime = guest->foot.starttime,
 			.bytes = a->from - a->to,
 			.any = a->to2,
+			.reason = a->reason,
 		};
 	}
 	r = n ? reclaim_work_start(act->reclaim, orders, n) : 0;
@@ -92,7 +93,7 @@ static void settle(struct act *act, const struct reclaim_order *order)
 		return;
 	}
 	account_settle(act->account, order->number, ACCOUNT_DONE, NULL);
-	snprintf(text, sizeof(text), "%s; by %s, %s%s", pol_reason_text(POL_WHY_RECLAIM), way,
+	snprintf(text, sizeof(text), "%s; by %s, %s%s", pol_reason_text(order->reason), way,
 		 SIZE_TEXT(order->done_bytes),
 		 order->refaults ? ", ended early: the guest reads it back" : "");
 	account_set_text(act->account, order->number, text);

@@ -14,6 +14,7 @@
 
 #include "memd/cgroup.h"
 #include "memd/pageout.h"
+#include "policy/policy.h"
 
 #define RECLAIM_ORDERS_MAX 64
 
@@ -25,6 +26,7 @@ struct reclaim_order {
 	uint64_t starttime; /* of the process meant */
 	uint64_t bytes;
 	bool any; /* memory in use, too, if need be */
+	enum pol_reason reason;
 
 	/* the result */
 	enum reclaim_way way;

@@ -119,6 +119,7 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, hot_us),
 	FIELD(pol_guest, hot_age_us),
 	FIELD(pol_guest, crossed_bytes),
+	FIELD(pol_guest, reclaim_blind),
 };
 
 static const struct record_field action_fields[] = {
@@ -169,6 +170,7 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, numa_bytes_per_s),  FIELD(pol_config, node_reserve_ppm),
 	FIELD(pol_config, numa_manage),	      FIELD(pol_config, numa_bytes_per_s),
 	FIELD(pol_config, node_reserve_ppm),  FIELD(pol_config, merge_across),
+	FIELD(pol_config, reclaim_blind),
 };
 
 #define FITS(fields) \

@@ -11,6 +11,8 @@
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
 #define UNSERVED_US	 (30 * SEC) /* meanwhile the kernel swaps by itself */
+#define SWAPPED_LEAST	 (16 * MIB) /* by a kernel that swaps guests */
+#define HYPERVISOR_OWN	 (64 * MIB) /* at most, of what is resident: QEMU with TCG has 30 */
 
 static uint64_t distance(uint64_t a, uint64_t b)
 {
@@ -200,21 +202,28 @@ static uint64_t cache_ppm(const struct now_guest *guest)
  */
 static uint64_t backed_free(const struct now_guest *guest)
 {
-	uint64_t in_use = guest->actual_then - guest->free, backed;
+	uint64_t in_use = guest->actual_then - guest->free, more, backed;
 
 	if (!guest->held_known || FAULT(gain_held))
 		return guest->free;
-	backed = min_u64(sub_sat(guest->held, in_use), guest->free);
-	if (guest->in->reporting && (guest->young || backed < guest->free / 2) &&
+	more = sub_sat(guest->held, in_use);
+	backed = min_u64(more, guest->free);
+	if (guest->in->reporting &&
+	    (guest->young || more <= HYPERVISOR_OWN || backed < guest->free / 2) &&
 	    !FAULT(gain_reported))
 		return 0;
 	return backed;
 }
 
-/* A 64th of the guest's memory stays free: below that its kernel reclaims. */
+/* So much stays free: below that the guest's kernel reclaims. */
+static uint64_t kept_free(const struct now_guest *guest)
+{
+	return guest->memory / 64;
+}
+
 static uint64_t takeable_free(const struct now_guest *guest)
 {
-	return sub_sat(guest->free, guest->memory / 64);
+	return sub_sat(guest->free, kept_free(guest));
 }
 
 /*
@@ -240,25 +249,51 @@ uint64_t balloon_free_end(const struct now_guest *guest)
 	return sub_sat(guest->actual_then, takeable_free(guest));
 }
 
+static bool is_unserved(const struct pol *pol)
+{
+	return is_pressed(pol) && pol->tick.now_us - pol->reclaim.served_us >= UNSERVED_US &&
+	       !FAULT(cache_unserved);
+}
+
+/*
+ * The kernel swaps by itself, and lets go of the cache that is not read. If it has swapped next to
+ * nothing when the host is at its end it may not swap guests at all: swappiness, limits of cgroups.
+ */
+static bool is_kernels(const struct pol *pol, const struct now_guest *guest)
+{
+	return guest->past->reclaim.off == POL_WHY_BLIND && pol->reclaim.roomy &&
+	       (pol->reclaim.swapped >= SWAPPED_LEAST || pol->tick.state < POL_STATE_LOW ||
+		!is_unserved(pol)) &&
+	       !FAULT(cache_blind);
+}
+
 bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct reclaim_past *swap = &pol->reclaim;
 
 	if (FAULT(cache_pays))
 		return true;
+	if (is_kernels(pol, guest))
+		return false;
 	if (cache_ppm(guest) >= ppm_of(swap->net_ppm, swap->kept_ppm) / 2)
 		return true;
 	/* Swap that is nearly full, a guest that cannot be swapped, a host in want whose swapping
 	 * has come to an end: then little is better than nothing. */
-	return !swap->roomy || guest->past->reclaim.off == POL_WHY_NOT_OFFERED ||
-	       (pol->tick.state >= POL_STATE_HARD &&
-		pol->tick.now_us - swap->served_us >= UNSERVED_US && !FAULT(cache_unserved));
+	return !swap->roomy || guest->past->reclaim.off == POL_WHY_NOT_OFFERED || is_unserved(pol);
 }
 
 uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor)
 {
+	const struct guest_past *past = guest->past;
+	uint64_t filled = max_u64(past->filled_peak[0], past->filled_peak[1]);
+
 	if (guest->trust != POL_TRUST_OK || balloon_cache_pays(pol, guest))
 		return floor;
+	/* What is free between two programs is not: the next one would push cache out for it, and
+	 * with each of them a little more would be taken for free memory. But another's want
+	 * is worse. */
+	if (!pol->tick.starving && !FAULT(cache_ratchet))
+		floor = max_u64(floor, filled + kept_free(guest));
 	return max_u64(floor, balloon_free_end(guest));
 }
 

@@ -50,7 +50,7 @@ static void wish(const struct pol *pol, struct now_guest *guest)
 {
 	uint64_t target = guest->past->target, step = pol->config.step_bytes;
 	uint64_t have, least, comfort, growth, grows;
-	bool pressed = pol->tick.state >= POL_STATE_HARD;
+	bool pressed = is_pressed(pol);
 
 	guest->want = 0;
 	if (!guest->usable || target >= guest->memory)
@@ -100,7 +100,7 @@ static uint64_t granted(const struct pol *pol)
 /* Of one urgency, in proportion to what each may have when there is not enough for all. */
 static void grant_from(struct pol *pol, bool urgent, uint64_t guard)
 {
-	bool pressed = pol->tick.state >= POL_STATE_HARD;
+	bool pressed = is_pressed(pol);
 	uint64_t have = sub_sat(pol->tick.available, add_sat(guard, granted(pol))), wanted = 0;
 
 	if (FAULT(grant_free))
@@ -142,7 +142,7 @@ static void grant_from_swap(struct pol *pol, uint64_t guard)
 {
 	uint64_t have = add_sat(pol->tick.available, pol->tick.swap_room);
 
-	if (pol->tick.state < POL_STATE_HARD)
+	if (!is_pressed(pol))
 		return;
 	have = sub_sat(have, add_sat(guard, granted(pol)));
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -184,7 +184,7 @@ static uint64_t lend(struct pol *pol)
 {
 	uint64_t left, sum = 0;
 
-	if (pol->tick.state < POL_STATE_HARD)
+	if (!is_pressed(pol))
 		return 0;
 	left = unclaimed(pol);
 	for (size_t i = 0; i < pol->n_now; i++) {

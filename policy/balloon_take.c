@@ -11,11 +11,6 @@
 
 #define ROUND_BYTES (2 * MIB)
 
-static bool pressed(const struct pol *pol)
-{
-	return pol->tick.state >= POL_STATE_HARD;
-}
-
 /* The size at which it lately needed back what was taken is as good as a floor. */
 static uint64_t sore_of(const struct now_guest *guest)
 {
@@ -32,7 +27,7 @@ static uint64_t sore_of(const struct now_guest *guest)
  */
 static uint64_t held_bottom(const struct pol *pol, const struct now_guest *guest)
 {
-	if (!guest->past->adopted || (guest->young && !pressed(pol)) ||
+	if (!guest->past->adopted || (guest->young && !is_pressed(pol)) ||
 	    (pol->tick.state < POL_STATE_SOFT && !guest->freed))
 		return guest->actual;
 	if (FAULT(hold_in_need))
@@ -55,7 +50,7 @@ static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, 
 		return gently ? guest->actual : held_bottom(pol, guest);
 	/* Its own growth will want it in a moment: as it says, or as the host sees already. */
 	if ((guest->past->growth >= GROWTH_LEAST || guest->past->unseen >= 4 * GROWTH_LEAST) &&
-	    !pressed(pol) && !FAULT(take_from_growing))
+	    !is_pressed(pol) && !FAULT(take_from_growing))
 		return guest->actual;
 	if (gently && !FAULT(collect_gently))
 		return guest_comfort(guest);
@@ -73,7 +68,7 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 	take->base = min_u64(guest->past->target, guest->actual);
 	/* Without haste a few large orders, not many small ones. */
 	take->least = max_u64(balloon_least(guest), guest->memory / (gently ? 32 : 128));
-	if (pressed(pol))
+	if (is_pressed(pol))
 		take->least = balloon_least(guest);
 	/* A balloon with much still to do is not given more to do. */
 	out = guest->actual - take->base;
@@ -99,7 +94,7 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 		take->free_rejected = POL_WHY_NOT_HELD;
 		/* No cache within reach either, and others are about to bring something: balloons
 		 * share the host's processors, a lot moved for nothing would hold those up. */
-		if (pressed(pol) && pol->tick.coming && take->gain < take->most / 16)
+		if (is_pressed(pol) && pol->tick.coming && take->gain < take->most / 16)
 			take->most = take->gain = 0;
 	}
 }

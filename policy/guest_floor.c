@@ -203,10 +203,12 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	struct guest_past *past = guest->past;
 	uint64_t most = sub_sat(guest->actual_then, guest->available);
 	uint64_t used = sub_sat(guest->actual_late, guest->available);
+	uint64_t filled = sub_sat(guest->actual_late, guest->free);
 
 	if (!past->sampled) {
 		past->ws_fast = past->ws_slow = past->ws = past->ws_late = most;
 		past->ws_peak[0] = past->ws_peak[1] = used;
+		past->filled_peak[0] = past->filled_peak[1] = filled;
 		past->peak_us = tick->now_us;
 		past->used = used;
 		past->used_then = guest->actual_late;
@@ -221,8 +223,11 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 		past->peak_us = tick->now_us;
 		past->ws_peak[1] = past->ws_peak[0];
 		past->ws_peak[0] = used;
+		past->filled_peak[1] = past->filled_peak[0];
+		past->filled_peak[0] = filled;
 	}
 	past->ws_peak[0] = max_u64(past->ws_peak[0], used);
+	past->filled_peak[0] = max_u64(past->filled_peak[0], filled);
 	/* Cache that it could drop, and reads all the time: not idle. The floor is what its own
 	 * numbers say all the same, or it would raise that by reading. */
 	if (pol_has(guest->hot) && !FAULT(hot_cache))

@@ -8,8 +8,9 @@
  */
 #include "policy/parts.h"
 
-#define WARY_US	      (60 * SEC) /* a fast fall is remembered for about so long, */
-#define WARY_AHEAD_US (5 * SEC)	 /* and one that lasts so long is prepared for */
+#define WARY_US	      (60 * SEC)  /* a fast fall is remembered for about so long, */
+#define WARY_AHEAD_US (5 * SEC)	  /* and one that lasts so long is prepared for */
+#define READY_US      (300 * SEC) /* so long it is worth having swapped out what is cold */
 
 void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 		      struct marks *ret_marks)
@@ -65,7 +66,7 @@ enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
  */
 static void follow_fall(struct host_past *past, const struct now_host *tick, uint64_t returned)
 {
-	uint64_t lost, rate, tau = 4 * SEC;
+	uint64_t lost, rate, most, tau = 4 * SEC;
 
 	if (!past->seen || tick->dt_us < 100 * MSEC)
 		return;
@@ -77,6 +78,10 @@ static void follow_fall(struct host_past *past, const struct now_host *tick, uin
 		tau = 3 * SEC / 2;
 	past->fall = ewma(past->fall, rate, tick->dt_us, tau);
 	past->fall_most = max_u64(past->fall, ewma(past->fall_most, 0, tick->dt_us, WARY_US));
+	/* A huge one is no reason to remember it for longer. */
+	most = 2 * mul_div(tick->marks.ease - tick->marks.soft, SEC, WARY_AHEAD_US);
+	past->fall_long = max_u64(past->fall, ewma(past->fall_long, 0, tick->dt_us, READY_US));
+	past->fall_long = min_u64(past->fall_long, FAULT(ready_most) ? UINT64_MAX : most);
 }
 
 /* Balloons that free much in little time let the host wait longer. */
@@ -113,6 +118,14 @@ static uint64_t fall_ahead(const struct pol *pol)
 	return min_u64(ahead, mul_div(fall, lead_us, SEC));
 }
 
+/* What is to be there for a fall that lasts a while, of which so much is given meanwhile. */
+static uint64_t prepared_for(const struct marks *m, uint64_t fall, uint64_t gives)
+{
+	uint64_t taken = mul_div(sub_sat(fall, gives), WARY_AHEAD_US, SEC);
+
+	return min_u64(add_sat(m->soft, taken), m->ease);
+}
+
 /*
  * Where memory fell of late faster than balloons give it, the next fall has to be met from what is
  * there: more is kept, up to what is collected in good times. Raises the goal; says whether.
@@ -128,12 +141,44 @@ static bool wary(struct pol *pol)
 		if (pol->now[i].usable && !pol->now[i].past->stuck)
 			speed = add_sat(speed, pol->now[i].past->speed);
 	}
-	goal = m->soft + mul_div(sub_sat(pol->host.fall_most, speed), WARY_AHEAD_US, SEC);
-	goal = min_u64(goal, m->ease);
+	goal = prepared_for(m, pol->host.fall_most, speed);
 	if (!any || goal <= m->goal)
 		return false;
 	m->goal = goal;
 	return true;
+}
+
+/* What the guest's balloon frees in a second, while it has not reached the floor. */
+static uint64_t gives_per_s(const struct pol *pol, const struct now_guest *guest)
+{
+	uint64_t floor;
+
+	if (!guest->usable || guest->past->stuck || guest->trust != POL_TRUST_OK ||
+	    (guest->held_back && !FAULT(ready_held)))
+		return 0;
+	floor = FAULT(ready_floor) ? 0 : balloon_cache_floor(pol, guest, guest->floor);
+	if (guest->actual <= floor)
+		return 0;
+	return balloon_gain(guest, guest->actual,
+			    max_u64(sub_sat(guest->actual, guest->past->speed), floor));
+}
+
+/*
+ * Guests that start take memory faster than any rung can bring it, once balloons are near their
+ * floors. When there is none left, the kernel swaps what comes first, merged pages too, and
+ * everybody waits for that. So what is cold had better be out before the next ones come: as much as
+ * such a fall takes, up to what is collected in good times.
+ */
+static uint64_t keep_ready(const struct pol *pol)
+{
+	uint64_t gives = 0;
+
+	if (FAULT(ready))
+		return 0;
+	/* In calm nobody is asked. */
+	for (size_t i = 0; i < pol->n_now && gives < pol->host.fall_long; i++)
+		gives = add_sat(gives, gives_per_s(pol, &pol->now[i]));
+	return prepared_for(&pol->tick.marks, pol->host.fall_long, gives);
 }
 
 void host_state_sense(struct pol *pol, uint64_t returned_bytes)
@@ -162,6 +207,7 @@ void host_state_sense(struct pol *pol, uint64_t returned_bytes)
 	if (past->is_short || !past->seen)
 		past->calm_since_us = tick->now_us;
 	tick->need = past->is_short ? sub_sat(m->goal, tick->predicted) : 0;
+	tick->ready = keep_ready(pol);
 	tick->ease = sub_sat(m->ease, tick->predicted);
 	if (tick->ease < m->hysteresis)
 		tick->ease = 0;

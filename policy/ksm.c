@@ -3,14 +3,15 @@
  * KSM: on while a guest has mergeable memory, and as fast as it pays (ksm_worth.c). Something new
  * (a guest, more memory in them, pages that writes took out of sharing, a patrol that finds much)
  * starts a campaign, at most of a core for as long as ksmd's allowance lasts and then at its
- * average share; it goes on until a full scan, the third at the earliest (the first may be half of
- * one, the next only learns which pages hold still), merges less per CPU second than the price.
- * Then a cheap patrol keeps watch. run=0 only with nothing to merge; never run=2, which unmerges
- * and may need more memory than there is.
+ * average share, on a hard pressed host at that at least; it goes on until a full scan, the third
+ * at the earliest (the first may be half of one, the next only learns which pages hold still),
+ * merges less per CPU second than the price. Then a cheap patrol keeps watch. run=0 only with
+ * nothing to merge; never run=2, which unmerges and may need more memory than there is.
  *
  * The rate follows from the measured CPU time per scanned page, so that ksmd stays within its share
  * of a core on a machine of any speed. It yields to everybody (nice 5), and on a host that is short
- * everybody waits for memory, busily: a campaign is then urgent, or it gets next to nothing.
+ * everybody waits for memory, busily: a campaign is then urgent (memd/ksm_nice.h), or it gets next
+ * to nothing.
  */
 #include "policy/parts.h"
 

@@ -86,17 +86,18 @@ static void start_anew(struct ksm_past *past)
 
 uint64_t ksm_urgency(const struct pol *pol)
 {
-	if (pol->tick.state >= POL_STATE_HARD)
+	if (is_pressed(pol))
 		return 32;
 	return pol->host.is_short || pol->tick.state == POL_STATE_SOFT ? 8 : 1;
 }
 
+/* Of a core, on average. */
 static uint64_t share_of(const struct pol *pol)
 {
 	uint64_t times = 1;
 
-	if (pol->tick.state >= POL_STATE_HARD)
-		times = 3;
+	if (is_pressed(pol))
+		times = 4;
 	else if (pol->host.is_short || pol->tick.state == POL_STATE_SOFT)
 		times = 2;
 	return min_u64(times * pol->config.ksm_cpu_ppm, BURST_PPM);
@@ -131,7 +132,7 @@ static uint64_t patrol_ppm(const struct pol *pol)
 
 uint64_t ksm_duty(const struct pol *pol, bool patrol)
 {
-	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left;
+	uint64_t share = share_of(pol), full = ppm_of(SAVED_UP_US / 4, share), left, duty;
 
 	if (FAULT(ksm_cap))
 		return BURST_PPM;
@@ -142,7 +143,12 @@ uint64_t ksm_duty(const struct pol *pol, bool patrol)
 		return share / 2;
 	/* As what was saved up runs out the rate falls to where it only spends what it gets. */
 	left = pol->ksm.left_us > 0 ? min_u64((uint64_t)pol->ksm.left_us, full) : 0;
-	return share / 2 + mul_div(BURST_PPM - share / 2, left, full);
+	duty = share / 2 + mul_div(BURST_PPM - share / 2, left, full);
+	/* What is merged in time need not be swapped, and be read back by each guest for itself:
+	 * a pressed host does not save up. */
+	if (is_pressed(pol) && !FAULT(ksm_hard_duty))
+		return max_u64(duty, share);
+	return duty;
 }
 
 /* ---- prices ---- */

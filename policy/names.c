@@ -83,6 +83,7 @@ static const char *const reason_texts[] = {
 	[POL_WHY_SWAP_FULL] = "there is no swap, or it is nearly full",
 	[POL_WHY_SWAP_COSTS] = "what is swapped out takes nearly as much memory as before",
 	[POL_WHY_GAIN_LOW] = "it has brought much less than it promised lately",
+	[POL_WHY_BLIND] = "which of its memory is idle is not seen: left to the kernel's own lists",
 	[POL_WHY_PRESSURE] = "tasks have to wait for memory already",
 	[POL_WHY_REFAULTS] = "the guest reads back what was swapped out: it needs it",
 	[POL_WHY_NOTHING_LEFT] = "what was asked for last did not come: nothing more is cold",
@@ -109,6 +110,8 @@ static const char *const reason_texts[] = {
 				   "takes them apart",
 	[POL_WHY_CACHE_MERGED] = "most of the guest's page cache is merged with others': dropping "
 				 "it frees little",
+	[POL_WHY_RECLAIM_AHEAD] = "memory fell faster of late than balloons can give it: what is "
+				  "cold is swapped out before that comes again",
 };
 _Static_assert(COUNT(reason_texts) == POL_WHY_COUNT, "every reason has a text");
 

@@ -27,6 +27,12 @@ struct pol {
 	size_t max_actions;
 };
 
+/* In want: guests wait for memory soon, or do. */
+static inline bool is_pressed(const struct pol *pol)
+{
+	return pol->tick.state >= POL_STATE_HARD;
+}
+
 /* ---- host_state.c ---- */
 
 /* The thresholds in bytes for a host of memory_bytes. */
@@ -37,8 +43,8 @@ void host_state_marks(const struct pol_config *config, uint64_t memory_bytes,
 enum pol_state host_state_next(const struct marks *marks, enum pol_state before,
 			       uint64_t available_bytes);
 
-/* Fills state, predicted, need and ease of pol->tick; returned: host bytes that balloons freed
- * since the last tick. */
+/* Fills state, predicted, need, ready and ease of pol->tick; returned: host bytes that balloons
+ * freed since the last tick. */
 void host_state_sense(struct pol *pol, uint64_t returned_bytes);
 
 /* ---- guest_floor.c ---- */
@@ -146,15 +152,29 @@ void give_plan(struct pol *pol);
  * guests have free and do not miss. */
 void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t other, uint64_t ease);
 
-/* ---- reclaim.c ---- */
+/* ---- reclaim_trouble.c ---- */
+
+/* What the host holds of the guest in memory; 0: not known. */
+uint64_t reclaim_resident(const struct now_guest *guest);
 
 /* So much of a guest stays resident whatever happens. */
 uint64_t reclaim_least(const struct now_guest *guest);
 
+/* Follows how the host's tasks, and a guest, took what was reclaimed; settles the guest's last
+ * order and fills its reclaim.floor. */
+void reclaim_follow_host(struct pol *pol, const struct pol_host *host);
+void reclaim_follow_guest(struct pol *pol, const struct pol_host *host, struct now_guest *guest);
+
+/* Is nothing asked of the guest for now, for past->hold_why? */
+bool reclaim_on_hold(const struct pol *pol, const struct guest_reclaim *past);
+
+/* ---- reclaim.c ---- */
+
 /* What of a byte that goes to swap comes free: swap may be memory itself (zram). */
 uint64_t reclaim_net_ppm(const struct pol_host *host);
 
-/* Orders what is to be swapped out of the `need` host bytes that balloons cannot bring in time. */
+/* Orders what is to be swapped out: of the `need` host bytes, what balloons cannot bring in time;
+ * and what is missing to tick.ready. */
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need);
 
 /*

@@ -15,43 +15,45 @@ struct guest_reclaim {
 	uint64_t order_us, base, asked;	   /* the order that is open (0: none): resident then, and
 					      bytes asked for */
 	uint64_t step;			   /* most of the next order, 0: begin anew */
-	uint64_t hold_us, backoff_us;	   /* nothing is asked before; how long the last hold was */
+	uint64_t held_us, hold_us;	   /* nothing is asked, since and until */
+	uint64_t backoff_us;		   /* how long the last hold was to be */
 	enum pol_reason hold_why;
-	uint64_t sore, sore_us; /* resident when it read back too much, and until when that fades */
+	uint64_t sore, sore_us; /* resident when it read back too much, and when that was */
 	enum pol_reason off;	/* see pol_view */
 	uint64_t floor;
 };
 
 struct guest_past {
 	uint64_t id;
-	bool met;	   /* it could be used once */
-	bool adopted;	   /* a trusted sample was seen */
+	/* Flags side by side, without padding: a thousand guests have two of these each. */
+	bool met;     /* it could be used once */
+	bool adopted; /* a trusted sample was seen */
+	bool sampled; /* what is below of its own numbers is valid */
+	bool asked;   /* its balloon was, ever */
+	bool arrived, stuck;
+	bool device_stuck;
+	bool ksm_seen;
 	uint64_t young_us; /* until then nothing is taken unless the host is hard pressed */
 
 	/* balloon */
-	uint64_t target, target_before; /* asked now, and before that */
-	uint64_t actual;		/* last tick */
-	uint64_t echo;			/* the target the snapshot showed last */
-	bool asked;			/* ever; when last, and its size then: */
-	uint64_t asked_us, asked_actual;
-	bool arrived;
-	uint64_t gap;		       /* least distance to the target yet */
-	uint64_t progress_us;	       /* when it last shrank */
-	uint64_t speed;		       /* bytes/s, learned */
-	uint64_t held;		       /* last tick, 0: not known */
-	uint64_t intake;	       /* bytes/s of host memory that it takes up */
-	uint64_t unseen;	       /* taken up since it measured last, as far as known */
-	uint64_t mark_us, mark_actual; /* where the speed is measured from; 0: not moving */
-	bool stuck;
+	uint64_t target, target_before;	 /* asked now, and before that */
+	uint64_t actual;		 /* last tick */
+	uint64_t echo;			 /* the target the snapshot showed last */
+	uint64_t asked_us, asked_actual; /* when last, and its size then */
+	uint64_t gap;			 /* least distance to the target yet */
+	uint64_t progress_us;		 /* when it last shrank */
+	uint64_t speed;			 /* bytes/s, learned */
+	uint64_t held;			 /* last tick, 0: not known */
+	uint64_t intake;		 /* bytes/s of host memory that it takes up */
+	uint64_t unseen;		 /* taken up since it measured last, as far as known */
+	uint64_t mark_us, mark_actual;	 /* where the speed is measured from; 0: not moving */
 	uint64_t retry_us, backoff_us;
 	uint64_t life; /* digest of its numbers when found stuck: nothing is retried on a corpse */
-	bool device_stuck;
 	uint64_t device_retry_us, device_backoff_us;
 	uint64_t plenty_given;	/* given back because the host had plenty, */
 	uint64_t comfort_given; /* or to put it at ease; since it was last taken from */
 
 	/* its own numbers */
-	bool sampled;
 	uint64_t lies_since_us; /* 0: not lying */
 	uint64_t sample_us;	/* when the latest new sample was seen, */
 	uint64_t sent_us;	/* and when the guest sent it */
@@ -61,6 +63,7 @@ struct guest_past {
 	uint64_t used, used_then;	 /* latest sample, and the guest's size then */
 	uint64_t ws_fast, ws_slow;
 	uint64_t ws_peak[2], peak_us; /* the most since then, and for as long before */
+	uint64_t filled_peak[2];      /* the same, with page cache: all that was not free */
 	uint64_t ws;		      /* the working set, for the floor */
 	uint64_t ws_late;	      /* in use of late: not idle */
 	uint64_t growth;	      /* bytes/s by which its own available memory falls */
@@ -75,7 +78,6 @@ struct guest_past {
 	uint64_t hold_used;  /* while it uses about as much as it did then */
 	uint64_t trouble_us; /* shown as in trouble until */
 
-	bool ksm_seen;
 	struct guest_reclaim reclaim;
 
 	/* merging */
@@ -116,7 +118,8 @@ struct host_past {
 	enum pol_state state;
 	bool is_short;		/* fell below `high`, and is not clear above it again */
 	uint64_t fall;		/* bytes/s */
-	uint64_t fall_most;	/* of late */
+	uint64_t fall_most;	/* of late, */
+	uint64_t fall_long;	/* and over some minutes */
 	uint64_t calm_since_us; /* not short since */
 	bool plenty;
 	uint64_t plenty_since_us;
@@ -182,9 +185,11 @@ struct reclaim_past {
 	bool seen;
 	uint64_t mark_us, psi_us, work_us; /* totals that the rate is measured from */
 	uint64_t psi_ppm;		   /* of the time, tasks of the host wait for memory */
+	uint64_t pause_us;		   /* for that, nothing is asked before of guests that have
+					      no number of their own */
 	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
-	uint64_t served_us;		   /* something was swapped for what they lacked, or they
-					      lacked nothing */
+	uint64_t swapped;		   /* bytes of swap in use */
+	uint64_t served_us;		   /* what was asked for came, or they lacked nothing */
 	bool roomy;			   /* swap is not nearly full */
 	uint64_t room;			   /* of swap, that may be used, */
 	uint64_t net_ppm, kept_ppm;	   /* what comes free of a byte, and what of that came */

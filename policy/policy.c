@@ -259,13 +259,12 @@ static bool anybody_starves(const struct pol *pol)
  */
 static void lower_floors(struct pol *pol)
 {
-	enum pol_state state = pol->tick.state;
-
-	pol->tick.starving = state == POL_STATE_LOW && anybody_starves(pol) && !FAULT(starving);
+	pol->tick.starving =
+		pol->tick.state == POL_STATE_LOW && anybody_starves(pol) && !FAULT(starving);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		if (guest->liar && state >= POL_STATE_HARD && !FAULT(liar_floor))
+		if (guest->liar && is_pressed(pol) && !FAULT(liar_floor))
 			guest->floor = clamp_u64(guest->entitled, guest->min, guest->actual);
 		if (pol->tick.starving && guest->usable && guest->trust == POL_TRUST_OK)
 			guest->floor = clamp_u64(guest->past->ws + guest->reserve / 2, guest->min,

@@ -6,19 +6,15 @@
  *
  * After senpai (TMO, ASPLOS'22): ask for a little, look whether anybody has to wait for memory or
  * reads back what was taken, and ask for more only when nobody does. senpai asks all the time, this
- * only when the host is short; its pressure of 0.1 % is the limit while the host is not yet in
- * want, and a wait of others is no reason to stop once it is: then it is why there is an order.
+ * only when the host is short or may be soon; its pressure of 0.1 % is the limit while the host is
+ * not yet in want, and a wait of others is no reason to stop once it is: then it is why there is an
+ * order.
  */
 #include "policy/parts.h"
 
-#define WINDOW_US	 (2 * SEC) /* of rates; the kernel's pressure totals move every 2 s */
-#define EVERY_US	 (2 * SEC) /* between orders for one guest */
 #define PATIENCE_US	 (3 * SEC) /* for balloons */
 #define YOUNG_US	 (30 * SEC)
 #define YOUNG_PRESSED_US (10 * SEC)
-#define PAUSE_US	 (2 * WINDOW_US)
-#define HOLD_FIRST_US	 (30 * SEC)
-#define HOLD_MOST_US	 (1800 * SEC)
 #define TICK_MOST	 (512 * MIB) /* of all guests */
 #define LEAST		 MIB	     /* worth an order */
 #define SWAP_KEPT_PPM	 200000ull   /* of swap is left free, as senpai does */
@@ -26,32 +22,6 @@
 #define NET_LEAST_PPM	 200000ull   /* what must come free of a byte */
 #define GAIN_LEAST_PPM	 250000ull   /* of what was promised */
 #define US_PER_PAGE	 4ull	     /* before anything was measured */
-
-static bool pressed(const struct pol *pol)
-{
-	return pol->tick.state >= POL_STATE_HARD;
-}
-
-/* Tasks may wait for memory so much of the time before no more is taken. */
-static uint64_t pressure_limit(enum pol_state state)
-{
-	static const uint64_t ppm[] = {
-		[POL_STATE_HIGH] = 1000,
-		[POL_STATE_SOFT] = 10000,
-		[POL_STATE_HARD] = 50000,
-		[POL_STATE_LOW] = 200000,
-	};
-
-	return ppm[state];
-}
-
-/* Bytes a second that a guest may read back: some are always needed after all. */
-static uint64_t refault_limit(const struct pol *pol, uint64_t resident)
-{
-	uint64_t limit = max_u64(256 * KIB, resident / 2048);
-
-	return pol->tick.state == POL_STATE_LOW ? 16 * limit : pressed(pol) ? 4 * limit : limit;
-}
 
 /* What the rung kept of its promises; all of them as long as nothing was measured. */
 static uint64_t kept_of(const struct pol_host *host, enum pol_rung rung)
@@ -71,166 +41,17 @@ static uint64_t balloons_kept(const struct pol_host *host)
 	return kept ? kept : PPM;
 }
 
-static uint64_t resident_of(const struct now_guest *guest)
-{
-	return guest->held_known ? min_u64(guest->in->resident_bytes, BYTES_MAX) : 0;
-}
-
-uint64_t reclaim_least(const struct now_guest *guest)
-{
-	return max_u64(guest->min, guest->memory / 8);
-}
-
 /*
  * Of what is resident, not idle. What the host saw counts first: memory that the guest calls used
  * may be cold, and one that says nothing (no driver, no numbers) counts as using all it has.
  */
 static uint64_t in_use_of(const struct now_guest *guest)
 {
-	uint64_t resident = resident_of(guest);
+	uint64_t resident = reclaim_resident(guest);
 
 	if (pol_has(guest->hot) && !FAULT(hot_first))
 		return min_u64(guest->hot, resident);
 	return guest->trust == POL_TRUST_OK ? min_u64(guest->past->ws_late, resident) : resident;
-}
-
-/*
- * What it had when it read back too much. What a guest needs changes, so that counts for less and
- * less: little by little more is tried again, and if that is too soon it is told by the next
- * trouble.
- */
-static uint64_t sore_of(const struct pol *pol, const struct guest_reclaim *past, uint64_t least)
-{
-	uint64_t now_us = pol->tick.now_us, whole = max_u64(pol->config.trouble_hold_us, 1);
-	uint64_t left = min_u64(sub_sat(past->sore_us, now_us), whole);
-
-	if (left && FAULT(sore_fades))
-		return past->sore;
-	return add_sat(least, mul_div(sub_sat(past->sore, least), left, whole));
-}
-
-/* What is left resident now: after trouble with it, more. */
-static uint64_t floor_of(const struct pol *pol, const struct now_guest *guest)
-{
-	const struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t floor = reclaim_least(guest);
-
-	/* Until the host is in want, only what is seen to be idle goes. */
-	if (pol_has(guest->hot) && !pressed(pol) && !FAULT(hot_floor))
-		floor = max_u64(floor, guest->hot);
-	return max_u64(floor, sore_of(pol, past, reclaim_least(guest)));
-}
-
-static void hold(const struct pol *pol, struct guest_reclaim *past, enum pol_reason why)
-{
-	/* It goes on: the same trouble is not counted again. */
-	if (pol->tick.now_us < past->hold_us)
-		return;
-	past->backoff_us =
-		past->backoff_us ? min_u64(2 * past->backoff_us, HOLD_MOST_US) : HOLD_FIRST_US;
-	past->hold_us = add_sat(pol->tick.now_us, past->backoff_us);
-	past->hold_why = why;
-	past->step = 0;
-}
-
-/* What is no fault of the guest's: it passes, and says nothing of how the next time will be. */
-static void pause_for(const struct pol *pol, struct guest_reclaim *past, enum pol_reason why)
-{
-	uint64_t until = add_sat(pol->tick.now_us, PAUSE_US);
-
-	if (until <= past->hold_us)
-		return;
-	past->hold_us = until;
-	past->hold_why = why;
-}
-
-static uint64_t rate(uint64_t before, uint64_t after, uint64_t unit, uint64_t span_us)
-{
-	return pol_has(before) && pol_has(after) ? mul_div(sub_sat(after, before), unit, span_us)
-						 : 0;
-}
-
-/* How the host's tasks wait for memory; memd's own reclaim is not their waiting. */
-static void follow_host(struct pol *pol, const struct pol_host *host)
-{
-	struct reclaim_past *past = &pol->reclaim;
-	uint64_t span = pol->tick.now_us - past->mark_us, stalls, work;
-
-	if (past->seen && span < WINDOW_US)
-		return;
-	if (past->seen) {
-		stalls = rate(past->psi_us, host->psi_some_us, PPM, span);
-		work = rate(past->work_us, host->reclaim_us, PPM, span);
-		past->psi_ppm = sub_sat(stalls, work);
-	}
-	past->seen = true;
-	past->mark_us = pol->tick.now_us;
-	past->psi_us = host->psi_some_us;
-	past->work_us = host->reclaim_us;
-}
-
-/* New rates of the guest: does it suffer from what was taken? */
-static void judge(const struct pol *pol, const struct now_guest *guest, uint64_t span_us)
-{
-	struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t resident = resident_of(guest), refaults, psi;
-	bool own = pol_has(guest->in->psi_some_us);
-
-	refaults = rate(past->refault, guest->in->refault_bytes, SEC, span_us);
-	psi = rate(past->psi_us, guest->in->psi_some_us, PPM, span_us);
-	if (!own && !pressed(pol))
-		psi = pol->reclaim.psi_ppm;
-	if (refaults > refault_limit(pol, resident)) {
-		/* It needs as much as it has now, and what it will have read back in a while. */
-		past->sore = min_u64(add_sat(resident, refaults), guest->memory);
-		past->sore_us = add_sat(pol->tick.now_us, pol->config.trouble_hold_us);
-		hold(pol, past, POL_WHY_REFAULTS);
-	} else if (psi > pressure_limit(pol->tick.state)) {
-		/* When guests start, the host's tasks wait whatever is asked of this one. */
-		if (own)
-			hold(pol, past, POL_WHY_PRESSURE);
-		else
-			pause_for(pol, past, POL_WHY_PRESSURE);
-	}
-}
-
-/* Did the last order bring what it asked for? The next one is larger if so. */
-static void settle_order(const struct pol *pol, const struct now_guest *guest)
-{
-	struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t resident = resident_of(guest);
-
-	if (!past->order_us || pol->tick.now_us - past->order_us < EVERY_US)
-		return;
-	past->order_us = 0;
-	if (sub_sat(past->base, resident) < past->asked / 8) {
-		hold(pol, past, POL_WHY_NOTHING_LEFT);
-		return;
-	}
-	past->step = min_u64(2 * past->step, pol->config.step_bytes);
-	if (pol->tick.now_us - past->hold_us >= past->backoff_us)
-		past->backoff_us = 0;
-}
-
-static void follow_guest(const struct pol *pol, const struct pol_host *host,
-			 struct now_guest *guest)
-{
-	struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t now_us = pol->tick.now_us, span = now_us - past->mark_us;
-
-	if (!past->seen)
-		past->first_us = now_us;
-	if (!past->seen || span >= WINDOW_US) {
-		if (past->seen)
-			judge(pol, guest, span);
-		past->seen = true;
-		past->mark_us = now_us;
-		past->refault = guest->in->refault_bytes;
-		past->psi_us = guest->in->psi_some_us;
-	}
-	if (!host->reclaim_busy)
-		settle_order(pol, guest);
-	past->floor = min_u64(floor_of(pol, guest), guest->memory);
 }
 
 static bool has_balloon(const struct now_guest *guest)
@@ -285,7 +106,7 @@ static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, ui
 	if (!pol_has(swap) || !pol_has(free))
 		return 0;
 	return sub_sat(min_u64(free, swap),
-		       ppm_of(swap, pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
+		       ppm_of(swap, is_pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
 }
 
 /* Is so much of it free as is left below a pressed host's need? */
@@ -305,19 +126,21 @@ static enum pol_reason host_off(const struct pol *pol, const struct pol_host *ho
 		return POL_WHY_SWAP_FULL;
 	if (net < NET_LEAST_PPM)
 		return POL_WHY_SWAP_COSTS;
-	return kept_of(host, POL_RUNG_RECLAIM) < GAIN_LEAST_PPM && !pressed(pol) ? POL_WHY_GAIN_LOW
-										 : POL_WHY_NONE;
+	return kept_of(host, POL_RUNG_RECLAIM) < GAIN_LEAST_PPM && !is_pressed(pol)
+		       ? POL_WHY_GAIN_LOW
+		       : POL_WHY_NONE;
 }
 
 static bool is_held_back(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct guest_past *past = guest->past;
-	uint64_t young = pressed(pol) ? YOUNG_PRESSED_US : YOUNG_US;
+	uint64_t young = is_pressed(pol) ? YOUNG_PRESSED_US : YOUNG_US;
 
 	if (pol->tick.now_us - past->reclaim.first_us < young || guest->starves ||
 	    guest->distress || guest->grant || pol->tick.now_us < past->trouble_us)
 		return true;
-	return guest->usable && guest->trust == POL_TRUST_OK && guest->held_back && !pressed(pol);
+	return guest->usable && guest->trust == POL_TRUST_OK && guest->held_back &&
+	       !is_pressed(pol);
 }
 
 static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *guest)
@@ -328,23 +151,31 @@ static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *
 	if (!pol_has(reclaimable) || !reclaimable || !guest->held_known || !guest->memory ||
 	    guest->in->pool)
 		return POL_WHY_NOT_OFFERED;
-	if (pol->tick.now_us < past->hold_us)
+	/* Going round page after page takes what is used next as soon as what is idle, and leaves
+	 * merged pages alone, of which the kernel swaps one for many guests. */
+	if (guest->in->reclaim_blind && !pol->config.reclaim_blind && !pol_has(guest->hot) &&
+	    !FAULT(reclaim_blind))
+		return POL_WHY_BLIND;
+	if (reclaim_on_hold(pol, past))
 		return past->hold_why;
+	if (pol->tick.now_us < pol->reclaim.pause_us && !pol_has(guest->in->psi_some_us) &&
+	    !is_pressed(pol))
+		return POL_WHY_PRESSURE;
 	if (is_held_back(pol, guest))
 		return POL_WHY_HELD_BACK;
-	return resident_of(guest) < past->floor + LEAST ? POL_WHY_AT_FLOOR : POL_WHY_NONE;
+	return reclaim_resident(guest) < past->floor + LEAST ? POL_WHY_AT_FLOOR : POL_WHY_NONE;
 }
 
 /* The most to ask of the guest now. */
 static uint64_t most_of(const struct pol *pol, struct now_guest *guest)
 {
 	struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t resident = resident_of(guest), most;
+	uint64_t resident = reclaim_resident(guest), most;
 
 	if (past->off != POL_WHY_NONE || past->order_us)
 		return 0;
 	if (!past->step)
-		past->step = clamp_u64(resident / (pressed(pol) ? 16 : 64), 4 * MIB,
+		past->step = clamp_u64(resident / (is_pressed(pol) ? 16 : 64), 4 * MIB,
 				       pol->config.step_bytes);
 	most = min_u64(past->step, max_u64(resident / 8, 4 * MIB));
 	most = min_u64(most, sub_sat(resident, past->floor));
@@ -354,7 +185,7 @@ static uint64_t most_of(const struct pol *pol, struct now_guest *guest)
 uint64_t reclaim_spare(const struct now_guest *guest, uint64_t balloon_bytes)
 {
 	const struct guest_reclaim *past = &guest->past->reclaim;
-	uint64_t spare = sub_sat(resident_of(guest), add_sat(past->floor, balloon_bytes));
+	uint64_t spare = sub_sat(reclaim_resident(guest), add_sat(past->floor, balloon_bytes));
 
 	if (past->off != POL_WHY_NONE || !pol_has(guest->in->reclaimable_bytes))
 		return 0;
@@ -380,16 +211,17 @@ static uint64_t price_of(const struct pol_host *host)
 	return GIB / PAGE * US_PER_PAGE;
 }
 
-static void add_order(struct pol *pol, struct now_guest *guest, uint64_t bytes, uint64_t net)
+static void add_order(struct pol *pol, struct now_guest *guest, enum pol_reason why, uint64_t bytes,
+		      uint64_t net)
 {
 	struct guest_reclaim *past = &guest->past->reclaim;
 	enum pol_reason balloon = has_balloon(guest) ? POL_WHY_NOT_ENOUGH : POL_WHY_NO_BALLOON;
-	struct pol_action *action = plan_add(pol, guest, POL_RECLAIM, POL_WHY_RECLAIM,
-					     pressed(pol) ? POL_RUNG_SWAP : POL_RUNG_RECLAIM);
+	struct pol_action *action = plan_add(pol, guest, POL_RECLAIM, why,
+					     is_pressed(pol) ? POL_RUNG_SWAP : POL_RUNG_RECLAIM);
 
-	action->from = resident_of(guest);
+	action->from = reclaim_resident(guest);
 	action->to = action->from - bytes;
-	action->to2 = pressed(pol);
+	action->to2 = is_pressed(pol);
 	action->floor_bytes = past->floor;
 	/* What is promised; what is kept of it is learned by that. */
 	action->gain_bytes = ppm_of(bytes, net);
@@ -399,21 +231,18 @@ static void add_order(struct pol *pol, struct now_guest *guest, uint64_t bytes, 
 	plan_reject(action, POL_RUNG_BALLOON_CACHE,
 		    has_balloon(guest) && !balloon_cache_pays(pol, guest) ? POL_WHY_CACHE_MERGED
 									  : balloon);
-	if (pressed(pol))
+	if (is_pressed(pol))
 		plan_reject(action, POL_RUNG_RECLAIM, POL_WHY_TOO_SLOW);
 	past->order_us = max_u64(pol->tick.now_us, 1);
 	past->base = action->from;
 	past->asked = bytes;
 }
 
-/* Returns whether anything was ordered. */
-static bool spread(struct pol *pol, uint64_t need, uint64_t net)
+static void spread(struct pol *pol, enum pol_reason why, uint64_t need, uint64_t net)
 {
-	bool any = false;
-
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
-		uint64_t resident = resident_of(guest);
+		uint64_t resident = reclaim_resident(guest);
 
 		pol->claims[i] = (struct share_claim){
 			.held = resident,
@@ -428,41 +257,55 @@ static bool spread(struct pol *pol, uint64_t need, uint64_t net)
 
 		if (bytes < LEAST)
 			continue;
-		add_order(pol, &pol->now[i], bytes, net);
+		add_order(pol, &pol->now[i], why, bytes, net);
 		need -= bytes;
-		any = true;
 	}
-	return any;
+}
+
+/* Besides what is needed now and what balloons are about to bring. */
+static uint64_t missing_to_ready(const struct pol *pol)
+{
+	const struct now_host *tick = &pol->tick;
+	uint64_t missing = sub_sat(tick->ready, tick->predicted);
+
+	if (missing < tick->marks.hysteresis)
+		return 0;
+	return sub_sat(missing, add_sat(tick->need, tick->coming));
 }
 
 void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 {
 	struct reclaim_past *past = &pol->reclaim;
-	uint64_t net, room = swap_room(pol, host, &net), left, kept;
-	enum pol_reason off = host_off(pol, host, room, net);
+	uint64_t net, room = swap_room(pol, host, &net), lacks, left, kept;
+	enum pol_reason off = host_off(pol, host, room, net), why;
 	bool any;
 
-	follow_host(pol, host);
+	reclaim_follow_host(pol, host);
 	past->room = off == POL_WHY_NONE ? room : 0;
 	past->roomy = past->room && is_roomy(host);
+	past->swapped = sub_sat(bytes_in(host->swap_bytes), bytes_in(host->swap_free_bytes));
 	past->net_ppm = net;
 	past->kept_ppm = kept_of(host, POL_RUNG_RECLAIM);
 	past->us_per_gib = price_of(host);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
-		follow_guest(pol, host, guest);
+		reclaim_follow_guest(pol, host, guest);
 		guest->past->reclaim.off = off != POL_WHY_NONE ? off : guest_off(pol, guest);
 	}
-	left = left_by_balloons(pol, host, need, &any);
-	if (left < LEAST) {
+	lacks = left_by_balloons(pol, host, need, &any);
+	if (lacks < LEAST) {
 		past->left_since_us = 0;
 		past->served_us = pol->tick.now_us;
-		return;
-	}
-	if (!past->left_since_us)
+	} else if (!past->left_since_us) {
 		past->left_since_us = max_u64(pol->tick.now_us, 1);
-	if (any && !pressed(pol) && pol->tick.now_us - past->left_since_us < PATIENCE_US)
+	}
+	left = add_sat(lacks, missing_to_ready(pol));
+	if (left < LEAST)
+		return;
+	why = lacks < LEAST ? POL_WHY_RECLAIM_AHEAD : POL_WHY_RECLAIM;
+	if (lacks >= LEAST && any && !is_pressed(pol) &&
+	    pol->tick.now_us - past->left_since_us < PATIENCE_US)
 		return;
 	if (off == POL_WHY_NONE && host->reclaim_busy)
 		past->served_us = pol->tick.now_us;
@@ -471,6 +314,5 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	/* So much must go for that to come free, as far as such promises were kept. */
 	kept = max_u64(kept_of(host, POL_RUNG_RECLAIM), GAIN_LEAST_PPM);
 	left = mul_div(mul_div(left, PPM, net), PPM, kept);
-	if (spread(pol, min_u64(left, min_u64(room, TICK_MOST)), net))
-		past->served_us = pol->tick.now_us;
+	spread(pol, why, min_u64(left, min_u64(room, TICK_MOST)), net);
 }

@@ -115,6 +115,8 @@ struct now_host {
 	uint64_t lead_us;   /* how long the balloons need to matter: looked so far ahead */
 	uint64_t predicted; /* available then, at the present rate of fall */
 	uint64_t need;	    /* to reach the goal */
+	uint64_t ready;	    /* so much is to be available for a fall as there was of late, by
+			     * swapping what is cold */
 	uint64_t ease;	    /* more, if guests have it free and the host holds it; also for what
 			     * writes to merged pages may claim back */
 	uint64_t coming;    /* from balloons on their way */

@@ -114,8 +114,8 @@ configure() {
 	printf '%s\n' reclaim=off "$@"
 } >"$T/memd.conf"
 # short NAME: is a campaign urgent that begins on a host that is short? One may end within a second.
-short() { [ ${#alone[@]} -eq 0 ] || check "$1" "ksmd at nice $(nice_now) on a host that is short" wait_for 10 is_nice 0; }
-nice_told() { status status '.changes[] | select(.file == "ksmd/nice") | .original == "5" and .current == "0"' >/dev/null; }
+short() { [ ${#alone[@]} -eq 0 ] || check "$1" "ksmd at nice $(nice_now) on a host that is short" wait_for 10 is_nice -10; }
+nice_told() { status status '.changes[] | select(.file == "ksmd/nice") | .original == "5" and .current == "-10"' >/dev/null; }
 told_or_over() { nice_told || is_nice 5; }
 
 mkdir -p "$T/run" "$T/guests"

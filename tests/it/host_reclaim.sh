@@ -91,8 +91,14 @@ sleep 33 # guests just found are left alone for half a minute
 check short 'the host is short' holds status '.need_bytes > 0'
 check nothing-without-swap 'it says why' guest_holds one '.reclaim.why_not | test("no swap")'
 
-# ---- with swap, what is needed goes ----
+# ---- with swap, what is needed goes; blindly only where that is wanted ----
 make_zram 512M
+check not-blindly 'it says that the kernel swaps by itself' wait_for 20 guest_holds one \
+	'.reclaim.why_not | test("left to the kernel")'
+[ -n "$CGROUP" ] || sleep 6 # where the other has a cgroup it would give all that is needed
+check nothing-blindly 'memory of a guest among others went' [ "$(swapped_mib one)" -eq 0 ]
+printf '[policy]\nreclaim-blind=on\n' >>"$T/memd.conf"
+kill -HUP "${PID[memd]}"
 start=$SECONDS
 check reclaims 'the first memory goes' wait_for 20 has_swapped one 4
 check enough 'until the host is well' wait_for 60 holds status '.need_bytes == 0'

@@ -299,32 +299,32 @@ static bool urgent_and_back(struct tree *tree)
 
 	w.act.rootfd = rootfd;
 	do_plan(urgent, 2);
-	KSMD_CHECK(nice_now() == 0 && is_journalled());
+	KSMD_CHECK(nice_now() == -10 && is_journalled());
 	KSMD_CHECK(!strcmp(undo_original(w.undo, UNDO_KSMD_NICE), "5"));
 	/* Not again while it lasts, whoever changes it. */
 	ksmd_child_nice(3);
 	do_plan(urgent, 2);
 	KSMD_CHECK(nice_now() == 3);
-	ksmd_child_nice(0);
+	ksmd_child_nice(-10);
 	do_plan(on, 1);
 	KSMD_CHECK(nice_now() == 5 && !is_journalled());
 	/* With ksmd's stop, */
 	do_plan(urgent, 1);
-	KSMD_CHECK(nice_now() == 0);
+	KSMD_CHECK(nice_now() == -10);
 	do_plan(&off, 1);
 	KSMD_CHECK(nice_now() == 5 && !is_journalled());
 	/* and with memd's. */
 	do_plan(urgent, 1);
-	KSMD_CHECK(nice_now() == 0 && act_restore(&w.act, NULL) == 0 && nice_now() == 5);
+	KSMD_CHECK(nice_now() == -10 && act_restore(&w.act, NULL) == 0 && nice_now() == 5);
 	/* What somebody made of it is left. */
 	do_plan(urgent, 1);
 	ksmd_child_nice(3);
 	do_plan(on, 1);
 	KSMD_CHECK(nice_now() == 3 && !is_journalled());
 	/* More urgent than that already. */
-	ksmd_child_nice(-5);
+	ksmd_child_nice(-15);
 	do_plan(urgent, 1);
-	KSMD_CHECK(nice_now() == -5 && !is_journalled());
+	KSMD_CHECK(nice_now() == -15 && !is_journalled());
 	return !w.failed[0];
 }
 

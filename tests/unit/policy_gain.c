@@ -33,6 +33,58 @@ static void test_reported_memory_is_left_to_reporting(void **state)
 	scene_close(&s);
 }
 
+/* However little is free: what is held beyond is QEMU's own, not all of what is free. */
+static void test_little_free_is_not_taken_for_held(void **state)
+{
+	struct scene s;
+	bool took[2] = {false, false};
+
+	scene_open(&s, 2);
+	for (int i = 0; i < 2; i++) {
+		struct pol_guest *g = &s.guests[i];
+
+		g->reporting = true;
+		g->reclaimable_bytes = g->resident_bytes =
+			g->actual_bytes - 80 * MIB + (i ? 80 : 60) * MIB;
+		scene_cache_merged(g, g->stat_available_bytes - 80 * MIB);
+		g->stat_free_bytes = 80 * MIB;
+	}
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	s.host.available_bytes = 400 * MIB;
+	for (int t = 0; t < 60; t++) {
+		scene_run(&s, 1);
+		for (int i = 0; i < 2; i++)
+			took[i] |= scene_action(&s, i + 1) != NULL;
+	}
+	assert_true(!took[0] && took[1]);
+	scene_close(&s);
+}
+
+/* A program comes every ten seconds: what it had, taken, the next one would push cache out for. */
+static void test_free_between_programs_is_not_taken(void **state)
+{
+	struct scene s;
+	bool took = false;
+
+	scene_open(&s, 1);
+	s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 264 * MIB);
+	for (int t = 0; t < 120; t++) {
+		uint64_t free = t < 60 && t % 10 == 0 ? 16 * MIB : 216 * MIB;
+
+		s.guests[0].stat_available_bytes += free - s.guests[0].stat_free_bytes;
+		s.guests[0].stat_free_bytes = free;
+		s.host.available_bytes = t < 20 ? 4 * GIB : 560 * MIB;
+		scene_run(&s, 1);
+		took |= scene_action(&s, 1) != NULL;
+		/* For at least 20 s after the last of them, at t = 50. */
+		assert_true(!took || t >= 70);
+	}
+	assert_true(took);
+	scene_close(&s);
+}
+
 /* What a new guest has free goes as soon as it reports. */
 static void test_a_new_guest_is_given_time_to_report(void **state)
 {
@@ -71,27 +123,54 @@ static void test_merged_cache_is_left_to_swap(void **state)
 	scene_close(&s);
 }
 
-/* Nothing can be swapped for want of a guest that would bear it: then merged cache has to do. */
+/* No guest would bear being swapped, or nothing comes of it: then merged cache has to do. */
 static void test_merged_cache_when_swapping_has_ended(void **state)
 {
-	struct scene s;
-	bool took = false;
+	static const uint64_t refaults[] = {256 * MIB, 0};
 
-	scene_open(&s, 1);
-	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
-	s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
-	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-	scene_run(&s, 60);
-	/* It reads back all the time. */
-	for (int t = 0; t < 140; t++) {
-		s.host.available_bytes = t < 60 ? 500 * MIB : 100 * MIB;
-		s.guests[0].refault_bytes += 64 * MIB;
-		scene_run(&s, 1);
-		took |= scene_action(&s, 1) != NULL;
-		assert_true(!took || t >= 60);
+	for (size_t i = 0; i < 2; i++) {
+		struct scene s;
+		bool took = false;
+
+		scene_open(&s, 1);
+		scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
+		s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+		s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+		scene_run(&s, 60);
+		for (int t = 0; t < 140; t++) {
+			s.host.available_bytes = t < 60 ? 500 * MIB : 100 * MIB;
+			s.guests[0].refault_bytes += refaults[i];
+			scene_run(&s, 1);
+			took |= scene_action(&s, 1) != NULL;
+			assert_true(!took || t >= 60);
+		}
+		assert_true(took);
+		scene_close(&s);
 	}
-	assert_true(took);
-	scene_close(&s);
+}
+
+/* Merged or not: swapping is the kernel's own matter there, while there is room: when there is
+ * little, or it has swapped nothing when the host is at its end, cache has to do. */
+static void test_cache_is_left_where_the_kernel_swaps(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct scene s;
+
+		scene_open(&s, 1);
+		scene_cache_merged(&s.guests[0], 0);
+		s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+		s.guests[0].reclaim_blind = true;
+		s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+		scene_run(&s, 60);
+		s.host.swap_free_bytes -= 64 * MIB;
+		s.host.available_bytes = 40 * MIB;
+		scene_run(&s, 80);
+		assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
+		s.host.swap_free_bytes = i ? 256 * MIB : s.host.swap_bytes;
+		scene_run(&s, 5);
+		assert_true(s.guests[0].target_bytes < 2 * GIB);
+		scene_close(&s);
+	}
 }
 
 /* So much is promised as others do not map. */
@@ -125,9 +204,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_unheld_free_memory_is_left_alone),
 		cmocka_unit_test(test_reported_memory_is_left_to_reporting),
+		cmocka_unit_test(test_little_free_is_not_taken_for_held),
+		cmocka_unit_test(test_free_between_programs_is_not_taken),
 		cmocka_unit_test(test_a_new_guest_is_given_time_to_report),
 		cmocka_unit_test(test_merged_cache_is_left_to_swap),
 		cmocka_unit_test(test_merged_cache_when_swapping_has_ended),
+		cmocka_unit_test(test_cache_is_left_where_the_kernel_swaps),
 		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
 	};
 

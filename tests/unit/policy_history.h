@@ -212,6 +212,8 @@ static inline void disturb_guest(struct pol_guest *g, bool wild)
 		g->answering = !g->answering;
 	if (once_in(30))
 		g->has_balloon = !g->has_balloon;
+	if (once_in(60))
+		g->reclaim_blind = !g->reclaim_blind;
 	/* The kernel comes to say what the monitor does, or somebody else has a hand in it. */
 	if (once_in(4))
 		g->marked_bytes = once_in(20) ? POL_ABSENT : g->merge_on ? g->memory_bytes : 0;

@@ -53,7 +53,7 @@ static void test_patrol_hurries_on_a_short_host(void **state)
 	/* But never more than its share. */
 	s.config.ksm_cpu_ppm = 20000;
 	pol_configure(s.pol, &s.config);
-	assert_int_equal(ksm_duty(s.pol, true), 60000);
+	assert_int_equal(ksm_duty(s.pol, true), 80000);
 	scene_close(&s);
 }
 

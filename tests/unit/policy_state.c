@@ -182,6 +182,53 @@ static void test_falls_faster_than_balloons_are_remembered(void **state)
 	}
 }
 
+/*
+ * For some minutes as much is to be ready as such a fall takes that balloons cannot follow. A fast
+ * one is no help when its guest needs all it has, or is left alone.
+ */
+static void test_falls_have_more_kept_ready(void **state)
+{
+	enum { SLOW, FAST, AT_FLOOR, HELD_BACK, HUGE };
+
+	for (int kind = SLOW; kind <= HUGE; kind++) {
+		struct marks m = marks_of(8 * GIB);
+		struct scene s;
+
+		scene_open(&s, kind == FAST ? 6 : 1);
+		s.obey = kind != SLOW;
+		/* The speed of its balloon is learned: 256 MiB a tick, or what is supposed. */
+		s.host.available_bytes = kind == SLOW ? 2200 * MIB : 600 * MIB;
+		scene_run(&s, 30);
+		s.host.available_bytes = 2200 * MIB;
+		scene_run(&s, 20);
+		/* After a gift, or not. */
+		for (size_t i = 0; i < s.host.n_guests; i++)
+			s.pol->past[i].hold_us = kind == HELD_BACK ? s.now_us + 3600 * SEC : 0;
+		assert_int_equal(s.pol->tick.ready, m.soft);
+		for (int t = 0; t < 5; t++) {
+			s.host.available_bytes -= kind == HUGE ? (t ? 0 : 1300 * MIB) : 260 * MIB;
+			if (kind == AT_FLOOR || kind == HUGE) {
+				s.guests[0].stat_available_bytes = 272 * MIB;
+				s.guests[0].stat_free_bytes = 100 * MIB;
+				s.guests[0].resident_bytes = 2 * GIB;
+			}
+			scene_step(&s);
+		}
+		for (int minutes = 0; minutes < 2; minutes++) {
+			if (kind != FAST)
+				assert_in_range(s.pol->tick.ready, m.goal, m.ease);
+			else if (minutes == 0) /* before it is given something, and left it */
+				assert_in_range(s.pol->tick.ready, m.soft, m.soft + 16 * MIB);
+			scene_run(&s, 60);
+		}
+		scene_run(&s, 480);
+		assert_in_range(s.pol->tick.ready, m.soft, m.soft + 320 * MIB);
+		scene_run(&s, 1500);
+		assert_in_range(s.pol->tick.ready, m.soft, m.soft + 16 * MIB);
+		scene_close(&s);
+	}
+}
+
 static void test_distant_or_small_falls_are_ignored(void **state)
 {
 	struct scene s;
@@ -290,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_need_is_what_is_missing_to_the_goal),
 		cmocka_unit_test(test_fast_fall_is_foreseen),
 		cmocka_unit_test(test_falls_faster_than_balloons_are_remembered),
+		cmocka_unit_test(test_falls_have_more_kept_ready),
 		cmocka_unit_test(test_distant_or_small_falls_are_ignored),
 		cmocka_unit_test(test_fall_counts_no_more_than_the_guest_has_room),
 		cmocka_unit_test(test_defaults_pass_the_check),
