@@ -104,7 +104,7 @@ stop() {
 # One QMP command; prints what it returns: socket, command, arguments as JSON.
 qmp() {
 	local request='{"execute":"qmp_capabilities"}'$'\n''{"execute":"'$2'"'${3:+,\"arguments\":$3}',"id":"q"}'
-	printf '%s\n' "$request" | socat -t 10 -T 20 - "UNIX-CONNECT:$1" |
+	printf '%s\n' "$request" | socat -t 60 -T 60 - "UNIX-CONNECT:$1" |
 		jq -c 'select(.id == "q") | if has("error") then {error: .error} else .return end' | head -n 1
 }
 
