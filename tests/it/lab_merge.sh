@@ -6,6 +6,6 @@
 cd "$(dirname "$0")/../.." || exit 1
 status=0
 for nodes in 2 1; do
-	tests/lab/lab run --nodes $nodes --memory 4G --share tests/it --timeout 900 -- /share/inlab/merge $nodes || status=$?
+	tests/lab/lab run --nodes $nodes --memory 3G --share tests/it --timeout 900 -- /share/inlab/merge $nodes || status=$?
 done
 exit $status
