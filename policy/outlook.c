@@ -45,6 +45,9 @@ const char *pol_keep_text(enum pol_keep keep)
 		[POL_KEEP_YOUNG] = "it has just started: nothing is taken for a while",
 		[POL_KEEP_HELD] = "it was short of memory, or was given some, a while ago",
 		[POL_KEEP_FLOOR] = "it is at its floor: what it uses, and a reserve",
+		[POL_KEEP_CACHE] =
+			"its page cache, and what it fills now and then, are left to it while "
+			"swap has room",
 	};
 	_Static_assert(sizeof(texts) / sizeof(texts[0]) == POL_KEEP_COUNT,
 		       "every reason has a text");
@@ -52,7 +55,8 @@ const char *pol_keep_text(enum pol_keep keep)
 	return (unsigned int)keep < POL_KEEP_COUNT ? texts[keep] : "unknown";
 }
 
-static enum pol_keep keep_of(const struct now_guest *guest, uint64_t spare)
+/* Of size; spare: what it could give, without the page cache that is left to it. */
+static enum pol_keep keep_of(const struct now_guest *guest, uint64_t size, uint64_t spare)
 {
 	const struct guest_past *past = guest->past;
 
@@ -68,7 +72,9 @@ static enum pol_keep keep_of(const struct now_guest *guest, uint64_t spare)
 		return POL_KEEP_YOUNG;
 	if (guest->held_back)
 		return POL_KEEP_HELD;
-	return spare < balloon_least(guest) ? POL_KEEP_FLOOR : POL_KEEP_NONE;
+	if (spare >= balloon_least(guest))
+		return POL_KEEP_NONE;
+	return sub_sat(size, guest->floor) < balloon_least(guest) ? POL_KEEP_FLOOR : POL_KEEP_CACHE;
 }
 
 void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
@@ -77,7 +83,7 @@ void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
 	uint64_t size = guest->usable ? min_u64(guest->past->target, guest->actual) : 0;
 	uint64_t end = balloon_cache_floor(pol, guest, guest->floor);
 	uint64_t bytes = sub_sat(size, end);
-	enum pol_keep keep = keep_of(guest, bytes);
+	enum pol_keep keep = keep_of(guest, size, bytes);
 
 	*ret_spare = (struct pol_spare){.keep = keep};
 	if (keep == POL_KEEP_NONE) {

@@ -22,6 +22,7 @@ enum pol_keep {
 	POL_KEEP_YOUNG, /* just started, or just seen */
 	POL_KEEP_HELD,	/* it was in trouble or was given something lately */
 	POL_KEEP_FLOOR, /* it is near its floor */
+	POL_KEEP_CACHE, /* it could give page cache, which is left to it */
 	POL_KEEP_COUNT
 };
 /* One sentence in an operator's words, static. */

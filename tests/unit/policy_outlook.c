@@ -96,6 +96,30 @@ static void test_spare(void **state)
 	scene_close(&s);
 }
 
+/* Not at its floor: it has cache, most of it merged, and that is left to it while there is swap. */
+static void test_spare_of_merged_cache(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, 1);
+	s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
+	scene_settle(&s);
+	assert_int_equal(spare_of(&s, 1).keep, POL_KEEP_CACHE);
+	assert_int_equal(spare_of(&s, 1).guest_bytes, 0);
+	/* Nor is that of one of whose memory nobody sees what is idle, merged or not. */
+	s.guests[0].ksm_bytes = s.guests[0].merging_bytes = 0;
+	s.guests[0].reclaim_blind = true;
+	scene_run(&s, 2);
+	assert_int_equal(spare_of(&s, 1).keep, POL_KEEP_CACHE);
+	s.host.swap_free_bytes = 0;
+	scene_run(&s, 2);
+	assert_int_equal(spare_of(&s, 1).keep, POL_KEEP_NONE);
+	scene_close(&s);
+}
+
 static void test_spare_of_a_stuck_balloon(void **state)
 {
 	struct scene s;
@@ -282,6 +306,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copy_changes_nothing),
 		cmocka_unit_test(test_spare),
+		cmocka_unit_test(test_spare_of_merged_cache),
 		cmocka_unit_test(test_spare_of_a_stuck_balloon),
 		cmocka_unit_test(test_one_more_that_fits),
 		cmocka_unit_test(test_one_more_that_does_not_fit),
