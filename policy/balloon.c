@@ -11,7 +11,6 @@
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
 #define UNSERVED_US	 (30 * SEC) /* meanwhile the kernel swaps by itself */
-#define SWAPPED_LEAST	 (16 * MIB) /* by a kernel that swaps guests */
 #define HYPERVISOR_OWN	 (64 * MIB) /* at most, of what is resident: QEMU with TCG has 30 */
 
 static uint64_t distance(uint64_t a, uint64_t b)
@@ -256,14 +255,14 @@ static bool is_unserved(const struct pol *pol)
 }
 
 /*
- * The kernel swaps by itself, and lets go of the cache that is not read. If it has swapped next to
- * nothing when the host is at its end it may not swap guests at all: swappiness, limits of cgroups.
+ * The kernel swaps by itself, and lets go of the cache that is not read; not if it has swapped next
+ * to nothing for a while with the host at its end.
  */
 static bool is_kernels(const struct pol *pol, const struct now_guest *guest)
 {
 	return guest->past->reclaim.off == POL_WHY_BLIND && pol->reclaim.roomy &&
-	       (pol->reclaim.swapped >= SWAPPED_LEAST || pol->tick.state < POL_STATE_LOW ||
-		!is_unserved(pol)) &&
+	       (pol->tick.now_us - pol->reclaim.swaps_us < UNSERVED_US ||
+		FAULT(cache_kernel_idle)) &&
 	       !FAULT(cache_blind);
 }
 

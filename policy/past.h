@@ -188,12 +188,13 @@ struct reclaim_past {
 	uint64_t pause_us;		   /* for that, nothing is asked before of guests that have
 					      no number of their own */
 	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
-	uint64_t swapped;		   /* bytes of swap in use */
-	uint64_t served_us;		   /* what was asked for came, or they lacked nothing */
-	bool roomy;			   /* swap is not nearly full */
-	uint64_t room;			   /* of swap, that may be used, */
-	uint64_t net_ppm, kept_ppm;	   /* what comes free of a byte, and what of that came */
-	uint64_t us_per_gib;		   /* its price */
+	uint64_t swaps_us;	    /* the kernel last was seen to swap guests by itself, or had
+				       no reason to */
+	uint64_t served_us;	    /* what was asked for came, or they lacked nothing */
+	bool roomy;		    /* swap is not nearly full */
+	uint64_t room;		    /* of swap, that may be used, */
+	uint64_t net_ppm, kept_ppm; /* what comes free of a byte, and what of that came */
+	uint64_t us_per_gib;	    /* its price */
 };
 
 #define RATE_WINDOWS 5

@@ -22,6 +22,7 @@
 #define NET_LEAST_PPM	 200000ull   /* what must come free of a byte */
 #define GAIN_LEAST_PPM	 250000ull   /* of what was promised */
 #define US_PER_PAGE	 4ull	     /* before anything was measured */
+#define SWAPPED_LEAST	 (16 * MIB)  /* by a kernel that swaps guests */
 
 /* What the rung kept of its promises; all of them as long as nothing was measured. */
 static uint64_t kept_of(const struct pol_host *host, enum pol_rung rung)
@@ -262,6 +263,15 @@ static void spread(struct pol *pol, enum pol_reason why, uint64_t need, uint64_t
 	}
 }
 
+/* It may not swap guests at all: swappiness, limits of cgroups. */
+static void follow_kernel(struct pol *pol, const struct pol_host *host)
+{
+	uint64_t swapped = sub_sat(bytes_in(host->swap_bytes), bytes_in(host->swap_free_bytes));
+
+	if (pol->tick.state < POL_STATE_LOW || swapped >= SWAPPED_LEAST)
+		pol->reclaim.swaps_us = pol->tick.now_us;
+}
+
 /* Besides what is needed now and what balloons are about to bring. */
 static uint64_t missing_to_ready(const struct pol *pol)
 {
@@ -283,7 +293,7 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	reclaim_follow_host(pol, host);
 	past->room = off == POL_WHY_NONE ? room : 0;
 	past->roomy = past->room && is_roomy(host);
-	past->swapped = sub_sat(bytes_in(host->swap_bytes), bytes_in(host->swap_free_bytes));
+	follow_kernel(pol, host);
 	past->net_ppm = net;
 	past->kept_ppm = kept_of(host, POL_RUNG_RECLAIM);
 	past->us_per_gib = price_of(host);
