@@ -10,8 +10,8 @@
  *
  * The rate follows from the measured CPU time per scanned page, so that ksmd stays within its share
  * of a core on a machine of any speed. It yields to everybody (nice 5), and on a host that is short
- * everybody waits for memory, busily: a campaign is then urgent (memd/ksm_nice.h), or it gets next
- * to nothing.
+ * everybody waits for memory, busily: what merges something new is then urgent (memd/ksm_nice.h),
+ * or it gets next to nothing.
  */
 #include "policy/parts.h"
 
@@ -21,6 +21,7 @@
 #define ASK_AGAIN_US   (60 * SEC)
 #define ASK_AGAIN_MOST (3600 * SEC)
 #define SCANS_LEARNING 2
+#define SCANS_URGENT   3 /* what a campaign takes at least (ksm_worth.c) */
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 #define MEASURE_US     (SEC / 2)
@@ -154,6 +155,16 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
 	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING || FAULT(ksm_skip);
 }
 
+/*
+ * The scans that merge what is new, on a host that is short. Those after that find what held still
+ * only of late; guests have the processor first.
+ */
+static bool is_urgent(const struct ksm_past *past, enum mode mode)
+{
+	return mode == MODE_PRESSURE && !FAULT(ksm_urgent) &&
+	       (past->scans_since < SCANS_URGENT || FAULT(ksm_urgent_on));
+}
+
 /* Stopped, ksmd yields again; what it is to do at its next start is said anew. */
 static void end_urgency(struct ksm_past *past)
 {
@@ -166,7 +177,7 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 {
 	struct ksm_past *past = &pol->ksm;
 	uint64_t pages = pages_for(pol, mode), sleep_ms = modes[mode].sleep_ms;
-	bool smart = may_skip(past, mode), urgent = mode == MODE_PRESSURE && !FAULT(ksm_urgent);
+	bool smart = may_skip(past, mode), urgent = is_urgent(past, mode);
 	bool same = past->asked_rate && past->urgent == urgent &&
 		    (past->smart == smart || !in->smart_scan);
 	struct pol_action *action;
@@ -219,7 +230,6 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 {
 	const struct pol_ksm *in = &host->ksm;
 	struct ksm_past *past = &pol->ksm;
-	bool is_short = pol->host.is_short || pol->tick.state >= POL_STATE_SOFT;
 	uint64_t held = mergeable_held(pol), gain, cost;
 	enum ksm_news news;
 	enum mode mode = MODE_CAMPAIGN;
@@ -242,7 +252,7 @@ void ksm_decide(struct pol *pol, const struct pol_host *host)
 	}
 	if (past->exhausted)
 		mode = MODE_PATROL;
-	else if (is_short)
+	else if (is_short(pol))
 		mode = MODE_PRESSURE;
 	gain = past->scans_since ? mul_div(past->gain_pages, PAGE, 1)
 				 : ksm_backlog(pol, held, &news);

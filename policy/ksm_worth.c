@@ -88,7 +88,7 @@ uint64_t ksm_urgency(const struct pol *pol)
 {
 	if (is_pressed(pol))
 		return 32;
-	return pol->host.is_short || pol->tick.state == POL_STATE_SOFT ? 8 : 1;
+	return is_short(pol) ? 8 : 1;
 }
 
 /* Of a core, on average. */
@@ -98,7 +98,7 @@ static uint64_t share_of(const struct pol *pol)
 
 	if (is_pressed(pol))
 		times = 4;
-	else if (pol->host.is_short || pol->tick.state == POL_STATE_SOFT)
+	else if (is_short(pol))
 		times = 2;
 	return min_u64(times * pol->config.ksm_cpu_ppm, BURST_PPM);
 }
@@ -121,7 +121,10 @@ static void spend(struct pol *pol, uint64_t span_us, uint64_t cpu_us)
 
 uint64_t ksm_rush_left_us(const struct pol *pol)
 {
-	return pol->ksm.growing ? sub_sat(pol->ksm.begin_us + GROWING_US, pol->tick.now_us) : 0;
+	/* What is not merged in time is swapped on a host that is short. */
+	if (!pol->ksm.growing || (is_short(pol) && !FAULT(ksm_short_rush)))
+		return 0;
+	return sub_sat(pol->ksm.begin_us + GROWING_US, pol->tick.now_us);
 }
 
 /* As what it finds is worth more (price()), it looks more often. */

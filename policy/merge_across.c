@@ -142,11 +142,6 @@ static uint64_t waiting_us(const struct pol *pol)
 	return known ? sum : POL_ABSENT;
 }
 
-static bool is_short(const struct pol *pol)
-{
-	return pol->tick.state != POL_STATE_HIGH || pol->host.is_short;
-}
-
 /* Why it stays, or POL_ACROSS_CHANGING: the other way pays. */
 static enum pol_across_why weigh(struct pol *pol, const struct pol_ksm *in)
 {

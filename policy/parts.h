@@ -27,6 +27,12 @@ struct pol {
 	size_t max_actions;
 };
 
+/* Less is available than is to be, or was a moment ago. */
+static inline bool is_short(const struct pol *pol)
+{
+	return pol->host.is_short || pol->tick.state >= POL_STATE_SOFT;
+}
+
 /* In want: guests wait for memory soon, or do. */
 static inline bool is_pressed(const struct pol *pol)
 {
@@ -218,7 +224,8 @@ uint64_t ksm_urgency(const struct pol *pol);
 /* Is a full scan within_us of its end, by its pace, that may be the campaign's last? */
 bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us);
 
-/* How long guests' memory must not grow any more before it is scanned at full rate; 0: it may. */
+/* How long guests' memory must not grow any more before it is scanned at full rate; 0: it may be.
+ * On a host that is short it always may. */
 uint64_t ksm_rush_left_us(const struct pol *pol);
 
 /* The share of a core that ksmd may take now, ppm. */

@@ -80,7 +80,7 @@ enum pol_action_kind {
 	POL_KSM_RUN, /* /sys/kernel/mm/ksm/run: `to` is 0 or 1 */
 	/*
 	 * pages_to_scan `to`, sleep_millisecs `to2`, smart_scan `to3`; `to4` 1: ksmd is to get the
-	 * processor as readily as guests do, 0: as readily as before memd.
+	 * processor more readily than guests do, 0: as readily as before memd.
 	 */
 	POL_KSM_RATE,
 	POL_MERGE, /* the guest's memory: mergeable (`to` 1) or not (0) */

@@ -57,8 +57,8 @@ static void test_patrol_hurries_on_a_short_host(void **state)
 	scene_close(&s);
 }
 
-/* While guests fill their memory ksmd takes half of its share; once they have stopped, all that was
- * saved up, at once. */
+/* While guests fill their memory, on a host with plenty, ksmd takes half of its share; once they
+ * have stopped, all that was saved up, at once. */
 static void test_rush_is_waited_for(void **state)
 {
 	struct scene s;
@@ -77,6 +77,30 @@ static void test_rush_is_waited_for(void **state)
 	s.now_us -= SEC - s.plan->again_us; /* it is looked at so soon */
 	ksm_scene_run(&s, &d, 2);
 	assert_in_range(d.used_us, SEC / 2, SEC);
+	scene_close(&s);
+}
+
+/* On a host that is short nothing is waited for: it would be swapped meanwhile. */
+static void test_rush_on_a_short_host_is_not(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+	uint64_t share;
+
+	patrol_open(&s, &d);
+	s.guests[1].resident_bytes += 128 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	s.guests[1].resident_bytes += 128 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	assert_true(ksm_rush_left_us(s.pol));
+	share = s.config.ksm_cpu_ppm;
+	assert_int_equal(ksm_duty(s.pol, false), share / 2);
+	s.pol->tick.state = POL_STATE_SOFT;
+	assert_int_equal(ksm_rush_left_us(s.pol), 0);
+	assert_in_range(ksm_duty(s.pol, false), 3 * share, 900000);
+	s.pol->tick.state = POL_STATE_HIGH;
+	s.pol->host.is_short = true;
+	assert_in_range(ksm_duty(s.pol, false), 3 * share, 900000);
 	scene_close(&s);
 }
 
@@ -226,6 +250,7 @@ int main(void)
 		cmocka_unit_test(test_patrol_of_cheap_pages_goes_on_quickly),
 		cmocka_unit_test(test_patrol_hurries_on_a_short_host),
 		cmocka_unit_test(test_rush_is_waited_for),
+		cmocka_unit_test(test_rush_on_a_short_host_is_not),
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
 		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
 		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),

@@ -50,6 +50,38 @@ static void test_campaign_of_a_short_host_is_urgent(void **state)
 	scene_close(&s);
 }
 
+/* Once what is new has been merged, by three scans, ksmd stands back, though it goes on; when more
+ * is new it does not for three again. */
+static void test_urgent_are_the_scans_that_merge_what_is_new(void **state)
+{
+	struct scene s;
+	struct ksmd d = {.us_per_page = 5, .pages = 200000};
+	uint64_t was = 1;
+	int changes = 0;
+
+	scene_open_ksm(&s, 1);
+	s.guests[0].has_balloon = false;
+	s.host.available_bytes = 300 * MIB;
+	s.guests[0].resident_bytes /= 2;
+	ksm_scene_run(&s, &d, 1);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(s.urgent, 1);
+		for (int t = 0; t < 60; t++) {
+			ksm_scene_run(&s, &d, 1);
+			s.host.ksm.pages_sharing += 5000;
+			s.host.ksm.pages_volatile = 100000;
+			changes += s.urgent != was;
+			was = s.urgent;
+			assert_int_equal(s.urgent, s.pol->ksm.scans_since < 3);
+		}
+		assert_false(s.pol->ksm.exhausted);
+		assert_int_equal(changes, 2 * round + 1);
+		s.guests[0].resident_bytes += 512 * MIB;
+		ksm_scene_run(&s, &d, 1);
+	}
+	scene_close(&s);
+}
+
 /* The patrol is in no hurry, however short the host is. */
 static void test_patrol_is_never_urgent(void **state)
 {
@@ -98,6 +130,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_campaign_of_a_short_host_is_urgent),
+		cmocka_unit_test(test_urgent_are_the_scans_that_merge_what_is_new),
 		cmocka_unit_test(test_patrol_is_never_urgent),
 		cmocka_unit_test(test_urgency_ends_with_a_stop),
 	};

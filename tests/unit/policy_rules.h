@@ -295,9 +295,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 		case POL_KSM_RATE:
 			if (a->to < 16 || a->to > 30000 || a->to2 < 10 || a->to2 > 1000)
 				broken = "a KSM rate out of bounds";
-			if (a->to4 != (a->reason == POL_WHY_KSM_PRESSURE))
-				broken = "ksmd urgent on a host that is not short, or not on one "
-					 "that is";
+			if (a->to4 && a->reason != POL_WHY_KSM_PRESSURE)
+				broken = "ksmd urgent on a host that is not short";
 			break;
 		case POL_NUMA_MOVE:
 			broken = rules_numa(config, host, n, a);
