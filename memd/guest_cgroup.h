@@ -51,4 +51,11 @@ void guest_cgroup_again(struct guest_cgroup *cgroup);
  */
 int guest_cgroup_find(int rootfd, const struct memcg *memcg, pid_t pid, char *path, size_t n);
 
+/* A process that was moved there leaves what it had charged where it was, and then there is nothing
+ * to ask for: is its memory in it? */
+static inline bool guest_cgroup_holds(uint64_t charged_bytes, uint64_t resident_bytes)
+{
+	return charged_bytes >= resident_bytes / 2;
+}
+
 #endif

@@ -93,7 +93,7 @@ static bool goes_by_cgroup(const struct guest *guest)
 	const struct guest_cgroup *cgroup = guest->swap ? &guest->swap->cgroup : NULL;
 
 	return cgroup && cgroup->reclaim && pol_has(cgroup->current_bytes) &&
-	       cgroup->current_bytes >= guest->foot.resident_bytes / 2;
+	       guest_cgroup_holds(cgroup->current_bytes, guest->foot.resident_bytes);
 }
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)

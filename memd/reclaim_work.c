@@ -194,10 +194,7 @@ static int work_on(struct progress *p)
 	return r;
 }
 
-/*
- * Has it a cgroup of its own that can be asked? A process that was moved there leaves what it had
- * charged where it was, and then there is nothing to ask for.
- */
+/* Has it a cgroup of its own that can be asked? */
 static bool has_cgroup(struct progress *p)
 {
 	char file[GUEST_CGROUP_PATH_MAX + 32];
@@ -210,7 +207,7 @@ static bool has_cgroup(struct progress *p)
 		return false;
 	snprintf(file, sizeof(file), "%s/memory.current", p->cgroup);
 	if (kfile_read_u64(rootfd, file, &charged) < 0 || look(p, &foot) < 0 ||
-	    charged < foot.resident_bytes / 2)
+	    !guest_cgroup_holds(charged, foot.resident_bytes))
 		return false;
 	snprintf(file, sizeof(file), "%s/memory.reclaim", p->cgroup);
 	return faccessat(rootfd, file, W_OK, AT_EACCESS) == 0;

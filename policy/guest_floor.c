@@ -190,6 +190,13 @@ static enum pol_trust judge(const struct pol_config *config, const struct now_ho
 	return POL_TRUST_OK;
 }
 
+/* The most so far is that of the time before now. */
+static void turn_peak(uint64_t peak[2])
+{
+	peak[1] = peak[0];
+	peak[0] = 0;
+}
+
 /*
  * The most of the latest sample and of a fast average: rises at once, falls over some seconds. The
  * slow average on top of that (ESX takes the most of all) tells what was in use of late: it is not
@@ -221,19 +228,15 @@ static void follow_working_set(const struct now_host *tick, struct now_guest *gu
 	past->ws_late = max_u64(used, max_u64(past->ws_fast, past->ws_slow));
 	if (tick->now_us - past->peak_us >= WS_PEAK_US) {
 		past->peak_us = tick->now_us;
-		past->ws_peak[1] = past->ws_peak[0];
-		past->ws_peak[0] = used;
-		past->filled_peak[1] = past->filled_peak[0];
-		past->filled_peak[0] = filled;
+		turn_peak(past->ws_peak);
+		turn_peak(past->filled_peak);
 	}
 	past->ws_peak[0] = max_u64(past->ws_peak[0], used);
 	past->filled_peak[0] = max_u64(past->filled_peak[0], filled);
 	/* Cache that it could drop, and reads all the time: not idle. The floor is what its own
 	 * numbers say all the same, or it would raise that by reading. */
 	if (pol_has(guest->hot) && !FAULT(hot_cache))
-		past->ws_late =
-			max_u64(past->ws_late,
-				min_u64(guest->hot, sub_sat(guest->actual_late, guest->free)));
+		past->ws_late = max_u64(past->ws_late, min_u64(guest->hot, filled));
 	if (fresh) {
 		/* An inflating balloon blurs what is available (cache that goes was only partly
 		 * counted as such): that is not growth. */

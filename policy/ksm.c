@@ -21,7 +21,6 @@
 #define ASK_AGAIN_US   (60 * SEC)
 #define ASK_AGAIN_MOST (3600 * SEC)
 #define SCANS_LEARNING 2
-#define SCANS_URGENT   3 /* what a campaign takes at least (ksm_worth.c) */
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 #define MEASURE_US     (SEC / 2)
@@ -162,7 +161,7 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
 static bool is_urgent(const struct ksm_past *past, enum mode mode)
 {
 	return mode == MODE_PRESSURE && !FAULT(ksm_urgent) &&
-	       (past->scans_since < SCANS_URGENT || FAULT(ksm_urgent_on));
+	       (past->scans_since < KSM_SCANS_LEAST || FAULT(ksm_urgent_on));
 }
 
 /* Stopped, ksmd yields again; what it is to do at its next start is said anew. */

@@ -22,7 +22,6 @@
 #define TRIFLE_BYTES (8 * MIB)
 #define TRIFLE_PART  64 /* of what is saved */
 
-#define SCANS_LEAST	3
 #define SETTLING_PART	16    /* of pages that did not hold still, what may by the next scan */
 #define SCANS_CAMPAIGN	3     /* what one usually takes */
 #define NS_FIRST	3000  /* a page, until measured */
@@ -271,7 +270,7 @@ bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us)
 	uint64_t seen = past->now.visited - past->scan.visited;
 	uint64_t span = past->now.now_us - past->scan.now_us;
 
-	return past->scans_since + 1 >= SCANS_LEAST && seen &&
+	return past->scans_since + 1 >= KSM_SCANS_LEAST && seen &&
 	       mul_div(sub_sat(held / PAGE, seen), span, seen) <= within_us;
 }
 
@@ -285,7 +284,7 @@ static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t hel
 	past->gain_pages = sub_sat(past->now.benefit, past->scan.benefit) / scans;
 	past->gain_us = sub_sat(past->now.cpu_us, past->scan.cpu_us) / scans;
 	past->scans_since = add_sat(past->scans_since, scans);
-	if (!past->exhausted && past->scans_since >= SCANS_LEAST && !is_paying(pol, in, held)) {
+	if (!past->exhausted && past->scans_since >= KSM_SCANS_LEAST && !is_paying(pol, in, held)) {
 		learn(past);
 		past->exhausted = true;
 		past->sample = past->now;

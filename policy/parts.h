@@ -196,6 +196,10 @@ uint64_t reclaim_cost_us(const struct pol *pol, uint64_t bytes);
 
 /* ---- ksm_worth.c ---- */
 
+/* What is new is merged by so many full scans: the first may be half of one, the next only learns
+ * which pages hold still. */
+#define KSM_SCANS_LEAST 3
+
 /*
  * Follows KSM's counters: ksmd's allowance, the price of a page, the yield of full scans and of the
  * patrol. held: mergeable bytes of all guests. False: a counter went back, so that nothing can be
