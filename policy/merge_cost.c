@@ -160,18 +160,38 @@ static void give_up(struct pol *pol, struct now_guest *guest)
 	if (FAULT(merge_again_later))
 		past->cost_wait_us = mul_div(trial, AGAIN, 1);
 	past->cost_held = guest->held;
+	past->cost_merging = known(guest->in->merging_bytes);
+}
+
+/*
+ * Has it changed since it was given up? Not by what the host fails to see for a moment, nor by
+ * unmerging, which gives it pages that were zero: those leave the count as it gets them. But the
+ * last merged pages leave it only when ksmd comes by, and what it grows until then is its growing.
+ */
+static bool has_grown(struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+	uint64_t merging = known(guest->in->merging_bytes), rise;
+
+	if (!guest->held_known && !FAULT(merge_grown_seen))
+		return false;
+	rise = sub_sat(guest->held, past->cost_held);
+	if (!guest->in->merge_on && !FAULT(merge_grown_meanwhile))
+		rise = min_u64(rise, sub_sat(past->cost_merging, merging));
+	if (guest->in->merge_on || past->cost_merging)
+		past->cost_held = add_sat(past->cost_held, rise);
+	past->cost_merging = merging;
+	return !guest->in->merge_on && !merging &&
+	       guest->held > add_sat(past->cost_held + past->cost_held / 4, GROWN_BYTES);
 }
 
 /* Is the time over for which it is off, or has it changed? */
 static void look_again(struct pol *pol, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
+	bool grown = has_grown(guest);
 
-	/* Unmerging gives it pages that were zero: that is not its growing. */
-	if (guest->in->merge_on || known(guest->in->merging_bytes))
-		past->cost_held = max_u64(past->cost_held, guest->held);
-	if (pol->tick.now_us - past->cost_us < past->cost_wait_us && !FAULT(merge_again) &&
-	    guest->held <= add_sat(past->cost_held + past->cost_held / 4, GROWN_BYTES))
+	if (pol->tick.now_us - past->cost_us < past->cost_wait_us && !FAULT(merge_again) && !grown)
 		return;
 	past->cost_off = false;
 	past->cost_again = true;

@@ -92,7 +92,8 @@ struct guest_past {
 	bool cost_off;			/* merging it does not pay */
 	bool cost_again;		/* the time for that is over */
 	uint64_t cost_us, cost_wait_us; /* off since, and before another try */
-	uint64_t cost_held;		/* held then */
+	uint64_t cost_held;		/* held then, and what unmerging gave it */
+	uint64_t cost_merging;		/* what of it was merged at the last look since */
 	uint64_t mean_saved;		/* by merging, over the last half of a trial */
 	bool marks_stay;		/* off, and some of it is mergeable all the same */
 	bool crossed_off;		/* off because of what it shared with another domain */

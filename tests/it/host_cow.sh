@@ -67,6 +67,7 @@ is_merged() { [ "$(merged_mib "$1")" -ge $((MIB * 9 / 10)) ]; }
 is_off() { ! marked "$1"; }
 notes() { of_guest "$1" '.notes | join("; ")'; }
 noted() { notes "$1" | grep -q -- "$2"; }
+held() { of_guest "$1" '"\(.resident_bytes / 1048576 | floor) MiB, swapped \(.swapped_bytes)"'; }
 explained() { memctl explain | grep -A 1 -- "$1" | grep -q -- "$2"; }
 says() { memctl status | grep -q -- "$1"; }
 told() { memctl status | grep -E '^(merging|exposure| )' | tr -s ' \n' ' '; }
@@ -130,8 +131,10 @@ order churn rewrite 0 0
 sleep 20
 check cow_stays_off "$(notes churn)" is_off churn
 check cow_other_pays "$(notes still)" is_merged still
+held_off=$(held churn)
 order churn grow 192
-check cow_on_again "$(notes churn)" wait_for 30 marked churn
+wait_for 60 marked churn
+check cow_on_again "$(notes churn); had $held_off, has $(held churn); $(memctl explain)" marked churn
 check cow_again_explained "$(memctl explain | tail -n 8)" explained 'churn: merge off -> on' 'has changed'
 check cow_merges_again "$(merged_mib churn) MiB" wait_for 90 is_merged churn
 sleep 15

@@ -100,9 +100,44 @@ static void test_growth_is_worth_another_try(void **state)
 	s.guests[1].resident_bytes = GIB + 256 * MIB;
 	run(&s, 100);
 	assert_false(s.guests[1].merge_on);
+	/* Nor is what the host fails to see for a moment. */
+	s.guests[1].resident_bytes = POL_ABSENT;
+	run(&s, 1);
+	assert_false(s.guests[1].merge_on);
 	s.guests[1].resident_bytes = GIB + 512 * MIB;
 	run(&s, 15);
 	assert_true(s.guests[1].merge_on);
+	scene_close(&s);
+}
+
+/* The last merged pages leave the count when ksmd comes by; what it grows meanwhile is growth. */
+static void test_growth_while_the_last_pages_are_unmerged(void **state)
+{
+	struct scene s;
+	struct pol_guest *g;
+
+	open_scene(&s, 2);
+	g = &s.guests[1];
+	g->ksm_bytes = 0;
+	g->merging_bytes = 400 * MIB;
+	g->resident_bytes = GIB;
+	for (int t = 0; t < 400 && g->merge_on; t++)
+		run(&s, 1);
+	assert_false(g->merge_on);
+	/* What was zero pages comes back as its own: not growth. */
+	g->merging_bytes = 400 * MIB;
+	run(&s, 1);
+	g->merging_bytes = MIB;
+	g->resident_bytes = GIB + 399 * MIB;
+	run(&s, 1);
+	run(&s, 5);
+	assert_false(g->merge_on);
+	g->resident_bytes = 2 * GIB;
+	run(&s, 5);
+	assert_false(g->merge_on);
+	g->merging_bytes = 0;
+	run(&s, 5);
+	assert_true(g->merge_on);
 	scene_close(&s);
 }
 
@@ -389,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_one_that_does_not_pay_is_switched_off),
 		cmocka_unit_test(test_judged_only_after_full_scans),
 		cmocka_unit_test(test_growth_is_worth_another_try),
+		cmocka_unit_test(test_growth_while_the_last_pages_are_unmerged),
 		cmocka_unit_test(test_cpu_time_counts),
 		cmocka_unit_test(test_new_memory_is_paid_once),
 		cmocka_unit_test(test_copies_count),
