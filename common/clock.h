@@ -8,13 +8,24 @@
 
 #define USEC_PER_SEC 1000000ULL
 
-/* CLOCK_MONOTONIC, microseconds. */
-static inline uint64_t clock_now_us(void)
+static inline uint64_t clock_us(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* CLOCK_MONOTONIC, microseconds. */
+static inline uint64_t clock_now_us(void)
+{
+	return clock_us(CLOCK_MONOTONIC);
+}
+
+/* The processor's time that this thread has had, microseconds. */
+static inline uint64_t clock_thread_us(void)
+{
+	return clock_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
 #endif

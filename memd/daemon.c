@@ -93,7 +93,8 @@ static bool sense(struct daemon *daemon, uint64_t now_us)
 	}
 	guests_look(&daemon->guests, now_us);
 	daemon_numa_look(daemon, now_us);
-	savings_count(&daemon->guests, &host->ksm, host_page_bytes(), &daemon->savings);
+	savings_count(&daemon->guests, &host->ksm, host_page_bytes(), daemon->anchored.held_bytes,
+		      &daemon->savings);
 	host->guests = daemon->snapshot_guests;
 	host->n_guests = guests_snapshot(&daemon->guests, now_us, daemon->snapshot_guests,
 					 GUESTS_MAX, &host->ksm.mergeable_any);

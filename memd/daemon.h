@@ -21,6 +21,7 @@
 #include "memd/guest.h"
 #include "memd/host.h"
 #include "memd/idle.h"
+#include "memd/anchor.h"
 #include "memd/isolation.h"
 #include "memd/manager.h"
 #include "memd/numa.h"
@@ -55,6 +56,7 @@ struct daemon {
 	struct guests guests;
 	struct survey *survey;
 	struct isolation *isolation;
+	struct anchor *anchor; /* NULL: not on this host */
 	struct across *across;
 	struct chunk_work *chunk_work;
 	struct pools *pools;
@@ -78,6 +80,8 @@ struct daemon {
 	struct nodes_cpus cpus;		 /* which processor is of which node */
 	size_t cpus_next;		 /* guest whose threads are looked at next */
 	uint64_t cpus_us;		 /* one node: when the last round of that began */
+	struct anchor_result anchored;	 /* the last look */
+	uint64_t anchor_again_us;	 /* no look before */
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */
 	uint64_t crossed_since_us;	 /* a look begun before is of another time */

@@ -14,6 +14,10 @@
 /* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB. */
 #define CROSSED_MERGED_MOST (128 * MIB / 16 * 4 * KIB)
 
+/* The next look at merged pages to keep, when the last one found nothing new, or failed. */
+#define ANCHOR_EVERY_US	 (4 * USEC_PER_SEC)
+#define ANCHOR_FAILED_US (60 * USEC_PER_SEC)
+
 /* Did something happen that what was found last says nothing of, or may have undone? */
 static bool is_outdated(const struct daemon *daemon)
 {
@@ -108,6 +112,65 @@ void daemon_merge_snapshot(struct daemon *daemon)
 	}
 }
 
+static void tell_anchor(struct daemon *daemon, const struct anchor_result *result)
+{
+	if (result->error && result->error != daemon->anchored.error)
+		daemon_error(daemon, "merged pages cannot be kept from being swapped: %s%s",
+			     strerror(-result->error),
+			     result->error == -EPERM || result->error == -ENOMEM ||
+					     result->error == -EAGAIN
+				     ? ": it takes CAP_IPC_LOCK, CAP_SYS_ADMIN and CAP_SYS_PTRACE"
+				     : "");
+	if (result->held_bytes && !daemon->anchored.held_bytes)
+		log_info("merged pages that many guests share are kept in memory from now on");
+}
+
+/* Merged pages are kept in memory as far as the policy wants that. */
+static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
+{
+	struct anchor_guest guests[GUESTS_MAX];
+	size_t n = 0;
+
+	if (!daemon->anchor)
+		return;
+	if (daemon->act.stopped || !daemon->merge.anchor_bytes) {
+		if (anchor_let_go(daemon->anchor))
+			daemon->anchored = (struct anchor_result){0};
+		return;
+	}
+	if (now_us < daemon->anchor_again_us)
+		return;
+	for (size_t i = 0; i < daemon->guests.n; i++) {
+		const struct guest *guest = daemon->guests.v[i];
+
+		if (guest->known && guest->pid > 0 && guest->merge_asked)
+			guests[n++] =
+				(struct anchor_guest){guest->id, guest->starttime, guest->pid};
+	}
+	anchor_start(daemon->anchor, guests, n, daemon->merge.anchor_bytes);
+}
+
+static int on_anchor(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct daemon *daemon = userdata;
+	struct anchor_result result;
+
+	(void)source;
+	(void)fd;
+	(void)revents;
+	if (anchor_take(daemon->anchor, &result) < 0)
+		return 0;
+	tell_anchor(daemon, &result);
+	daemon->anchored = result;
+	/* While there is something to add it goes on; then once in a while. */
+	daemon->anchor_again_us = clock_now_us();
+	if (result.error)
+		daemon->anchor_again_us += ANCHOR_FAILED_US;
+	else if (result.quiet)
+		daemon->anchor_again_us += ANCHOR_EVERY_US;
+	return 0;
+}
+
 /* Merging by chunks, while KSM is ours to set. */
 static void work_on_chunks(struct daemon *daemon)
 {
@@ -166,6 +229,7 @@ void daemon_merge_tick(struct daemon *daemon, uint64_t now_us)
 {
 	check_isolation(daemon, now_us);
 	work_on_chunks(daemon);
+	work_on_anchor(daemon, now_us);
 }
 
 int daemon_merge_sources(struct daemon *daemon)
@@ -173,6 +237,9 @@ int daemon_merge_sources(struct daemon *daemon)
 	int r = sd_event_add_io(daemon->event, NULL, isolation_fd(daemon->isolation), EPOLLIN,
 				on_isolation, daemon);
 
+	if (r >= 0 && daemon->anchor)
+		r = sd_event_add_io(daemon->event, NULL, anchor_fd(daemon->anchor), EPOLLIN,
+				    on_anchor, daemon);
 	if (r >= 0)
 		r = sd_event_add_io(daemon->event, NULL, chunk_work_fd(daemon->chunk_work), EPOLLIN,
 				    on_chunks, daemon);

@@ -314,6 +314,7 @@ static json_object *crossed_json(const struct guests *guests,
 }
 
 json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view,
+			const struct anchor_result *anchored,
 			const struct isolation_result *crossed, uint64_t crossed_us)
 {
 	json_object *one = json_object_new_object();
@@ -333,6 +334,8 @@ json_object *merge_json(const struct guests *guests, const struct pol_merge_view
 	json_add_u64(one, "cow_bytes_per_second", view->cow_bytes_per_s);
 	json_add_u64(one, "cow_reserve_bytes", view->cow_reserve_bytes);
 	json_add_bool(one, "cow_cliff", view->cliff);
+	json_add_u64(one, "anchored_bytes", anchored->held_bytes);
+	json_add_u64(one, "anchored_shared_bytes", anchored->shared_bytes);
 	json_add_u64(one, "cross_domain_bytes", checked ? crossed->cross_bytes : POL_ABSENT);
 	json_object_object_add(one, "cross_domain", crossed_json(guests, crossed));
 	json_add_u64(one, "checked_age_us", checked ? clock_now_us() - crossed_us : POL_ABSENT);

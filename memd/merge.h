@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "memd/act.h"
+#include "memd/anchor.h"
 #include "memd/guest.h"
 #include "memd/isolation.h"
 #include "policy/policy.h"
@@ -49,6 +50,7 @@ bool merge_marks_text(const struct guest *guest, char *buf, size_t n);
 
 /* The "merging" object of query-status; crossed_us: when the last look came, 0: none yet. */
 json_object *merge_json(const struct guests *guests, const struct pol_merge_view *view,
+			const struct anchor_result *anchored,
 			const struct isolation_result *crossed, uint64_t crossed_us);
 
 #endif

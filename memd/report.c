@@ -138,9 +138,9 @@ json_object *report_status(const struct daemon *daemon)
 	add_guest_counts(daemon, doc);
 	json_object_object_add(doc, "misfits", misfits_json(&daemon->guests, clock_now_us()));
 	add_ksm(daemon, doc);
-	json_object_object_add(
-		doc, "merging",
-		merge_json(&daemon->guests, &daemon->merge, &daemon->crossed, daemon->crossed_us));
+	json_object_object_add(doc, "merging",
+			       merge_json(&daemon->guests, &daemon->merge, &daemon->anchored,
+					  &daemon->crossed, daemon->crossed_us));
 	json_object_object_add(doc, "swap", report_swap(daemon));
 	json_object_object_add(doc, "reclaim", report_reclaim(daemon));
 	json_object_object_add(doc, "idle_tracking", report_idle(daemon));

@@ -72,7 +72,7 @@ static void count_guest(struct guest *guest, const struct pol_ksm *ksm)
 }
 
 void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t page_bytes,
-		   struct savings *ret_savings)
+		   uint64_t own_bytes, struct savings *ret_savings)
 {
 	struct savings s = {0};
 	uint64_t whole = (known(ksm->pages_sharing) + known(ksm->zero_pages)) * page_bytes;
@@ -89,7 +89,7 @@ void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t pa
 		s.mem_bytes += guest->mem_bytes;
 	}
 	/* The files are read one after the other while ksmd runs: the parts may pass the whole. */
-	s.ksm_other_bytes = minus(whole, s.ksm_bytes);
+	s.ksm_other_bytes = minus(minus(whole, own_bytes), s.ksm_bytes);
 	s.total_bytes = s.ksm_bytes + s.balloon_bytes + s.reported_bytes + s.mem_bytes;
 	*ret_savings = s;
 }

@@ -26,8 +26,9 @@ struct savings {
  *
  * KSM: the sum of ksm_merging_pages over all processes is pages_shared + pages_sharing, while
  * pages_sharing is what is saved (mm/ksm.c stable_tree_append), hence the factor between them.
+ * own_bytes of it are memd's own mappings (anchor.h), which save nothing.
  */
 void savings_count(struct guests *guests, const struct pol_ksm *ksm, uint64_t page_bytes,
-		   struct savings *ret_savings);
+		   uint64_t own_bytes, struct savings *ret_savings);
 
 #endif

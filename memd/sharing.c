@@ -37,21 +37,13 @@ struct look {
 	size_t mappings_done, frames_done;
 };
 
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
-}
-
 static int may_go_on(const struct look *look, unsigned int permille)
 {
 	const struct sharing_options *options = look->options;
 
 	if (options->cancel && atomic_load(options->cancel))
 		return -ECANCELED;
-	if (options->budget_us && thread_cpu_us() - look->cpu_start_us > options->budget_us)
+	if (options->budget_us && clock_thread_us() - look->cpu_start_us > options->budget_us)
 		return -ETIME;
 	if (options->progress)
 		options->progress(options->ctx, permille);
@@ -311,7 +303,7 @@ static int look_run(struct look *look, const struct sharing_target *targets, siz
 	kernel_read(look->rootfd, &out->after);
 	if (r == 0)
 		r = look_close(look);
-	out->cpu_us = thread_cpu_us() - look->cpu_start_us;
+	out->cpu_us = clock_thread_us() - look->cpu_start_us;
 	out->wall_us = clock_now_us() - start_us;
 	return r;
 }
@@ -322,7 +314,7 @@ int sharing_scan(int rootfd, const struct sharing_target *targets, size_t n,
 	struct look look = {.rootfd = rootfd,
 			    .options = options,
 			    .frames = {.flags_fd = -1, .count_fd = -1},
-			    .cpu_start_us = thread_cpu_us()};
+			    .cpu_start_us = clock_thread_us()};
 	int r = -ENOMEM;
 
 	if (n > SHARING_TARGETS_MAX)

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -138,6 +139,15 @@ static bool is_live(const struct daemon *daemon)
 	return strcmp(daemon->options->sysroot, "/") == 0;
 }
 
+/* Are its processes those of this machine, whatever else was put in their place? */
+static bool has_own_processes(const struct daemon *daemon)
+{
+	char stat[512];
+
+	return kfile_read(host_rootfd(daemon->host), "proc/self/stat", stat, sizeof(stat)) > 0 &&
+	       strtol(stat, NULL, 10) == getpid();
+}
+
 static int open_trigger(const char *trigger)
 {
 	AUTO_FD int fd = open("/proc/pressure/memory", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -244,6 +254,10 @@ static int open_parts(struct daemon *daemon)
 	if (r < 0)
 		return r;
 	r = isolation_open(host_rootfd(daemon->host), NULL, &daemon->isolation);
+	if (r < 0)
+		return r;
+	if (!dry_run && has_own_processes(daemon))
+		r = anchor_open(host_rootfd(daemon->host), &daemon->anchor);
 	if (r < 0)
 		return r;
 	r = across_open(host_rootfd(daemon->host), NULL, &daemon->across);
@@ -414,6 +428,7 @@ void daemon_close(struct daemon *daemon)
 	arrival_close(daemon->arrival);
 	reclaim_work_close(daemon->act.reclaim);
 	daemon_idle_leave(daemon);
+	anchor_close(daemon->anchor);
 	isolation_close(daemon->isolation);
 	free(daemon->crossed.crossed);
 	across_close(daemon->across);

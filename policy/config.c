@@ -34,6 +34,7 @@ void pol_config_default(struct pol_config *config)
 		.ksm_cpu_ppm = 250000,
 		.ksm_trial_us = 300 * SEC,
 		.ksm_manage = true,
+		.ksm_anchor = true,
 		.balloon_manage = true,
 		.reclaim_manage = true,
 		.numa_manage = true,

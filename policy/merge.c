@@ -415,6 +415,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		past->forbid = true;
 		stop = stop_ksm(pol, in);
 	}
+	merge_anchor(pol, host);
 	view->has_domain = past->has_active;
 	view->domain = past->active;
 	view->stopped = past->forbid;

@@ -267,6 +267,11 @@ bool merge_set_nodes(struct pol *pol, const struct pol_host *host, uint64_t to,
  */
 bool merge_across(struct pol *pol, const struct pol_host *host);
 
+/* ---- merge_anchor.c ---- */
+
+/* How much of what is merged is to be kept in memory: fills the view's anchor_bytes. */
+void merge_anchor(struct pol *pol, const struct pol_host *host);
+
 /* ---- merge_domain.c ---- */
 
 /* May the kernel merge some of it now, as far as is known? */

@@ -50,6 +50,7 @@ struct pol_config {
 				  * short, four times when hard pressed */
 	uint64_t ksm_trial_us;	 /* a guest's merging is judged when tried for so long */
 	bool ksm_manage, balloon_manage;
+	bool ksm_anchor;     /* merged pages that many share are kept from being swapped */
 	bool reclaim_manage; /* cold memory may be swapped out, while there is swap, */
 	bool reclaim_blind;  /* and also where what is cold is not seen */
 	bool numa_manage;
@@ -286,6 +287,7 @@ struct pol_merge_view {
 	uint64_t cow_bytes_per_s;   /* so fast they did at most of late */
 	uint64_t cow_reserve_bytes; /* collected for that, above `high` */
 	bool cliff;		    /* it could be more than there is: no gifts to guests */
+	uint64_t anchor_bytes;	    /* of merged pages to be kept in memory at most; 0: none */
 	struct pol_across_view across;
 };
 

@@ -108,6 +108,16 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 		printf("             %s is collected for that, from what guests do not miss\n",
 		       table_size(number(merging, "cow_reserve_bytes"), ctl->bytes, size,
 				  sizeof(size)));
+	if (number(merging, "anchored_bytes")) {
+		char shared[SIZE_TEXT_MAX];
+
+		printf("anchored     %s of merged pages are kept from being swapped; guests map %s "
+		       "of them\n",
+		       table_size(number(merging, "anchored_bytes"), ctl->bytes, size,
+				  sizeof(size)),
+		       table_size(number(merging, "anchored_shared_bytes"), ctl->bytes, shared,
+				  sizeof(shared)));
+	}
 }
 
 static void print_misfits(json_object *misfits)

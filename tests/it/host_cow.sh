@@ -10,6 +10,8 @@ here=$(realpath "$(dirname "$0")")
 . "$here/lib.sh"
 # shellcheck source=ksm.sh
 . "$here/ksm.sh"
+# shellcheck source=told_memory.sh
+. "$here/told_memory.sh"
 MIB=320 # of each guest, half of which can be saved: enough to be judged
 if [ ! -w $ksm/run ]; then
 	skip cow 'KSM cannot be set here (not root, or a kernel without it)'
@@ -27,23 +29,8 @@ for knob in pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_
 	[ ! -e $ksm/$knob ] || set_ksm $knob "$(sed 's/.*\[\(.*\)\].*/\1/' $ksm/$knob)"
 done
 
-# The machine, but for its meminfo: a link to each process that memd has to see.
-mkdir -p "$T/run/guests" "$T/tree/proc"
-for name in /proc/*; do
-	[ -e "$T/tree$name" ] || ln -s "$name" "$T/tree$name"
-done 2>/dev/null
-for name in /sys /etc /usr; do ln -s $name "$T/tree$name"; done
-rm "$T/tree/proc/meminfo"
-# has AVAILABLE SWAP: so many MiB. In place and by one write: memd keeps the file open.
-has() {
-	local line text=""
-	for line in "MemTotal $((4096 << 10))" "MemFree $(($1 << 10))" "MemAvailable $(($1 << 10))" \
-		"SwapTotal $((65536 << 10))" "SwapFree $(($2 << 10))"; do
-		# shellcheck disable=SC2086 # a name and a number
-		text+=$(printf '%s: %12d kB' $line)$'\n'
-	done
-	printf '%s' "$text" | dd of="$T/tree/proc/meminfo" conv=notrunc status=none
-}
+mkdir -p "$T/run/guests"
+told_memory
 has 3072 0
 
 cat >"$T/memd.conf" <<-END
@@ -79,9 +66,7 @@ if ! wait_for 60 grep -q ready "$T/fakes.log"; then
 	not_ok cow_guests "$(tail -n 1 "$T/fakes.log")"
 	finish
 fi
-for name in /proc/[0-9]*; do
-	[ -e "$T/tree$name" ] || ln -s "$name" "$T/tree$name"
-done 2>/dev/null
+told_memory # their processes
 found() { [ "$(memctl --json guests 2>/dev/null | jq '[.guests[] | select(.answering)] | length')" = 2 ]; }
 start_memd() {
 	"${MEMD:-$MEMD_BUILD/memd}" --config "$T/memd.conf" --sysroot "$T/tree" >>"$T/memd.log" 2>&1 &

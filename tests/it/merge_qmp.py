@@ -11,10 +11,12 @@ by madvise(2), as QEMU does. More commands:
   order NAME rewrite SECONDS PERCENT   give so many pages new content every so often, two by two
                                        equal as before; 0 0: no more
   order NAME grow MIB                  have so much more, in equal halves too
+  order NAME common MIB                have so much more, equal to all guests' of this kind
 """
 import ctypes
 import mmap
 import os
+import random
 import select
 import signal
 import socket
@@ -52,8 +54,15 @@ class Memory:
         elif words[0] == "grow":
             half = os.urandom(int(words[1]) * MIB // 2)
             for _ in range(2):
-                self.map[self.end : self.end + len(half)] = half
-                self.end += len(half)
+                self.add(half)
+        elif words[0] == "common":
+            content = random.Random(1)
+            for _ in range(int(words[1])):
+                self.add(content.randbytes(MIB))
+
+    def add(self, content):
+        self.map[self.end : self.end + len(content)] = content
+        self.end += len(content)
 
     def rewrite(self):
         self.turn += 1

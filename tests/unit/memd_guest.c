@@ -151,7 +151,7 @@ static void test_mem_device(void **state)
 	assert_int_equal(snapshot[0].mem_size_bytes, 128 * MIB);
 	assert_int_equal(snapshot[0].mem_requested_bytes, 128 * MIB);
 	assert_int_equal(snapshot[0].mem_block_bytes, 2 * MIB);
-	savings_count(&w.guests, &ksm, 4096, &savings);
+	savings_count(&w.guests, &ksm, 4096, 0, &savings);
 	assert_int_equal(guest->balloon_bytes, 0);
 	assert_int_equal(guest->mem_bytes, 0);
 
@@ -169,7 +169,7 @@ static void test_mem_device(void **state)
 	w.devices = "[" DEVICE("vm0", "67108864", "67108864", "268435456") "]";
 	tick();
 	assert_int_equal(guest->mem_size_bytes, 64 * MIB);
-	savings_count(&w.guests, &ksm, 4096, &savings);
+	savings_count(&w.guests, &ksm, 4096, 0, &savings);
 	assert_int_equal(guest->mem_bytes, 64 * MIB);
 	assert_int_equal(savings.total_bytes, savings.balloon_bytes + savings.mem_bytes);
 	/* All of it back. */

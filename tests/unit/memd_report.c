@@ -71,7 +71,7 @@ static int setup(void **state)
 		.mapped_bytes = {POL_ABSENT, POL_ABSENT, POL_ABSENT},
 		.note = "does not greet",
 	};
-	savings_count(&d.guests, &d.snapshot.ksm, host_page_bytes(), &d.savings);
+	savings_count(&d.guests, &d.snapshot.ksm, host_page_bytes(), 0, &d.savings);
 	return 0;
 }
 

@@ -33,7 +33,7 @@ static void test_savings(void **state)
 	a.returned_reported_bytes = 900 * MIB; /* more than there is left unheld */
 	b.memory_bytes = 1000 * MIB;	       /* QEMU; its process cannot be looked at */
 	b.actual_bytes = 900 * MIB;
-	savings_count(&guests, &ksm, 4096, &s);
+	savings_count(&guests, &ksm, 4096, 0, &s);
 	assert_int_equal(a.ksm_bytes, (45 + 50) * 4096);
 	assert_int_equal(a.balloon_bytes, 280 * MIB);
 	assert_int_equal(a.reported_bytes, 220 * MIB);
@@ -42,10 +42,13 @@ static void test_savings(void **state)
 	assert_int_equal(s.ksm_bytes, 95 * 4096);
 	assert_int_equal(s.ksm_other_bytes, 45 * 4096);
 	assert_int_equal(s.total_bytes, 95 * 4096 + 600 * MIB);
+	/* What memd maps itself saves nothing. */
+	savings_count(&guests, &ksm, 4096, 40 * 4096, &s);
+	assert_int_equal(s.ksm_other_bytes, 5 * 4096);
 	/* A QEMU balloon whose memory the host still holds saves nothing. */
 	b.foot_valid = true;
 	b.foot = (struct footprint){.resident_bytes = 980 * MIB, .swapped_bytes = 0};
-	savings_count(&guests, &ksm, 4096, &s);
+	savings_count(&guests, &ksm, 4096, 0, &s);
 	assert_int_equal(b.balloon_bytes, 20 * MIB);
 }
 

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The look as a worker's job; the memory is the worker's, too. */
+#include "memd/anchor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+#include "common/kfile.h"
+#include "memd/anchor_slots.h"
+#include "memd/footprint.h"
+#include "memd/host.h"
+#include "memd/pagemap.h"
+#include "memd/sharing_frame.h"
+#include "memd/smaps.h"
+#include "memd/worker.h"
+
+#define REST_FACTOR 9
+/* Address space that a look goes on by, what it copies at most, and what may wait for ksmd. */
+#define WALK_PAGES  131072 /* there; what is not costs a sixteenth */
+#define ADD_PAGES   4096
+#define NEW_PAGES   8192
+#define CHUNK_PAGES 16384
+/* Of what is held a look sees so much again. */
+#define LOOKS_ROUND 8
+/* So many have to share a page, and an eighth of the guests: else swapping it is as good. */
+#define LEAST_SHARERS 4
+#define LEAST_PART    8
+
+struct anchor {
+	int rootfd;
+	struct worker *worker;
+	char *area; /* one page for each slot */
+	struct slots slots;
+	bool busy; /* with a look that was not taken yet */
+	unsigned int round;
+	uint64_t at_id, at_address; /* where the next look goes on */
+	uint64_t round_added;	    /* pages, since it last began with the first guest */
+	bool quiet;		    /* the round before brought nothing */
+};
+
+struct job {
+	struct anchor *anchor;
+	struct anchor_result result;
+	uint64_t most_bytes, now_us, least;
+	struct frames frames;
+	/* the guest's pages under way, whose numbers are the frames' owners */
+	pid_t pid;
+	uint64_t first_page;
+	uint64_t added, walked;
+	const atomic_bool *cancel;
+	size_t n;
+	struct anchor_guest guests[];
+};
+
+/* ---- memory ---- */
+
+static void let_go_of_all(struct anchor *anchor)
+{
+	if (anchor->area)
+		munmap(anchor->area, anchor->slots.n * host_page_bytes());
+	anchor->area = NULL;
+	slots_close(&anchor->slots);
+}
+
+static int take_memory(struct anchor *anchor, size_t n)
+{
+	size_t bytes = n * host_page_bytes();
+	int r = slots_open(&anchor->slots, n);
+	void *area;
+
+	if (r < 0)
+		return r;
+	area = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (area == MAP_FAILED) {
+		r = -errno;
+		slots_close(&anchor->slots);
+		return r;
+	}
+	anchor->area = area;
+	/* Guests' memory is nobody's core dump; whole huge pages would be locked for one of theirs.
+	 */
+	if (madvise(area, bytes, MADV_MERGEABLE) < 0 || madvise(area, bytes, MADV_DONTDUMP) < 0 ||
+	    mlock2(area, bytes, MLOCK_ONFAULT) < 0)
+		r = -errno;
+	(void)madvise(area, bytes, MADV_NOHUGEPAGE);
+	if (r < 0)
+		let_go_of_all(anchor);
+	return r;
+}
+
+static void *page_of(const struct anchor *anchor, size_t slot)
+{
+	return anchor->area + slot * host_page_bytes();
+}
+
+static void drop(struct anchor *anchor, size_t slot)
+{
+	(void)madvise(page_of(anchor, slot), host_page_bytes(), MADV_DONTNEED);
+}
+
+/* ---- what is held ---- */
+
+static int read_entries(int fd, uint64_t first_page, uint64_t *entries, size_t n)
+{
+	ssize_t got;
+
+	do
+		got = pread(fd, entries, n * sizeof(*entries),
+			    (off_t)(first_page * sizeof(*entries)));
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : (int)((size_t)got / sizeof(*entries));
+}
+
+static int judge_held(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
+		      uint64_t mappers)
+{
+	struct job *job = ctx;
+	struct anchor *anchor = job->anchor;
+	uint64_t others = mappers > n ? mappers - n : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t slot = frame_owner(mappings[i]);
+
+		if (!slots_judge(&anchor->slots, slot, kind, others, job->least, job->now_us))
+			drop(anchor, slot);
+	}
+	return 0;
+}
+
+/* All that is new, and of the rest one part each time: is it still what it was held for? */
+static int look_at_slot(struct job *job, size_t slot, uint64_t entry)
+{
+	struct anchor *anchor = job->anchor;
+	const struct slot *one = &anchor->slots.v[slot];
+	uint64_t frame = entry & PAGEMAP_PRESENT ? entry & PAGEMAP_FRAME : 0;
+
+	if (one->state == SLOT_FREE)
+		return 0;
+	if (entry & PAGEMAP_PRESENT && !frame)
+		return -EPERM; /* hidden from those without CAP_SYS_ADMIN */
+	if (one->source)
+		slots_know(&anchor->slots, one->source);
+	if (frame)
+		slots_know(&anchor->slots, frame);
+	if (!frame && !slots_judge(&anchor->slots, slot, FRAME_OTHER, 0, job->least, job->now_us))
+		drop(anchor, slot);
+	if (frame && (one->state == SLOT_NEW || slot % LOOKS_ROUND == anchor->round))
+		return frames_add(&job->frames, frame, (uint32_t)slot);
+	return 0;
+}
+
+static int look_at_held(struct job *job)
+{
+	struct anchor *anchor = job->anchor;
+	AUTO_FD int fd = openat(anchor->rootfd, "proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t entries[1024], page = (uintptr_t)anchor->area / host_page_bytes();
+	int r = fd < 0 ? -errno : 0;
+
+	slots_forget(&anchor->slots);
+	anchor->round = (anchor->round + 1) % LOOKS_ROUND;
+	for (size_t at = 0; r >= 0 && at < anchor->slots.n; at += (size_t)r) {
+		size_t left = anchor->slots.n - at;
+
+		r = read_entries(fd, page + at, entries, left < 1024 ? left : 1024);
+		if (r == 0)
+			r = -EIO;
+		for (int i = 0, error = 0; i < r; i++) {
+			error = look_at_slot(job, at + (size_t)i, entries[i]);
+			if (error < 0)
+				return error;
+		}
+	}
+	if (r >= 0)
+		r = frames_sort(&job->frames);
+	if (r == 0)
+		r = frames_each(&job->frames, judge_held, job);
+	job->frames.n = 0;
+	return r;
+}
+
+/* ---- what guests map ---- */
+
+/* Copied: each takes a page until ksmd comes by, on a host that has few. */
+static bool has_enough(const struct job *job)
+{
+	return job->added >= ADD_PAGES || job->anchor->slots.n_new >= NEW_PAGES;
+}
+
+static bool is_over(const struct job *job)
+{
+	return has_enough(job) || job->walked >= WALK_PAGES || atomic_load(job->cancel);
+}
+
+static int copy_shared(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
+		       uint64_t mappers)
+{
+	struct job *job = ctx;
+	struct anchor *anchor = job->anchor;
+	uint64_t frame = frame_number(mappings[0]), bytes = host_page_bytes();
+	struct iovec to = {.iov_len = bytes}, from = {.iov_len = bytes};
+	size_t slot;
+
+	(void)n;
+	if (kind != FRAME_MERGED || mappers < job->least || slots_is_known(&anchor->slots, frame) ||
+	    has_enough(job))
+		return 0;
+	slot = slots_take(&anchor->slots, frame, job->now_us);
+	if (slot == SIZE_MAX)
+		return 0;
+	to.iov_base = page_of(anchor, slot);
+	from.iov_base = (void *)(uintptr_t)((job->first_page + frame_owner(mappings[0])) * bytes);
+	if (process_vm_readv(job->pid, &to, 1, &from, 1, 0) != (ssize_t)bytes) {
+		slots_let_go(&anchor->slots, slot);
+		drop(anchor, slot);
+		return 0;
+	}
+	slots_know(&anchor->slots, frame);
+	job->added++;
+	anchor->round_added++;
+	return 0;
+}
+
+/* A merged page is there, anonymous, and mapped by more than one. */
+static int look_at_chunk(struct job *job, int fd, uint64_t first_page, size_t n, uint64_t *entries)
+{
+	int r = read_entries(fd, first_page, entries, n);
+	uint64_t there = 0;
+
+	if (r == 0)
+		r = -ESRCH; /* it is ending */
+	job->frames.n = 0;
+	for (int i = 0, got = r; r > 0 && i < got; i++) {
+		uint64_t entry = entries[i];
+
+		there += entry & PAGEMAP_PRESENT ? 1 : 0;
+		if ((entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED | PAGEMAP_FILE |
+			      PAGEMAP_EXCLUSIVE)) == PAGEMAP_PRESENT &&
+		    frames_add(&job->frames, entry & PAGEMAP_FRAME, (uint32_t)i) < 0)
+			r = -ENOMEM;
+	}
+	job->first_page = first_page;
+	job->walked += there + n / 16;
+	if (r > 0)
+		r = frames_sort(&job->frames);
+	if (r == 0)
+		r = frames_each(&job->frames, copy_shared, job);
+	return r;
+}
+
+static int look_at_mapping(struct job *job, int fd, const struct smaps_mapping *map,
+			   uint64_t *entries)
+{
+	struct anchor *anchor = job->anchor;
+	uint64_t bytes = host_page_bytes();
+	uint64_t at = anchor->at_address > map->start ? anchor->at_address : map->start;
+	int r = 0;
+
+	while (r == 0 && at < map->end && !is_over(job)) {
+		uint64_t left = (map->end - at) / bytes;
+		size_t n = left < CHUNK_PAGES ? (size_t)left : CHUNK_PAGES;
+
+		r = look_at_chunk(job, fd, at / bytes, n, entries);
+		/* What this chunk had too much of, other guests have too. */
+		at += n * bytes;
+		anchor->at_address = at;
+	}
+	return r;
+}
+
+/* The guest's memory from at_address on. */
+static int look_at_guest(struct job *job, const struct anchor_guest *guest, uint64_t *entries)
+{
+	struct anchor *anchor = job->anchor;
+	AUTO_FREE char *maps = NULL;
+	AUTO_FD int fd = -1;
+	struct footprint foot;
+	struct smaps_mapping map;
+	char path[64], *save = NULL;
+	int r = footprint_quick(anchor->rootfd, guest->pid, &foot);
+
+	if (r < 0 || foot.starttime != guest->starttime)
+		return -ESRCH;
+	job->pid = guest->pid;
+	snprintf(path, sizeof(path), "proc/%d/maps", (int)guest->pid);
+	r = kfile_read_all(anchor->rootfd, path, &maps, NULL);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)guest->pid);
+	fd = openat(anchor->rootfd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (char *line = strtok_r(maps, "\n", &save); r == 0 && line && !is_over(job);
+	     line = strtok_r(NULL, "\n", &save))
+		if (smaps_header(line, &map) > 0 && smaps_is_private_ram(&map))
+			r = look_at_mapping(job, fd, &map, entries);
+	return r;
+}
+
+/* From the guest that the last look ended in, once around at most. */
+static void look_at_guests(struct job *job)
+{
+	struct anchor *anchor = job->anchor;
+	AUTO_FREE uint64_t *entries = calloc(CHUNK_PAGES, sizeof(*entries));
+	size_t at = 0;
+
+	while (at < job->n && job->guests[at].id < anchor->at_id)
+		at++;
+	for (size_t i = 0; entries && i < job->n && !is_over(job); i++) {
+		const struct anchor_guest *guest = &job->guests[(at + i) % job->n];
+
+		if (at + i == job->n) {
+			anchor->quiet = !anchor->round_added;
+			anchor->round_added = 0;
+		}
+		if (guest->id != anchor->at_id)
+			anchor->at_address = 0;
+		anchor->at_id = guest->id;
+		/* One that cannot be looked at is left out. */
+		(void)look_at_guest(job, guest, entries);
+		if (is_over(job))
+			return;
+		anchor->at_id = guest->id + 1;
+		anchor->at_address = 0;
+	}
+}
+
+/* ---- the job ---- */
+
+static int prepare(struct job *job)
+{
+	struct anchor *anchor = job->anchor;
+	size_t n = job->most_bytes / host_page_bytes();
+
+	if (anchor->area && anchor->slots.n != n)
+		let_go_of_all(anchor);
+	return anchor->area ? 0 : take_memory(anchor, n);
+}
+
+static void look(void *arg, const atomic_bool *cancel)
+{
+	struct job *job = arg;
+	struct anchor *anchor = job->anchor;
+	struct anchor_result *result = &job->result;
+	uint64_t bytes = host_page_bytes(), cpu_us = clock_thread_us();
+
+	job->cancel = cancel;
+	job->now_us = clock_now_us();
+	job->least = job->n / LEAST_PART > LEAST_SHARERS ? job->n / LEAST_PART : LEAST_SHARERS;
+	result->error = prepare(job);
+	if (result->error == 0)
+		result->error = frames_open(anchor->rootfd, &job->frames);
+	if (result->error == 0) {
+		result->error = look_at_held(job);
+		if (result->error == 0)
+			look_at_guests(job);
+		frames_close(&job->frames);
+	}
+	/* What cannot be looked at must not be held either. */
+	if (result->error)
+		let_go_of_all(anchor);
+	for (size_t i = 0; i < anchor->slots.n; i++)
+		if (anchor->slots.v[i].state == SLOT_HELD)
+			result->shared_bytes += anchor->slots.v[i].others * bytes;
+	result->held_bytes = anchor->slots.n_held * bytes;
+	result->new_bytes = anchor->slots.n_new * bytes;
+	result->quiet = anchor->quiet && !job->added;
+	result->cpu_us = clock_thread_us() - cpu_us;
+}
+
+int anchor_open(int rootfd, struct anchor **ret_anchor)
+{
+	struct anchor *anchor = calloc(1, sizeof(*anchor));
+	int r;
+
+	if (!anchor)
+		return -ENOMEM;
+	anchor->rootfd = rootfd;
+	r = worker_open(look, REST_FACTOR, &anchor->worker);
+	if (r < 0)
+		free(anchor);
+	else
+		*ret_anchor = anchor;
+	return r;
+}
+
+void anchor_close(struct anchor *anchor)
+{
+	void *job = NULL;
+
+	if (!anchor)
+		return;
+	worker_close(anchor->worker, &job);
+	free(job);
+	let_go_of_all(anchor);
+	free(anchor);
+}
+
+int anchor_fd(const struct anchor *anchor)
+{
+	return worker_fd(anchor->worker);
+}
+
+int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
+		 uint64_t most_bytes)
+{
+	struct job *job = calloc(1, sizeof(*job) + n * sizeof(*guests));
+	int r;
+
+	if (!job)
+		return -ENOMEM;
+	job->anchor = anchor;
+	job->most_bytes = most_bytes;
+	job->n = n;
+	memcpy(job->guests, guests, n * sizeof(*guests));
+	r = worker_start(anchor->worker, job);
+	if (r < 0)
+		free(job);
+	else
+		anchor->busy = true;
+	return r;
+}
+
+int anchor_take(struct anchor *anchor, struct anchor_result *ret_result)
+{
+	struct job *job = worker_take(anchor->worker);
+
+	if (!job)
+		return -EAGAIN;
+	anchor->busy = false;
+	*ret_result = job->result;
+	free(job);
+	return 0;
+}
+
+bool anchor_let_go(struct anchor *anchor)
+{
+	if (anchor->busy)
+		worker_cancel(anchor->worker);
+	else
+		let_go_of_all(anchor);
+	return !anchor->busy;
+}

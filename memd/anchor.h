@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Merged pages that many guests share are kept in memory. The kernel swaps such a page once for all
+ * who map it, and each of them then reads back a copy of its own: a host that swaps loses what KSM
+ * had won. So a copy of each goes to locked, mergeable memory of ours, ksmd merges it with what
+ * guests map, and a page that a locked mapping has is not swapped. That costs what is shared
+ * anyway; a page that too few still share is let go.
+ *
+ * Guests' memory is read, not changed; on a thread of its own. Needs CAP_SYS_ADMIN (frames),
+ * CAP_SYS_PTRACE (guests' memory) and CAP_IPC_LOCK. The caller sees to it that all are of one trust
+ * domain.
+ * Source: mm/vmscan.c (folio_referenced, VM_LOCKED), mm/ksm.c, mlock2(2), process_vm_readv(2),
+ * Documentation/admin-guide/mm/pagemap.rst.
+ */
+#ifndef MEMD_ANCHOR_H
+#define MEMD_ANCHOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct anchor;
+
+struct anchor_guest {
+	uint64_t id, starttime;
+	pid_t pid;
+};
+
+struct anchor_result {
+	int error;	       /* it cannot be done: -EPERM, -ENOMEM (locked memory), -errno */
+	uint64_t held_bytes;   /* merged with what guests map, and locked */
+	uint64_t shared_bytes; /* what others map of that */
+	uint64_t new_bytes;    /* copies that ksmd has not come by yet */
+	bool quiet;	       /* nothing was added by this look, nor by the last round */
+	uint64_t cpu_us;
+};
+
+/* rootfd must outlive it. -ENOMEM, -errno of eventfd(2), pthread. */
+int anchor_open(int rootfd, struct anchor **ret_anchor);
+/* Ends a look under way, and holds nothing any more. NULL is fine. */
+void anchor_close(struct anchor *anchor);
+
+/* Readable when a result waits. */
+int anchor_fd(const struct anchor *anchor);
+
+/*
+ * Look at what is held, and on at what these guests (sorted by id) map, where the last look ended.
+ * most_bytes is not 0; when it is another than before all is let go first. -EBUSY: at it, or
+ * resting (it works a tenth of the time); -ENOMEM.
+ */
+int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
+		 uint64_t most_bytes);
+
+/* Hold nothing any more, now. False: a look is under way and was told to end: ask again. */
+bool anchor_let_go(struct anchor *anchor);
+
+/* Take the result. 0, or -EAGAIN when there is none: *ret_result stays as it was. */
+int anchor_take(struct anchor *anchor, struct anchor_result *ret_result);
+
+#endif

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Slots of copies; see anchor_slots.h. */
+#include "memd/anchor_slots.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/clock.h"
+
+/* ksmd comes by within that, or it does not merge at all. */
+#define MERGED_WITHIN_US (60 * USEC_PER_SEC)
+/* A frame that another copy of the same content was merged with is not copied again so soon. */
+#define SOURCE_HOLDS_US (600 * USEC_PER_SEC)
+
+int slots_open(struct slots *slots, size_t n)
+{
+	*slots = (struct slots){.n = n, .room = 1};
+	/* Each slot has two frames at most, and half stays empty. */
+	while (slots->room < 4 * n)
+		slots->room *= 2;
+	slots->v = calloc(n, sizeof(*slots->v));
+	slots->frames = calloc(slots->room, sizeof(*slots->frames));
+	if (slots->v && slots->frames)
+		return 0;
+	slots_close(slots);
+	return -ENOMEM;
+}
+
+void slots_close(struct slots *slots)
+{
+	free(slots->v);
+	free(slots->frames);
+	*slots = (struct slots){0};
+}
+
+size_t slots_take(struct slots *slots, uint64_t source, uint64_t now_us)
+{
+	size_t i = slots->free_at;
+
+	while (i < slots->n && slots->v[i].state != SLOT_FREE)
+		i++;
+	slots->free_at = i;
+	if (i == slots->n)
+		return SIZE_MAX;
+	slots->v[i] = (struct slot){.source = source, .since_us = now_us, .state = SLOT_NEW};
+	slots->n_new++;
+	return i;
+}
+
+void slots_let_go(struct slots *slots, size_t slot)
+{
+	struct slot *one = &slots->v[slot];
+
+	slots->n_new -= one->state == SLOT_NEW;
+	slots->n_held -= one->state == SLOT_HELD;
+	*one = (struct slot){0};
+	if (slot < slots->free_at)
+		slots->free_at = slot;
+}
+
+bool slots_judge(struct slots *slots, size_t slot, enum frame_kind kind, uint64_t others,
+		 uint64_t least, uint64_t now_us)
+{
+	struct slot *one = &slots->v[slot];
+
+	if (one->state == SLOT_FREE)
+		return true;
+	if (kind != FRAME_MERGED && one->state == SLOT_NEW &&
+	    now_us - one->since_us < MERGED_WITHIN_US)
+		return true;
+	/* Somewhat fewer than it takes to be chosen, or guests that come and go would move it. */
+	if (kind != FRAME_MERGED || others < least / 2) {
+		slots_let_go(slots, slot);
+		return false;
+	}
+	if (one->state == SLOT_NEW) {
+		one->state = SLOT_HELD;
+		one->since_us = now_us;
+		slots->n_new--;
+		slots->n_held++;
+	}
+	one->others = others < UINT32_MAX ? (uint32_t)others : UINT32_MAX;
+	if (now_us - one->since_us >= SOURCE_HOLDS_US)
+		one->source = 0;
+	return true;
+}
+
+void slots_forget(struct slots *slots)
+{
+	memset(slots->frames, 0, slots->room * sizeof(*slots->frames));
+}
+
+static size_t place_of(const struct slots *slots, uint64_t frame)
+{
+	size_t at = (size_t)(frame * 0x9e3779b97f4a7c15ULL >> 20) & (slots->room - 1);
+
+	while (slots->frames[at] && slots->frames[at] != frame)
+		at = (at + 1) & (slots->room - 1);
+	return at;
+}
+
+void slots_know(struct slots *slots, uint64_t frame)
+{
+	slots->frames[place_of(slots, frame)] = frame;
+}
+
+bool slots_is_known(const struct slots *slots, uint64_t frame)
+{
+	return slots->frames[place_of(slots, frame)] == frame;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What anchor.c holds: slots of a page each, free, or with a copy that ksmd is to merge with the
+ * frame that it was copied from, or merged. And which frames are held so, or about to be.
+ */
+#ifndef MEMD_ANCHOR_SLOTS_H
+#define MEMD_ANCHOR_SLOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memd/sharing_frame.h"
+
+enum slot_state { SLOT_FREE, SLOT_NEW, SLOT_HELD };
+
+struct slot {
+	uint64_t source; /* frame that it was copied from */
+	uint64_t since_us;
+	uint32_t others; /* mappings of its page beside it, when last looked at */
+	enum slot_state state;
+};
+
+struct slots {
+	struct slot *v;
+	size_t n, n_new, n_held;
+	size_t free_at;	  /* none is free before */
+	uint64_t *frames; /* a hash set: known ones; 0: none */
+	size_t room;	  /* a power of two */
+};
+
+/* n below FRAME_OWNERS_MAX. -ENOMEM. */
+int slots_open(struct slots *slots, size_t n);
+void slots_close(struct slots *slots);
+
+/* A free one is to hold a copy of that frame; SIZE_MAX: none is free. */
+size_t slots_take(struct slots *slots, uint64_t source, uint64_t now_us);
+void slots_let_go(struct slots *slots, size_t slot);
+
+/*
+ * What its page is now, and how often it is mapped by others. False: it is not worth holding and
+ * is free from now on: written to, unmerged, shared by too few, or not merged for too long.
+ */
+bool slots_judge(struct slots *slots, size_t slot, enum frame_kind kind, uint64_t others,
+		 uint64_t least, uint64_t now_us);
+
+/* Frames that need no copy: forget all; one more; is it one? */
+void slots_forget(struct slots *slots);
+void slots_know(struct slots *slots, uint64_t frame);
+bool slots_is_known(const struct slots *slots, uint64_t frame);
+
+#endif

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is held of merged pages, and what is let go. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "memd/anchor_slots.h"
+
+#define SEC   USEC_PER_SEC
+#define LEAST 8
+
+static size_t take(struct slots *slots, uint64_t frame)
+{
+	size_t slot = slots_take(slots, frame, SEC);
+
+	assert_int_not_equal(slot, SIZE_MAX);
+	return slot;
+}
+
+static void test_a_copy_waits_for_ksmd(void **state)
+{
+	struct slots slots;
+	size_t slot;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 4), 0);
+	slot = take(&slots, 100);
+	assert_int_equal(slots.n_new, 1);
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 30 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, 9, LEAST, 31 * SEC));
+	assert_int_equal(slots.n_new, 0);
+	assert_int_equal(slots.n_held, 1);
+	assert_int_equal(slots.v[slot].others, 9);
+	/* Not for ever. */
+	slot = take(&slots, 101);
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 60 * SEC));
+	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 62 * SEC));
+	assert_int_equal(slots.n_new, 0);
+	slots_close(&slots);
+}
+
+static void test_what_is_not_shared_is_let_go(void **state)
+{
+	struct slots slots;
+	size_t slot;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 4), 0);
+	slot = take(&slots, 100);
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 2 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2, LEAST, 3 * SEC));
+	assert_false(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2 - 1, LEAST, 4 * SEC));
+	assert_int_equal(slots.n_held, 0);
+	/* Unmerged, by run=2 for one: at once. */
+	slot = take(&slots, 100);
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 5 * SEC));
+	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 6 * SEC));
+	/* One that is free stays free. */
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 7 * SEC));
+	assert_int_equal(slots.n_held + slots.n_new, 0);
+	slots_close(&slots);
+}
+
+static void test_no_more_than_there_are(void **state)
+{
+	struct slots slots;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 3), 0);
+	for (uint64_t i = 0; i < 3; i++)
+		assert_int_equal(take(&slots, 100 + i), i);
+	assert_int_equal(slots_take(&slots, 200, SEC), SIZE_MAX);
+	slots_let_go(&slots, 1);
+	assert_int_equal(take(&slots, 201), 1);
+	assert_int_equal(slots_take(&slots, 202, SEC), SIZE_MAX);
+	slots_close(&slots);
+}
+
+static void test_frames_are_known(void **state)
+{
+	struct slots slots;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 1000), 0);
+	for (uint64_t i = 1; i <= 2000; i++)
+		slots_know(&slots, i * 512);
+	for (uint64_t i = 1; i <= 2000; i++) {
+		assert_true(slots_is_known(&slots, i * 512));
+		assert_false(slots_is_known(&slots, i * 512 + 1));
+	}
+	slots_forget(&slots);
+	assert_false(slots_is_known(&slots, 512));
+	slots_close(&slots);
+}
+
+/* What it was copied from may be another page by and by. */
+static void test_a_source_holds_for_a_while(void **state)
+{
+	struct slots slots;
+	size_t slot;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 4), 0);
+	slot = take(&slots, 100);
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 2 * SEC));
+	assert_int_equal(slots.v[slot].source, 100);
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 700 * SEC));
+	assert_int_equal(slots.v[slot].source, 0);
+	slots_close(&slots);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_copy_waits_for_ksmd),
+		cmocka_unit_test(test_what_is_not_shared_is_let_go),
+		cmocka_unit_test(test_no_more_than_there_are),
+		cmocka_unit_test(test_frames_are_known),
+		cmocka_unit_test(test_a_source_holds_for_a_while),
+	};
+
+	return cmocka_run_group_tests_name("memd_anchor", tests, NULL, NULL);
+}
