@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -25,15 +23,23 @@
 
 #define REST_FACTOR 9
 /* Address space that a look goes on by, what it copies at most, and what may wait for ksmd. */
-#define WALK_PAGES  131072 /* there; what is not costs a sixteenth */
+#define WALK_PAGES  131072
 #define ADD_PAGES   4096
 #define NEW_PAGES   8192
 #define CHUNK_PAGES 16384
 /* Of what is held a look sees so much again. */
 #define LOOKS_ROUND 8
+#define ABSENT_PART 64 /* of a page, for one that is not there */
 /* So many have to share a page, and an eighth of the guests: else swapping it is as good. */
 #define LEAST_SHARERS 4
 #define LEAST_PART    8
+/* Larger mappings are address space kept free. */
+#define MAPPING_MOST (1ULL << 40)
+#define SHARING_MOST 256 /* max_page_sharing where the kernel does not tell */
+
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
+#endif
 
 struct anchor {
 	int rootfd;
@@ -50,12 +56,14 @@ struct anchor {
 struct job {
 	struct anchor *anchor;
 	struct anchor_result result;
-	uint64_t most_bytes, now_us, least;
+	uint64_t most_bytes, least, sharing_most;
+	struct slots_now now;
 	struct frames frames;
 	/* the guest's pages under way, whose numbers are the frames' owners */
-	pid_t pid;
+	int mem;
 	uint64_t first_page;
 	uint64_t added, walked;
+	size_t tried, refused; /* guests */
 	const atomic_bool *cancel;
 	size_t n;
 	struct anchor_guest guests[];
@@ -103,9 +111,17 @@ static void *page_of(const struct anchor *anchor, size_t slot)
 	return anchor->area + slot * host_page_bytes();
 }
 
+/* Locked memory is not given up by MADV_DONTNEED (mm/madvise.c). */
 static void drop(struct anchor *anchor, size_t slot)
 {
-	(void)madvise(page_of(anchor, slot), host_page_bytes(), MADV_DONTNEED);
+	void *page = page_of(anchor, slot);
+	size_t bytes = host_page_bytes();
+
+	if (madvise(page, bytes, MADV_DONTNEED_LOCKED) == 0)
+		return;
+	(void)munlock(page, bytes);
+	(void)madvise(page, bytes, MADV_DONTNEED);
+	(void)mlock2(page, bytes, MLOCK_ONFAULT);
 }
 
 /* ---- what is held ---- */
@@ -131,7 +147,7 @@ static int judge_held(void *ctx, const uint64_t *mappings, size_t n, enum frame_
 	for (size_t i = 0; i < n; i++) {
 		size_t slot = frame_owner(mappings[i]);
 
-		if (!slots_judge(&anchor->slots, slot, kind, others, job->least, job->now_us))
+		if (!slots_judge(&anchor->slots, slot, kind, others, job->least, &job->now))
 			drop(anchor, slot);
 	}
 	return 0;
@@ -146,13 +162,14 @@ static int look_at_slot(struct job *job, size_t slot, uint64_t entry)
 
 	if (one->state == SLOT_FREE)
 		return 0;
-	if (entry & PAGEMAP_PRESENT && !frame)
-		return -EPERM; /* hidden from those without CAP_SYS_ADMIN */
 	if (one->source)
 		slots_know(&anchor->slots, one->source);
+	/* What is locked is not in swap: it is being moved. */
+	if (one->state == SLOT_REFUSED || entry & PAGEMAP_SWAPPED)
+		return 0;
 	if (frame)
 		slots_know(&anchor->slots, frame);
-	if (!frame && !slots_judge(&anchor->slots, slot, FRAME_OTHER, 0, job->least, job->now_us))
+	if (!frame && !slots_judge(&anchor->slots, slot, FRAME_OTHER, 0, job->least, &job->now))
 		drop(anchor, slot);
 	if (frame && (one->state == SLOT_NEW || slot % LOOKS_ROUND == anchor->round))
 		return frames_add(&job->frames, frame, (uint32_t)slot);
@@ -166,6 +183,7 @@ static int look_at_held(struct job *job)
 	uint64_t entries[1024], page = (uintptr_t)anchor->area / host_page_bytes();
 	int r = fd < 0 ? -errno : 0;
 
+	slots_forgive(&anchor->slots, &job->now);
 	slots_forget(&anchor->slots);
 	anchor->round = (anchor->round + 1) % LOOKS_ROUND;
 	for (size_t at = 0; r >= 0 && at < anchor->slots.n; at += (size_t)r) {
@@ -193,7 +211,9 @@ static int look_at_held(struct job *job)
 /* Copied: each takes a page until ksmd comes by, on a host that has few. */
 static bool has_enough(const struct job *job)
 {
-	return job->added >= ADD_PAGES || job->anchor->slots.n_new >= NEW_PAGES;
+	const struct slots *slots = &job->anchor->slots;
+
+	return job->added >= ADD_PAGES || slots->n_new >= NEW_PAGES || slots->free_at == slots->n;
 }
 
 static bool is_over(const struct job *job)
@@ -201,25 +221,29 @@ static bool is_over(const struct job *job)
 	return has_enough(job) || job->walked >= WALK_PAGES || atomic_load(job->cancel);
 }
 
+/*
+ * Shared by enough others, and not by so many that ksmd lets no more in. By /proc/PID/mem: a page
+ * that process_vm_readv(2) pins is first made its process's own (mm/gup.c, gup_must_unshare).
+ */
 static int copy_shared(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
 		       uint64_t mappers)
 {
 	struct job *job = ctx;
 	struct anchor *anchor = job->anchor;
 	uint64_t frame = frame_number(mappings[0]), bytes = host_page_bytes();
-	struct iovec to = {.iov_len = bytes}, from = {.iov_len = bytes};
 	size_t slot;
 
-	(void)n;
-	if (kind != FRAME_MERGED || mappers < job->least || slots_is_known(&anchor->slots, frame) ||
+	/* What one guest has of it again and again counts once. */
+	if (kind != FRAME_MERGED || mappers - n + 1 < job->least || mappers < n ||
+	    mappers >= job->sharing_most || slots_is_known(&anchor->slots, frame) ||
 	    has_enough(job))
 		return 0;
-	slot = slots_take(&anchor->slots, frame, job->now_us);
+	slot = slots_take(&anchor->slots, frame, &job->now);
 	if (slot == SIZE_MAX)
 		return 0;
-	to.iov_base = page_of(anchor, slot);
-	from.iov_base = (void *)(uintptr_t)((job->first_page + frame_owner(mappings[0])) * bytes);
-	if (process_vm_readv(job->pid, &to, 1, &from, 1, 0) != (ssize_t)bytes) {
+	if (pread(job->mem, page_of(anchor, slot), bytes,
+		  (off_t)((job->first_page + frame_owner(mappings[0])) * bytes)) !=
+	    (ssize_t)bytes) {
 		slots_let_go(&anchor->slots, slot);
 		drop(anchor, slot);
 		return 0;
@@ -249,7 +273,7 @@ static int look_at_chunk(struct job *job, int fd, uint64_t first_page, size_t n,
 			r = -ENOMEM;
 	}
 	job->first_page = first_page;
-	job->walked += there + n / 16;
+	job->walked += there + (n - there) / ABSENT_PART;
 	if (r > 0)
 		r = frames_sort(&job->frames);
 	if (r == 0)
@@ -277,33 +301,61 @@ static int look_at_mapping(struct job *job, int fd, const struct smaps_mapping *
 	return r;
 }
 
-/* The guest's memory from at_address on. */
+/* Mappings side by side are one: the kernel splits them where merging is switched by chunks. */
+static int look_at_maps(struct job *job, int fd, char *maps, uint64_t *entries)
+{
+	struct smaps_mapping map, run = {0};
+	char *save = NULL;
+	int r = 0;
+
+	for (char *line = strtok_r(maps, "\n", &save); r == 0 && line && !is_over(job);
+	     line = strtok_r(NULL, "\n", &save)) {
+		if (smaps_header(line, &map) <= 0)
+			continue;
+		if (run.end == map.start && map.writable && !map.shared && !map.file && !map.exec) {
+			run.end = map.end;
+			continue;
+		}
+		if (smaps_is_private_ram(&run) && run.end - run.start < MAPPING_MOST)
+			r = look_at_mapping(job, fd, &run, entries);
+		run = map;
+	}
+	if (r == 0 && smaps_is_private_ram(&run) && run.end - run.start < MAPPING_MOST)
+		r = look_at_mapping(job, fd, &run, entries);
+	return r;
+}
+
+static int open_of(const struct job *job, pid_t pid, const char *file)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
+	fd = openat(job->anchor->rootfd, path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : -errno;
+}
+
+/* The guest's memory from at_address on. -ESRCH: gone; -EPERM, -EACCES. */
 static int look_at_guest(struct job *job, const struct anchor_guest *guest, uint64_t *entries)
 {
-	struct anchor *anchor = job->anchor;
 	AUTO_FREE char *maps = NULL;
-	AUTO_FD int fd = -1;
+	AUTO_FD int pagemap = open_of(job, guest->pid, "pagemap");
+	AUTO_FD int mem = open_of(job, guest->pid, "mem");
 	struct footprint foot;
-	struct smaps_mapping map;
-	char path[64], *save = NULL;
-	int r = footprint_quick(anchor->rootfd, guest->pid, &foot);
+	char path[64];
+	int r;
 
-	if (r < 0 || foot.starttime != guest->starttime)
-		return -ESRCH;
-	job->pid = guest->pid;
+	if (pagemap < 0 || mem < 0)
+		return pagemap < 0 ? pagemap : mem;
 	snprintf(path, sizeof(path), "proc/%d/maps", (int)guest->pid);
-	r = kfile_read_all(anchor->rootfd, path, &maps, NULL);
-	if (r < 0)
-		return r;
-	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)guest->pid);
-	fd = openat(anchor->rootfd, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	for (char *line = strtok_r(maps, "\n", &save); r == 0 && line && !is_over(job);
-	     line = strtok_r(NULL, "\n", &save))
-		if (smaps_header(line, &map) > 0 && smaps_is_private_ram(&map))
-			r = look_at_mapping(job, fd, &map, entries);
-	return r;
+	r = kfile_read_all(job->anchor->rootfd, path, &maps, NULL);
+	/* Is what was opened of the process that is meant? */
+	if (r == 0)
+		r = footprint_quick(job->anchor->rootfd, guest->pid, &foot);
+	if (r < 0 || foot.starttime != guest->starttime)
+		return r < 0 ? r : -ESRCH;
+	job->mem = mem;
+	return look_at_maps(job, pagemap, maps, entries);
 }
 
 /* From the guest that the last look ended in, once around at most. */
@@ -312,6 +364,7 @@ static void look_at_guests(struct job *job)
 	struct anchor *anchor = job->anchor;
 	AUTO_FREE uint64_t *entries = calloc(CHUNK_PAGES, sizeof(*entries));
 	size_t at = 0;
+	int r;
 
 	while (at < job->n && job->guests[at].id < anchor->at_id)
 		at++;
@@ -326,7 +379,9 @@ static void look_at_guests(struct job *job)
 			anchor->at_address = 0;
 		anchor->at_id = guest->id;
 		/* One that cannot be looked at is left out. */
-		(void)look_at_guest(job, guest, entries);
+		r = look_at_guest(job, guest, entries);
+		job->tried++;
+		job->refused += r == -EPERM || r == -EACCES;
 		if (is_over(job))
 			return;
 		anchor->at_id = guest->id + 1;
@@ -336,14 +391,44 @@ static void look_at_guests(struct job *job)
 
 /* ---- the job ---- */
 
+/* -EPERM: frames are hidden from those without CAP_SYS_ADMIN. */
+static int see_frames(const struct anchor *anchor)
+{
+	AUTO_FD int fd = openat(anchor->rootfd, "proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	volatile uint64_t entry = 1;
+	uint64_t seen;
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0)
+		r = read_entries(fd, (uintptr_t)&entry / host_page_bytes(), &seen, 1);
+	if (r < 0)
+		return r;
+	return r == 1 && seen & PAGEMAP_FRAME ? 0 : -EPERM;
+}
+
 static int prepare(struct job *job)
 {
 	struct anchor *anchor = job->anchor;
-	size_t n = job->most_bytes / host_page_bytes();
+	int r = see_frames(anchor);
 
-	if (anchor->area && anchor->slots.n != n)
-		let_go_of_all(anchor);
-	return anchor->area ? 0 : take_memory(anchor, n);
+	if (r < 0 || anchor->area)
+		return r;
+	return take_memory(anchor, job->most_bytes / host_page_bytes());
+}
+
+static int look_at_all(struct job *job)
+{
+	int r = frames_open(job->anchor->rootfd, &job->frames);
+
+	if (r < 0)
+		return r;
+	r = look_at_held(job);
+	if (r == 0)
+		look_at_guests(job);
+	frames_close(&job->frames);
+	if (r == 0 && job->tried && job->refused == job->tried)
+		r = -EPERM;
+	return r;
 }
 
 static void look(void *arg, const atomic_bool *cancel)
@@ -354,17 +439,14 @@ static void look(void *arg, const atomic_bool *cancel)
 	uint64_t bytes = host_page_bytes(), cpu_us = clock_thread_us();
 
 	job->cancel = cancel;
-	job->now_us = clock_now_us();
+	job->now.us = clock_now_us();
 	job->least = job->n / LEAST_PART > LEAST_SHARERS ? job->n / LEAST_PART : LEAST_SHARERS;
+	if (kfile_read_u64(anchor->rootfd, "sys/kernel/mm/ksm/max_page_sharing",
+			   &job->sharing_most) < 0)
+		job->sharing_most = SHARING_MOST;
 	result->error = prepare(job);
 	if (result->error == 0)
-		result->error = frames_open(anchor->rootfd, &job->frames);
-	if (result->error == 0) {
-		result->error = look_at_held(job);
-		if (result->error == 0)
-			look_at_guests(job);
-		frames_close(&job->frames);
-	}
+		result->error = look_at_all(job);
 	/* What cannot be looked at must not be held either. */
 	if (result->error)
 		let_go_of_all(anchor);
@@ -373,7 +455,8 @@ static void look(void *arg, const atomic_bool *cancel)
 			result->shared_bytes += anchor->slots.v[i].others * bytes;
 	result->held_bytes = anchor->slots.n_held * bytes;
 	result->new_bytes = anchor->slots.n_new * bytes;
-	result->quiet = anchor->quiet && !job->added;
+	/* Those that wait for ksmd are waited for, and full is full. */
+	result->quiet = !job->added && (anchor->quiet || has_enough(job));
 	result->cpu_us = clock_thread_us() - cpu_us;
 }
 
@@ -411,7 +494,7 @@ int anchor_fd(const struct anchor *anchor)
 }
 
 int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
-		 uint64_t most_bytes)
+		 uint64_t most_bytes, uint64_t full_scans)
 {
 	struct job *job = calloc(1, sizeof(*job) + n * sizeof(*guests));
 	int r;
@@ -420,6 +503,7 @@ int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_
 		return -ENOMEM;
 	job->anchor = anchor;
 	job->most_bytes = most_bytes;
+	job->now.scans = full_scans;
 	job->n = n;
 	memcpy(job->guests, guests, n * sizeof(*guests));
 	r = worker_start(anchor->worker, job);

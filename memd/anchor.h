@@ -9,7 +9,7 @@
  * Guests' memory is read, not changed; on a thread of its own. Needs CAP_SYS_ADMIN (frames),
  * CAP_SYS_PTRACE (guests' memory) and CAP_IPC_LOCK. The caller sees to it that all are of one trust
  * domain.
- * Source: mm/vmscan.c (folio_referenced, VM_LOCKED), mm/ksm.c, mlock2(2), process_vm_readv(2),
+ * Source: mm/vmscan.c (folio_referenced, VM_LOCKED), mm/ksm.c, mlock2(2),
  * Documentation/admin-guide/mm/pagemap.rst.
  */
 #ifndef MEMD_ANCHOR_H
@@ -32,7 +32,7 @@ struct anchor_result {
 	uint64_t held_bytes;   /* merged with what guests map, and locked */
 	uint64_t shared_bytes; /* what others map of that */
 	uint64_t new_bytes;    /* copies that ksmd has not come by yet */
-	bool quiet;	       /* nothing was added by this look, nor by the last round */
+	bool quiet; /* there was nothing to add, in this look and the last round, or no room */
 	uint64_t cpu_us;
 };
 
@@ -46,11 +46,11 @@ int anchor_fd(const struct anchor *anchor);
 
 /*
  * Look at what is held, and on at what these guests (sorted by id) map, where the last look ended.
- * most_bytes is not 0; when it is another than before all is let go first. -EBUSY: at it, or
+ * most_bytes (not 0) counts until all is let go; full_scans: ksmd's so far. -EBUSY: at it, or
  * resting (it works a tenth of the time); -ENOMEM.
  */
 int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
-		 uint64_t most_bytes);
+		 uint64_t most_bytes, uint64_t full_scans);
 
 /* Hold nothing any more, now. False: a look is under way and was told to end: ask again. */
 bool anchor_let_go(struct anchor *anchor);

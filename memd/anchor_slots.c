@@ -9,9 +9,10 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 
-/* ksmd comes by within that, or it does not merge at all. */
-#define MERGED_WITHIN_US (60 * USEC_PER_SEC)
-/* A frame that another copy of the same content was merged with is not copied again so soon. */
+/* In one full scan, begun after the copy, ksmd finds what is merged already; others are under way.
+ */
+#define SCANS_MOST 3
+/* So long a frame is not copied again that was merged with another copy, or not at all. */
 #define SOURCE_HOLDS_US (600 * USEC_PER_SEC)
 
 int slots_open(struct slots *slots, size_t n)
@@ -35,7 +36,7 @@ void slots_close(struct slots *slots)
 	*slots = (struct slots){0};
 }
 
-size_t slots_take(struct slots *slots, uint64_t source, uint64_t now_us)
+size_t slots_take(struct slots *slots, uint64_t source, const struct slots_now *now)
 {
 	size_t i = slots->free_at;
 
@@ -44,47 +45,66 @@ size_t slots_take(struct slots *slots, uint64_t source, uint64_t now_us)
 	slots->free_at = i;
 	if (i == slots->n)
 		return SIZE_MAX;
-	slots->v[i] = (struct slot){.source = source, .since_us = now_us, .state = SLOT_NEW};
+	slots->v[i] = (struct slot){
+		.source = source, .since_us = now->us, .scans = now->scans, .state = SLOT_NEW};
 	slots->n_new++;
 	return i;
 }
 
+static void set_state(struct slots *slots, struct slot *one, enum slot_state state)
+{
+	size_t *counts[] = {NULL, &slots->n_new, &slots->n_held, &slots->n_refused};
+
+	if (counts[one->state])
+		--*counts[one->state];
+	if (counts[state])
+		++*counts[state];
+	one->state = state;
+}
+
 void slots_let_go(struct slots *slots, size_t slot)
 {
-	struct slot *one = &slots->v[slot];
-
-	slots->n_new -= one->state == SLOT_NEW;
-	slots->n_held -= one->state == SLOT_HELD;
-	*one = (struct slot){0};
+	set_state(slots, &slots->v[slot], SLOT_FREE);
+	slots->v[slot] = (struct slot){0};
 	if (slot < slots->free_at)
 		slots->free_at = slot;
 }
 
 bool slots_judge(struct slots *slots, size_t slot, enum frame_kind kind, uint64_t others,
-		 uint64_t least, uint64_t now_us)
+		 uint64_t least, const struct slots_now *now)
 {
 	struct slot *one = &slots->v[slot];
 
-	if (one->state == SLOT_FREE)
+	if (one->state != SLOT_NEW && one->state != SLOT_HELD)
 		return true;
-	if (kind != FRAME_MERGED && one->state == SLOT_NEW &&
-	    now_us - one->since_us < MERGED_WITHIN_US)
-		return true;
+	if (kind != FRAME_MERGED && one->state == SLOT_NEW) {
+		if (now->scans - one->scans < SCANS_MOST)
+			return true;
+		one->since_us = now->us;
+		set_state(slots, one, SLOT_REFUSED);
+		return false;
+	}
 	/* Somewhat fewer than it takes to be chosen, or guests that come and go would move it. */
 	if (kind != FRAME_MERGED || others < least / 2) {
 		slots_let_go(slots, slot);
 		return false;
 	}
 	if (one->state == SLOT_NEW) {
-		one->state = SLOT_HELD;
-		one->since_us = now_us;
-		slots->n_new--;
-		slots->n_held++;
+		one->since_us = now->us;
+		set_state(slots, one, SLOT_HELD);
 	}
 	one->others = others < UINT32_MAX ? (uint32_t)others : UINT32_MAX;
-	if (now_us - one->since_us >= SOURCE_HOLDS_US)
+	if (now->us - one->since_us >= SOURCE_HOLDS_US)
 		one->source = 0;
 	return true;
+}
+
+void slots_forgive(struct slots *slots, const struct slots_now *now)
+{
+	for (size_t i = 0; i < slots->n; i++)
+		if (slots->v[i].state == SLOT_REFUSED &&
+		    now->us - slots->v[i].since_us >= SOURCE_HOLDS_US)
+			slots_let_go(slots, i);
 }
 
 void slots_forget(struct slots *slots)

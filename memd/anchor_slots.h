@@ -12,18 +12,20 @@
 
 #include "memd/sharing_frame.h"
 
-enum slot_state { SLOT_FREE, SLOT_NEW, SLOT_HELD };
+/* SLOT_REFUSED: without a page; ksmd came by and did not merge what was copied from the source. */
+enum slot_state { SLOT_FREE, SLOT_NEW, SLOT_HELD, SLOT_REFUSED };
 
 struct slot {
-	uint64_t source; /* frame that it was copied from */
+	uint64_t source; /* frame that it was copied from; 0: that does not matter any more */
 	uint64_t since_us;
+	uint64_t scans;	 /* full ones of ksmd then */
 	uint32_t others; /* mappings of its page beside it, when last looked at */
 	enum slot_state state;
 };
 
 struct slots {
 	struct slot *v;
-	size_t n, n_new, n_held;
+	size_t n, n_new, n_held, n_refused;
 	size_t free_at;	  /* none is free before */
 	uint64_t *frames; /* a hash set: known ones; 0: none */
 	size_t room;	  /* a power of two */
@@ -33,16 +35,24 @@ struct slots {
 int slots_open(struct slots *slots, size_t n);
 void slots_close(struct slots *slots);
 
+struct slots_now {
+	uint64_t us, scans;
+};
+
 /* A free one is to hold a copy of that frame; SIZE_MAX: none is free. */
-size_t slots_take(struct slots *slots, uint64_t source, uint64_t now_us);
+size_t slots_take(struct slots *slots, uint64_t source, const struct slots_now *now);
 void slots_let_go(struct slots *slots, size_t slot);
 
 /*
- * What its page is now, and how often it is mapped by others. False: it is not worth holding and
- * is free from now on: written to, unmerged, shared by too few, or not merged for too long.
+ * What its page is now, and how often it is mapped by others. False: it is not worth holding, and
+ * its page is to be dropped: written to, unmerged, shared by too few, or not merged when ksmd has
+ * come by.
  */
 bool slots_judge(struct slots *slots, size_t slot, enum frame_kind kind, uint64_t others,
-		 uint64_t least, uint64_t now_us);
+		 uint64_t least, const struct slots_now *now);
+
+/* Those refused long ago are free again. */
+void slots_forgive(struct slots *slots, const struct slots_now *now);
 
 /* Frames that need no copy: forget all; one more; is it one? */
 void slots_forget(struct slots *slots);

@@ -11,7 +11,8 @@
 #include "memd/daemon.h"
 
 #define CROSSED_EVERY_US (30 * USEC_PER_SEC)
-/* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB. */
+/* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB beside what
+ * the anchor holds. */
 #define CROSSED_MERGED_MOST (128 * MIB / 16 * 4 * KIB)
 
 /* The next look at merged pages to keep, when the last one found nothing new, or failed. */
@@ -138,7 +139,7 @@ static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 			daemon->anchored = (struct anchor_result){0};
 		return;
 	}
-	if (now_us < daemon->anchor_again_us)
+	if (now_us < daemon->anchor_again_us || !daemon->merge.anchor_grows)
 		return;
 	for (size_t i = 0; i < daemon->guests.n; i++) {
 		const struct guest *guest = daemon->guests.v[i];
@@ -147,7 +148,9 @@ static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 			guests[n++] =
 				(struct anchor_guest){guest->id, guest->starttime, guest->pid};
 	}
-	anchor_start(daemon->anchor, guests, n, daemon->merge.anchor_bytes);
+	if (n > 0)
+		anchor_start(daemon->anchor, guests, n, daemon->merge.anchor_bytes,
+			     daemon->snapshot.ksm.full_scans);
 }
 
 static int on_anchor(sd_event_source *source, int fd, uint32_t revents, void *userdata)

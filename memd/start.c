@@ -419,6 +419,9 @@ static void leave_host(struct daemon *daemon)
 
 void daemon_close(struct daemon *daemon)
 {
+	/* Before anything can be unmerged: what is held would be ours alone, and locked. */
+	anchor_close(daemon->anchor);
+	daemon->anchor = NULL;
 	if (daemon->undo)
 		leave_host(daemon);
 	control_close(daemon);
@@ -428,7 +431,6 @@ void daemon_close(struct daemon *daemon)
 	arrival_close(daemon->arrival);
 	reclaim_work_close(daemon->act.reclaim);
 	daemon_idle_leave(daemon);
-	anchor_close(daemon->anchor);
 	isolation_close(daemon->isolation);
 	free(daemon->crossed.crossed);
 	across_close(daemon->across);

@@ -377,7 +377,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		pol->now[i].past->merge_refused = false;
 	}
 	if (!pol->config.ksm_manage || !in->present) {
-		past->cliff = false;
+		past->cliff = past->anchored = false;
 		return;
 	}
 	merge_guard(pol, host);
@@ -415,7 +415,7 @@ void merge_decide(struct pol *pol, const struct pol_host *host)
 		past->forbid = true;
 		stop = stop_ksm(pol, in);
 	}
-	merge_anchor(pol, host);
+	merge_anchor(pol, host, changing);
 	view->has_domain = past->has_active;
 	view->domain = past->active;
 	view->stopped = past->forbid;

@@ -269,8 +269,9 @@ bool merge_across(struct pol *pol, const struct pol_host *host);
 
 /* ---- merge_anchor.c ---- */
 
-/* How much of what is merged is to be kept in memory: fills the view's anchor_bytes. */
-void merge_anchor(struct pol *pol, const struct pol_host *host);
+/* How much of what is merged is to be kept in memory: fills the view. changing: all is about to be
+ * unmerged, for merge_across_nodes. */
+void merge_anchor(struct pol *pol, const struct pol_host *host, bool changing);
 
 /* ---- merge_domain.c ---- */
 

@@ -228,8 +228,9 @@ struct merge_past {
 	uint64_t breaks_per_s[RATE_WINDOWS];	       /* of all guests, likewise */
 	unsigned int n_rates;
 
-	bool forbid;   /* this tick: KSM must not run */
-	bool anchored; /* merged pages are kept in memory */
+	bool forbid;		/* this tick: KSM must not run */
+	bool anchored;		/* merged pages are kept in memory, */
+	uint32_t anchor_domain; /* of guests of this domain */
 	struct pol_merge_view view;
 	struct merge_domain *domains; /* scratch, one per guest */
 	size_t n_domains;

@@ -288,6 +288,7 @@ struct pol_merge_view {
 	uint64_t cow_reserve_bytes; /* collected for that, above `high` */
 	bool cliff;		    /* it could be more than there is: no gifts to guests */
 	uint64_t anchor_bytes;	    /* of merged pages to be kept in memory at most; 0: none */
+	bool anchor_grows;	    /* others beside those that are kept already */
 	struct pol_across_view across;
 };
 

@@ -143,14 +143,21 @@ start_guests
 start_memd on
 wait_for 90 merged
 check anchor_merged "$(state); $(tail -n 3 "$T/memd.log")" merged
+breaks() { awk '$1 == "cow_ksm" { print $2 }' /proc/vmstat; }
+had=$(breaks)
 wait_for 60 anchored
 check anchor_holds "$(state); $(tail -n 3 "$T/memd.log")" anchored
 check anchor_told "$(memctl status)" eval "memctl status | grep -q '^anchored .* of merged pages are kept'"
 check anchor_counted "$(of_merging anchored_shared_bytes)" \
 	[ "$(of_merging anchored_shared_bytes)" -ge $((MERGED << 20)) ]
-check anchor_locked "$(grep VmLck "/proc/${PID[memd]}/status")" \
-	[ "$(awk '$1 == "VmLck:" { print $2 }' "/proc/${PID[memd]}/status")" -ge $((MIB * 9 / 10 << 10)) ]
+own_mib() { awk -v key="$1:" '$1 == key { kb += $2 } END { print int(kb / 1024) }' "/proc/${PID[memd]}/smaps"; }
+check anchor_merged_too "$(own_mib KSM) MiB" [ "$(own_mib KSM)" -ge $((MIB * 9 / 10)) ]
+check anchor_locked "$(own_mib Locked) MiB" [ "$(own_mib Locked)" -gt 0 ]
+# Reading a page must not make it its guest's own.
+check anchor_breaks_none "$(breaks) copies, had $had" [ $(($(breaks) - had)) -lt 1000 ]
+swapped=$(sum_of Swap)
 squeeze 16
+check anchor_squeezed "$(state), had $swapped" [ "$(sum_of Swap)" -ge $((swapped + 20)) ]
 sleep 2
 check anchor_stays "$(state)" merged
 check anchor_still_holds "$(state)" anchored
@@ -160,6 +167,7 @@ ease
 for name in b c d e f; do "$here/merge_qmp.py" --send "$T/run/guests/control" kill "$name" >/dev/null; done
 let_go() { [ "$(of_merging anchored_bytes)" -lt $((MIB / 4 << 20)) ]; }
 check anchor_let_go "$(of_merging anchored_bytes)" wait_for 90 let_go
+check anchor_let_go_in_truth "$(own_mib KSM) MiB" [ "$(own_mib KSM)" -lt $((MIB / 4)) ]
 
 # ---- and with a memd that ends nothing is held
 kill "${PID[memd]}"

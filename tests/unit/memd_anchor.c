@@ -9,12 +9,20 @@
 #include "common/clock.h"
 #include "memd/anchor_slots.h"
 
-#define SEC   USEC_PER_SEC
 #define LEAST 8
+
+/* A second, and a scan, for each number. */
+static const struct slots_now *at(uint64_t n)
+{
+	static struct slots_now now;
+
+	now = (struct slots_now){.us = n * USEC_PER_SEC, .scans = n};
+	return &now;
+}
 
 static size_t take(struct slots *slots, uint64_t frame)
 {
-	size_t slot = slots_take(slots, frame, SEC);
+	size_t slot = slots_take(slots, frame, at(1));
 
 	assert_int_not_equal(slot, SIZE_MAX);
 	return slot;
@@ -29,16 +37,33 @@ static void test_a_copy_waits_for_ksmd(void **state)
 	assert_int_equal(slots_open(&slots, 4), 0);
 	slot = take(&slots, 100);
 	assert_int_equal(slots.n_new, 1);
-	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 30 * SEC));
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, 9, LEAST, 31 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, at(2)));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, 9, LEAST, at(3)));
 	assert_int_equal(slots.n_new, 0);
 	assert_int_equal(slots.n_held, 1);
 	assert_int_equal(slots.v[slot].others, 9);
-	/* Not for ever. */
+	slots_close(&slots);
+}
+
+/* Not for ever; and it is not tried again at once. */
+static void test_what_ksmd_refuses_is_left_for_a_while(void **state)
+{
+	struct slots slots;
+	size_t slot;
+
+	(void)state;
+	assert_int_equal(slots_open(&slots, 1), 0);
 	slot = take(&slots, 101);
-	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 60 * SEC));
-	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 62 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, at(3)));
+	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, at(4)));
 	assert_int_equal(slots.n_new, 0);
+	assert_int_equal(slots.n_refused, 1);
+	assert_int_equal(slots.v[slot].source, 101);
+	slots_forgive(&slots, at(100));
+	assert_int_equal(slots_take(&slots, 102, at(100)), SIZE_MAX);
+	slots_forgive(&slots, at(700));
+	assert_int_equal(slots.n_refused, 0);
+	assert_int_equal(take(&slots, 102), slot);
 	slots_close(&slots);
 }
 
@@ -50,17 +75,17 @@ static void test_what_is_not_shared_is_let_go(void **state)
 	(void)state;
 	assert_int_equal(slots_open(&slots, 4), 0);
 	slot = take(&slots, 100);
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 2 * SEC));
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2, LEAST, 3 * SEC));
-	assert_false(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2 - 1, LEAST, 4 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, at(2)));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2, LEAST, at(3)));
+	assert_false(slots_judge(&slots, slot, FRAME_MERGED, LEAST / 2 - 1, LEAST, at(4)));
 	assert_int_equal(slots.n_held, 0);
 	/* Unmerged, by run=2 for one: at once. */
 	slot = take(&slots, 100);
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 5 * SEC));
-	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 6 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, at(5)));
+	assert_false(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, at(6)));
 	/* One that is free stays free. */
-	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, 7 * SEC));
-	assert_int_equal(slots.n_held + slots.n_new, 0);
+	assert_true(slots_judge(&slots, slot, FRAME_OTHER, 0, LEAST, at(7)));
+	assert_int_equal(slots.n_held + slots.n_new + slots.n_refused, 0);
 	slots_close(&slots);
 }
 
@@ -72,10 +97,10 @@ static void test_no_more_than_there_are(void **state)
 	assert_int_equal(slots_open(&slots, 3), 0);
 	for (uint64_t i = 0; i < 3; i++)
 		assert_int_equal(take(&slots, 100 + i), i);
-	assert_int_equal(slots_take(&slots, 200, SEC), SIZE_MAX);
+	assert_int_equal(slots_take(&slots, 200, at(1)), SIZE_MAX);
 	slots_let_go(&slots, 1);
 	assert_int_equal(take(&slots, 201), 1);
-	assert_int_equal(slots_take(&slots, 202, SEC), SIZE_MAX);
+	assert_int_equal(slots_take(&slots, 202, at(1)), SIZE_MAX);
 	slots_close(&slots);
 }
 
@@ -105,9 +130,9 @@ static void test_a_source_holds_for_a_while(void **state)
 	(void)state;
 	assert_int_equal(slots_open(&slots, 4), 0);
 	slot = take(&slots, 100);
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 2 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, at(2)));
 	assert_int_equal(slots.v[slot].source, 100);
-	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, 700 * SEC));
+	assert_true(slots_judge(&slots, slot, FRAME_MERGED, LEAST, LEAST, at(700)));
 	assert_int_equal(slots.v[slot].source, 0);
 	slots_close(&slots);
 }
@@ -116,6 +141,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_copy_waits_for_ksmd),
+		cmocka_unit_test(test_what_ksmd_refuses_is_left_for_a_while),
 		cmocka_unit_test(test_what_is_not_shared_is_let_go),
 		cmocka_unit_test(test_no_more_than_there_are),
 		cmocka_unit_test(test_frames_are_known),

@@ -25,7 +25,21 @@ static void test_where_the_kernel_swaps(void **state)
 	assert_int_equal(anchored(&s), s.host.memory_bytes / 16 < 512 * MIB
 					       ? s.host.memory_bytes / 16
 					       : 512 * MIB);
+	assert_true(s.plan->merge.anchor_grows);
+	/* While ksmd stands still it is left as it is. */
 	s.host.ksm.run = 0;
+	assert_int_not_equal(anchored(&s), 0);
+	assert_false(s.plan->merge.anchor_grows);
+	s.host.ksm.run = 1;
+	s.host.ksm.unsorted = true;
+	assert_int_not_equal(anchored(&s), 0);
+	assert_false(s.plan->merge.anchor_grows);
+	s.host.ksm.unsorted = false;
+	s.host.ksm.run = 1;
+	assert_int_not_equal(anchored(&s), 0);
+	assert_true(s.plan->merge.anchor_grows);
+	/* When all is unmerged it would be ours alone. */
+	s.host.ksm.run = 2;
 	assert_int_equal(anchored(&s), 0);
 	s.host.ksm.run = 1;
 	assert_int_not_equal(anchored(&s), 0);
@@ -69,6 +83,30 @@ static void test_not_across_domains(void **state)
 	scene_close(&s);
 }
 
+/* Nor is it when one domain's last guest goes and another's first one comes. */
+static void test_not_for_another_domain(void **state)
+{
+	for (int gap = 0; gap < 2; gap++) {
+		struct scene s;
+
+		open_short(&s);
+		assert_int_not_equal(anchored(&s), 0);
+		if (gap) {
+			s.host.n_guests = 0;
+			assert_int_equal(anchored(&s), 0);
+			s.host.n_guests = 3;
+		}
+		for (size_t i = 0; i < 3; i++) {
+			s.guests[i].id += 10;
+			s.guests[i].domain = 1;
+		}
+		if (!gap)
+			assert_int_equal(anchored(&s), 0);
+		assert_int_not_equal(anchored(&s), 0);
+		scene_close(&s);
+	}
+}
+
 /* With a tree per node a copy is merged with one node's pages only. */
 static void test_not_by_nodes(void **state)
 {
@@ -100,6 +138,7 @@ int main(void)
 		cmocka_unit_test(test_where_the_kernel_swaps),
 		cmocka_unit_test(test_only_where_memory_is_used),
 		cmocka_unit_test(test_not_across_domains),
+		cmocka_unit_test(test_not_for_another_domain),
 		cmocka_unit_test(test_not_by_nodes),
 		cmocka_unit_test(test_is_a_setting),
 	};

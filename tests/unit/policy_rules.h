@@ -316,9 +316,11 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	    (host->ksm.unsorted || rules_can_cross(host, n, 0)))
 		return "KSM runs on beside two trust domains";
 	if (plan->merge.anchor_bytes &&
-	    (!config->ksm_anchor || host->ksm.run != 1 || plan->merge.stopped ||
-	     host->ksm.unsorted || rules_can_cross(host, n, 0)))
+	    (!config->ksm_anchor || host->ksm.run > 1 || rules_can_cross(host, n, 0)))
 		return "merged pages held though they are not to be, or of two trust domains";
+	if (plan->merge.anchor_grows &&
+	    (!plan->merge.anchor_bytes || plan->merge.stopped || host->ksm.unsorted))
+		return "more merged pages held while KSM stands still";
 	/* What is given is free now, but for grants on the swap rung: those may go beyond it by
 	 * what swapping can free of a quarter of the swap space left, and by a step at most. */
 	if (given - from_swap > free)
