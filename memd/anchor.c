@@ -22,10 +22,11 @@
 #include "memd/worker.h"
 
 #define REST_FACTOR 9
-/* Address space that a look goes on by, what it copies at most, and what may wait for ksmd. */
+/* Address space that a look goes on by, what it copies at most, and what may wait for ksmd even
+ * when the host has nothing available. */
 #define WALK_PAGES  131072
 #define ADD_PAGES   4096
-#define NEW_PAGES   8192
+#define NEW_LEAST   4096
 #define CHUNK_PAGES 16384
 /* Of what is held a look sees so much again. */
 #define LOOKS_ROUND 8
@@ -56,7 +57,7 @@ struct anchor {
 struct job {
 	struct anchor *anchor;
 	struct anchor_result result;
-	uint64_t most_bytes, least, sharing_most;
+	uint64_t most_bytes, least, sharing_most, new_most;
 	struct slots_now now;
 	struct frames frames;
 	/* the guest's pages under way, whose numbers are the frames' owners */
@@ -213,7 +214,8 @@ static bool has_enough(const struct job *job)
 {
 	const struct slots *slots = &job->anchor->slots;
 
-	return job->added >= ADD_PAGES || slots->n_new >= NEW_PAGES || slots->free_at == slots->n;
+	return job->added >= ADD_PAGES || slots->n_new >= job->new_most ||
+	       slots->free_at == slots->n;
 }
 
 static bool is_over(const struct job *job)
@@ -494,7 +496,7 @@ int anchor_fd(const struct anchor *anchor)
 }
 
 int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
-		 uint64_t most_bytes, uint64_t full_scans)
+		 uint64_t most_bytes, uint64_t new_bytes, uint64_t full_scans)
 {
 	struct job *job = calloc(1, sizeof(*job) + n * sizeof(*guests));
 	int r;
@@ -503,6 +505,9 @@ int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_
 		return -ENOMEM;
 	job->anchor = anchor;
 	job->most_bytes = most_bytes;
+	job->new_most = new_bytes / host_page_bytes();
+	if (job->new_most < NEW_LEAST)
+		job->new_most = NEW_LEAST;
 	job->now.scans = full_scans;
 	job->n = n;
 	memcpy(job->guests, guests, n * sizeof(*guests));

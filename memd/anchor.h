@@ -46,11 +46,12 @@ int anchor_fd(const struct anchor *anchor);
 
 /*
  * Look at what is held, and on at what these guests (sorted by id) map, where the last look ended.
- * most_bytes (not 0) counts until all is let go; full_scans: ksmd's so far. -EBUSY: at it, or
- * resting (it works a tenth of the time); -ENOMEM.
+ * most_bytes (not 0) counts until all is let go; new_bytes may wait for ksmd (16 MiB in any case),
+ * which has done full_scans so far. -EBUSY: at it, or resting (it works a tenth of the time);
+ * -ENOMEM.
  */
 int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
-		 uint64_t most_bytes, uint64_t full_scans);
+		 uint64_t most_bytes, uint64_t new_bytes, uint64_t full_scans);
 
 /* Hold nothing any more, now. False: a look is under way and was told to end: ask again. */
 bool anchor_let_go(struct anchor *anchor);

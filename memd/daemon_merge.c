@@ -18,6 +18,8 @@
 /* The next look at merged pages to keep, when the last one found nothing new, or failed. */
 #define ANCHOR_EVERY_US	 (4 * USEC_PER_SEC)
 #define ANCHOR_FAILED_US (60 * USEC_PER_SEC)
+/* What copies may take of the memory that is available, until ksmd has merged them. */
+#define ANCHOR_NEW_PART 8
 
 /* Did something happen that what was found last says nothing of, or may have undone? */
 static bool is_outdated(const struct daemon *daemon)
@@ -150,6 +152,7 @@ static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 	}
 	if (n > 0)
 		anchor_start(daemon->anchor, guests, n, daemon->merge.anchor_bytes,
+			     daemon->snapshot.available_bytes / ANCHOR_NEW_PART,
 			     daemon->snapshot.ksm.full_scans);
 }
 
