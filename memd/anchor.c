@@ -438,7 +438,7 @@ static void look(void *arg, const atomic_bool *cancel)
 	struct job *job = arg;
 	struct anchor *anchor = job->anchor;
 	struct anchor_result *result = &job->result;
-	uint64_t bytes = host_page_bytes(), cpu_us = clock_thread_us();
+	uint64_t bytes = host_page_bytes();
 
 	job->cancel = cancel;
 	job->now.us = clock_now_us();
@@ -456,10 +456,8 @@ static void look(void *arg, const atomic_bool *cancel)
 		if (anchor->slots.v[i].state == SLOT_HELD)
 			result->shared_bytes += anchor->slots.v[i].others * bytes;
 	result->held_bytes = anchor->slots.n_held * bytes;
-	result->new_bytes = anchor->slots.n_new * bytes;
 	/* Those that wait for ksmd are waited for, and full is full. */
 	result->quiet = !job->added && (anchor->quiet || has_enough(job));
-	result->cpu_us = clock_thread_us() - cpu_us;
 }
 
 int anchor_open(int rootfd, struct anchor **ret_anchor)

@@ -31,9 +31,7 @@ struct anchor_result {
 	int error;	       /* it cannot be done: -EPERM, -ENOMEM (locked memory), -errno */
 	uint64_t held_bytes;   /* merged with what guests map, and locked */
 	uint64_t shared_bytes; /* what others map of that */
-	uint64_t new_bytes;    /* copies that ksmd has not come by yet */
 	bool quiet; /* there was nothing to add, in this look and the last round, or no room */
-	uint64_t cpu_us;
 };
 
 /* rootfd must outlive it. -ENOMEM, -errno of eventfd(2), pthread. */

@@ -16,18 +16,13 @@ here=$(realpath "$(dirname "$0")")
 MIB=64 # that all guests have in common
 NAMES='a b c d e f'
 CGROUP=""
-eval "restore_ksm() $(declare -f restore | tail -n +2)"
 restore() {
 	restore_ksm
 	remove_zram
 	[ -z "$CGROUP" ] || rmdir "$CGROUP"
 }
-if [ ! -w $ksm/run ]; then
-	skip anchor 'KSM cannot be set here (not root, or a kernel without it)'
-	exit 0
-fi
-if [ "$(cat $ksm/run)" = 1 ]; then
-	skip anchor 'KSM is on: somebody uses it'
+if ! can_ksm; then
+	skip anchor "$KSM_WHY"
 	exit 0
 fi
 if ! can_zram; then
@@ -57,9 +52,7 @@ squeeze() {
 }
 ease() { echo $NONE >"$CGROUP/$LIMIT"; }
 make_zram 2G
-for knob in pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_mode; do
-	[ ! -e $ksm/$knob ] || set_ksm $knob "$(sed 's/.*\[\(.*\)\].*/\1/' $ksm/$knob)"
-done
+keep_ksm
 mkdir -p "$T/run/guests"
 told_memory
 has 400 65536 # short: ksmd does not only keep watch

@@ -13,21 +13,15 @@ here=$(realpath "$(dirname "$0")")
 # shellcheck source=told_memory.sh
 . "$here/told_memory.sh"
 MIB=320 # of each guest, half of which can be saved: enough to be judged
-if [ ! -w $ksm/run ]; then
-	skip cow 'KSM cannot be set here (not root, or a kernel without it)'
-	exit 0
-fi
-if [ "$(cat $ksm/run)" = 1 ]; then
-	skip cow 'KSM is on: somebody uses it'
+if ! can_ksm; then
+	skip cow "$KSM_WHY"
 	exit 0
 fi
 if ! grep -q '^cow_ksm' /proc/vmstat; then
 	skip cow 'this kernel does not count copies of merged pages (vmstat cow_ksm, Linux 5.18)'
 	exit 0
 fi
-for knob in pages_to_scan sleep_millisecs smart_scan use_zero_pages run advisor_mode; do
-	[ ! -e $ksm/$knob ] || set_ksm $knob "$(sed 's/.*\[\(.*\)\].*/\1/' $ksm/$knob)"
-done
+keep_ksm
 
 mkdir -p "$T/run/guests"
 told_memory

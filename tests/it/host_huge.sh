@@ -20,9 +20,8 @@ if [ "$(cat $pool/nr_hugepages)" != 0 ]; then
 	skip huge 'somebody uses the pool of 2 MiB pages'
 	exit 0
 fi
-eval "ksm_$(declare -f restore)"
 restore() {
-	ksm_restore
+	restore_ksm
 	echo 0 >$pool/nr_hugepages
 	[ -z "${THP_WAS:-}" ] || echo "$THP_WAS" >$thp/enabled
 }
@@ -146,12 +145,12 @@ kill "${PID[memd]}"
 ends memd 0 10
 
 # ---- broken by KSM: left alone while that saves, repaired when merging is off
-if [ ! -w $ksm/run ] || [ "$(cat $ksm/run)" = 1 ]; then
-	skip repair-merged 'KSM cannot be set here, or somebody uses it'
+if ! can_ksm; then
+	skip repair-merged "$KSM_WHY"
 	finish
 fi
 peer x-equal >/dev/null
-for knob in run pages_to_scan sleep_millisecs smart_scan; do [ ! -e $ksm/$knob ] || set_ksm $knob "$(cat $ksm/$knob)"; done
+keep_ksm
 set_ksm smart_scan 0
 set_ksm pages_to_scan 20000
 set_ksm sleep_millisecs 10
