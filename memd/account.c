@@ -262,6 +262,7 @@ static const char *reason_name(enum pol_reason reason)
 		[POL_WHY_DEVICE_STUCK] = "device-stuck",
 		[POL_WHY_KSM_LOST] = "ksm-lost",
 		[POL_WHY_KSM_FOUND] = "ksm-found",
+		[POL_WHY_KSM_BACK] = "ksm-back",
 		[POL_WHY_DOMAIN_APART] = "domain-apart",
 		[POL_WHY_DOMAIN_TURN] = "domain-turn",
 		[POL_WHY_DOMAIN_OTHER] = "domain-other",

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,30 +12,28 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
+#include "memd/anchor_back.h"
 #include "memd/anchor_slots.h"
-#include "memd/footprint.h"
 #include "memd/host.h"
 #include "memd/pagemap.h"
 #include "memd/sharing_frame.h"
-#include "memd/smaps.h"
 #include "memd/worker.h"
 
 #define REST_FACTOR 9
 /* Address space that a look goes on by, what it copies at most, and what may wait for ksmd even
  * when the host has nothing available. */
-#define WALK_PAGES  131072
-#define ADD_PAGES   4096
-#define NEW_LEAST   4096
-#define CHUNK_PAGES 16384
+#define WALK_PAGES 524288
+#define ADD_PAGES  4096
+#define NEW_LEAST  4096
 /* Of what is held a look sees so much again. */
 #define LOOKS_ROUND 8
 #define ABSENT_PART 64 /* of a page, for one that is not there */
 /* So many have to share a page, and an eighth of the guests: else swapping it is as good. */
 #define LEAST_SHARERS 4
 #define LEAST_PART    8
-/* Larger mappings are address space kept free. */
-#define MAPPING_MOST (1ULL << 40)
-#define SHARING_MOST 256 /* max_page_sharing where the kernel does not tell */
+#define SETTLED_PART  8
+#define FULL_PART     8
+#define SHARING_MOST  256 /* max_page_sharing where the kernel does not tell */
 
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24 /* Linux 5.18 */
@@ -49,22 +46,23 @@ struct anchor {
 	struct slots slots;
 	bool busy; /* with a look that was not taken yet */
 	unsigned int round;
-	uint64_t at_id, at_address; /* where the next look goes on */
-	uint64_t round_added;	    /* pages, since it last began with the first guest */
-	bool quiet;		    /* the round before brought nothing */
+	struct walk_at at;     /* where the next look goes on */
+	uint64_t round_added;  /* pages, since it last began with the first guest */
+	size_t tried, refused; /* guests, since then */
+	bool quiet;	       /* the round before brought nothing */
+	struct back back;
 };
 
 struct job {
 	struct anchor *anchor;
 	struct anchor_result result;
-	uint64_t most_bytes, least, sharing_most, new_most;
+	struct anchor_bounds bounds;
+	uint64_t least, sharing_most, new_most;
 	struct slots_now now;
 	struct frames frames;
-	/* the guest's pages under way, whose numbers are the frames' owners */
-	int mem;
-	uint64_t first_page;
+	const struct walk_chunk *chunk; /* whose pages are the frames' owners */
 	uint64_t added, walked;
-	size_t tried, refused; /* guests */
+	bool more; /* to be read back */
 	const atomic_bool *cancel;
 	size_t n;
 	struct anchor_guest guests[];
@@ -127,17 +125,6 @@ static void drop(struct anchor *anchor, size_t slot)
 
 /* ---- what is held ---- */
 
-static int read_entries(int fd, uint64_t first_page, uint64_t *entries, size_t n)
-{
-	ssize_t got;
-
-	do
-		got = pread(fd, entries, n * sizeof(*entries),
-			    (off_t)(first_page * sizeof(*entries)));
-	while (got < 0 && errno == EINTR);
-	return got < 0 ? -errno : (int)((size_t)got / sizeof(*entries));
-}
-
 static int judge_held(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
 		      uint64_t mappers)
 {
@@ -164,12 +151,12 @@ static int look_at_slot(struct job *job, size_t slot, uint64_t entry)
 	if (one->state == SLOT_FREE)
 		return 0;
 	if (one->source)
-		slots_know(&anchor->slots, one->source);
+		number_set_add(&anchor->slots.frames, one->source);
 	/* What is locked is not in swap: it is being moved. */
 	if (one->state == SLOT_REFUSED || entry & PAGEMAP_SWAPPED)
 		return 0;
 	if (frame)
-		slots_know(&anchor->slots, frame);
+		number_set_add(&anchor->slots.frames, frame);
 	if (!frame && !slots_judge(&anchor->slots, slot, FRAME_OTHER, 0, job->least, &job->now))
 		drop(anchor, slot);
 	if (frame && (one->state == SLOT_NEW || slot % LOOKS_ROUND == anchor->round))
@@ -185,12 +172,12 @@ static int look_at_held(struct job *job)
 	int r = fd < 0 ? -errno : 0;
 
 	slots_forgive(&anchor->slots, &job->now);
-	slots_forget(&anchor->slots);
+	number_set_clear(&anchor->slots.frames);
 	anchor->round = (anchor->round + 1) % LOOKS_ROUND;
 	for (size_t at = 0; r >= 0 && at < anchor->slots.n; at += (size_t)r) {
 		size_t left = anchor->slots.n - at;
 
-		r = read_entries(fd, page + at, entries, left < 1024 ? left : 1024);
+		r = anchor_walk_entries(fd, page + at, entries, left < 1024 ? left : 1024);
 		if (r == 0)
 			r = -EIO;
 		for (int i = 0, error = 0; i < r; i++) {
@@ -223,10 +210,7 @@ static bool is_over(const struct job *job)
 	return has_enough(job) || job->walked >= WALK_PAGES || atomic_load(job->cancel);
 }
 
-/*
- * Shared by enough others, and not by so many that ksmd lets no more in. By /proc/PID/mem: a page
- * that process_vm_readv(2) pins is first made its process's own (mm/gup.c, gup_must_unshare).
- */
+/* Shared by enough others, and not by so many that ksmd lets no more in. */
 static int copy_shared(void *ctx, const uint64_t *mappings, size_t n, enum frame_kind kind,
 		       uint64_t mappers)
 {
@@ -237,158 +221,116 @@ static int copy_shared(void *ctx, const uint64_t *mappings, size_t n, enum frame
 
 	/* What one guest has of it again and again counts once. */
 	if (kind != FRAME_MERGED || mappers - n + 1 < job->least || mappers < n ||
-	    mappers >= job->sharing_most || slots_is_known(&anchor->slots, frame) ||
+	    mappers >= job->sharing_most || number_set_has(&anchor->slots.frames, frame) ||
 	    has_enough(job))
 		return 0;
 	slot = slots_take(&anchor->slots, frame, &job->now);
 	if (slot == SIZE_MAX)
 		return 0;
-	if (pread(job->mem, page_of(anchor, slot), bytes,
-		  (off_t)((job->first_page + frame_owner(mappings[0])) * bytes)) !=
+	if (pread(job->chunk->mem, page_of(anchor, slot), bytes,
+		  (off_t)((job->chunk->first_page + frame_owner(mappings[0])) * bytes)) !=
 	    (ssize_t)bytes) {
 		slots_let_go(&anchor->slots, slot);
 		drop(anchor, slot);
 		return 0;
 	}
-	slots_know(&anchor->slots, frame);
+	number_set_add(&anchor->slots.frames, frame);
 	job->added++;
 	anchor->round_added++;
 	return 0;
 }
 
 /* A merged page is there, anonymous, and mapped by more than one. */
-static int look_at_chunk(struct job *job, int fd, uint64_t first_page, size_t n, uint64_t *entries)
+static int look_at_chunk(void *ctx, struct walk_chunk *chunk)
 {
-	int r = read_entries(fd, first_page, entries, n);
+	struct job *job = ctx;
 	uint64_t there = 0;
+	int r = 0;
 
-	if (r == 0)
-		r = -ESRCH; /* it is ending */
 	job->frames.n = 0;
-	for (int i = 0, got = r; r > 0 && i < got; i++) {
-		uint64_t entry = entries[i];
+	for (size_t i = 0; r == 0 && i < chunk->n; i++) {
+		uint64_t entry = chunk->entries[i];
 
 		there += entry & PAGEMAP_PRESENT ? 1 : 0;
 		if ((entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED | PAGEMAP_FILE |
-			      PAGEMAP_EXCLUSIVE)) == PAGEMAP_PRESENT &&
-		    frames_add(&job->frames, entry & PAGEMAP_FRAME, (uint32_t)i) < 0)
-			r = -ENOMEM;
+			      PAGEMAP_EXCLUSIVE)) == PAGEMAP_PRESENT)
+			r = frames_add(&job->frames, entry & PAGEMAP_FRAME, (uint32_t)i);
 	}
-	job->first_page = first_page;
-	job->walked += there + (n - there) / ABSENT_PART;
-	if (r > 0)
+	job->chunk = chunk;
+	job->walked += there + (chunk->n - there) / ABSENT_PART;
+	if (r == 0)
 		r = frames_sort(&job->frames);
 	if (r == 0)
 		r = frames_each(&job->frames, copy_shared, job);
-	return r;
+	/* What this chunk had too much of, other guests have too. */
+	return r < 0 ? r : is_over(job);
 }
 
-static int look_at_mapping(struct job *job, int fd, const struct smaps_mapping *map,
-			   uint64_t *entries)
+/* One that cannot be looked at is left out. */
+static void looked_at(void *ctx, const struct anchor_guest *guest, int error)
+{
+	struct anchor *anchor = ((struct job *)ctx)->anchor;
+
+	(void)guest;
+	anchor->tried++;
+	anchor->refused += error == -EPERM || error == -EACCES;
+}
+
+/* From where the last look ended, to the last guest. */
+static int look_at_guests(struct job *job)
 {
 	struct anchor *anchor = job->anchor;
-	uint64_t bytes = host_page_bytes();
-	uint64_t at = anchor->at_address > map->start ? anchor->at_address : map->start;
+	const struct walk walk = {.ctx = job, .chunk = look_at_chunk, .done = looked_at};
 	int r = 0;
 
-	while (r == 0 && at < map->end && !is_over(job)) {
-		uint64_t left = (map->end - at) / bytes;
-		size_t n = left < CHUNK_PAGES ? (size_t)left : CHUNK_PAGES;
+	if (!is_over(job))
+		r = anchor_walk(anchor->rootfd, job->guests, job->n, &anchor->at, &walk);
+	else
+		r = 1;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = anchor->tried && anchor->refused == anchor->tried ? -EPERM : 0;
+	anchor->quiet = !anchor->round_added;
+	anchor->round_added = anchor->tried = anchor->refused = 0;
+	return r;
+}
 
-		r = look_at_chunk(job, fd, at / bytes, n, entries);
-		/* What this chunk had too much of, other guests have too. */
-		at += n * bytes;
-		anchor->at_address = at;
+/* ---- what went to swap ---- */
+
+static int list_contents(const struct job *job, struct number_set *contents)
+{
+	const struct anchor *anchor = job->anchor;
+	int r = number_set_open(contents, anchor->slots.n_held + 1);
+
+	for (size_t i = 0; r == 0 && i < anchor->slots.n && !atomic_load(job->cancel); i++) {
+		const struct slot *one = &anchor->slots.v[i];
+
+		/* Where about as many share it as may, ksmd lets no more in. */
+		if (one->state == SLOT_HELD &&
+		    one->others < job->sharing_most - job->sharing_most / FULL_PART)
+			number_set_add(contents, back_content(page_of(anchor, i)));
 	}
 	return r;
 }
 
-/* Mappings side by side are one: the kernel splits them where merging is switched by chunks. */
-static int look_at_maps(struct job *job, int fd, char *maps, uint64_t *entries)
-{
-	struct smaps_mapping map, run = {0};
-	char *save = NULL;
-	int r = 0;
-
-	for (char *line = strtok_r(maps, "\n", &save); r == 0 && line && !is_over(job);
-	     line = strtok_r(NULL, "\n", &save)) {
-		if (smaps_header(line, &map) <= 0)
-			continue;
-		if (run.end == map.start && map.writable && !map.shared && !map.file && !map.exec) {
-			run.end = map.end;
-			continue;
-		}
-		if (smaps_is_private_ram(&run) && run.end - run.start < MAPPING_MOST)
-			r = look_at_mapping(job, fd, &run, entries);
-		run = map;
-	}
-	if (r == 0 && smaps_is_private_ram(&run) && run.end - run.start < MAPPING_MOST)
-		r = look_at_mapping(job, fd, &run, entries);
-	return r;
-}
-
-static int open_of(const struct job *job, pid_t pid, const char *file)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
-	fd = openat(job->anchor->rootfd, path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 ? fd : -errno;
-}
-
-/* The guest's memory from at_address on. -ESRCH: gone; -EPERM, -EACCES. */
-static int look_at_guest(struct job *job, const struct anchor_guest *guest, uint64_t *entries)
-{
-	AUTO_FREE char *maps = NULL;
-	AUTO_FD int pagemap = open_of(job, guest->pid, "pagemap");
-	AUTO_FD int mem = open_of(job, guest->pid, "mem");
-	struct footprint foot;
-	char path[64];
-	int r;
-
-	if (pagemap < 0 || mem < 0)
-		return pagemap < 0 ? pagemap : mem;
-	snprintf(path, sizeof(path), "proc/%d/maps", (int)guest->pid);
-	r = kfile_read_all(job->anchor->rootfd, path, &maps, NULL);
-	/* Is what was opened of the process that is meant? */
-	if (r == 0)
-		r = footprint_quick(job->anchor->rootfd, guest->pid, &foot);
-	if (r < 0 || foot.starttime != guest->starttime)
-		return r < 0 ? r : -ESRCH;
-	job->mem = mem;
-	return look_at_maps(job, pagemap, maps, entries);
-}
-
-/* From the guest that the last look ended in, once around at most. */
-static void look_at_guests(struct job *job)
+/* When little waits to be held beside what is: who was read is left alone for long. What fails is
+ * no reason to let go of anything. */
+static void read_back(struct job *job)
 {
 	struct anchor *anchor = job->anchor;
-	AUTO_FREE uint64_t *entries = calloc(CHUNK_PAGES, sizeof(*entries));
-	size_t at = 0;
-	int r;
+	const struct slots *slots = &anchor->slots;
+	struct number_set contents = {0};
+	const struct back_bounds bounds = {.most_bytes = job->bounds.back_bytes,
+					   .now_us = clock_now_us(),
+					   .cancel = job->cancel};
 
-	while (at < job->n && job->guests[at].id < anchor->at_id)
-		at++;
-	for (size_t i = 0; entries && i < job->n && !is_over(job); i++) {
-		const struct anchor_guest *guest = &job->guests[(at + i) % job->n];
-
-		if (at + i == job->n) {
-			anchor->quiet = !anchor->round_added;
-			anchor->round_added = 0;
-		}
-		if (guest->id != anchor->at_id)
-			anchor->at_address = 0;
-		anchor->at_id = guest->id;
-		/* One that cannot be looked at is left out. */
-		r = look_at_guest(job, guest, entries);
-		job->tried++;
-		job->refused += r == -EPERM || r == -EACCES;
-		if (is_over(job))
-			return;
-		anchor->at_id = guest->id + 1;
-		anchor->at_address = 0;
-	}
+	if (!bounds.most_bytes || !slots->n_held || slots->n_new > slots->n_held / SETTLED_PART ||
+	    !back_is_due(&anchor->back, job->guests, job->n, bounds.now_us))
+		return;
+	if (list_contents(job, &contents) == 0)
+		job->more = back_read(&anchor->back, anchor->rootfd, job->guests, job->n, &contents,
+				      &bounds) == 1;
+	number_set_close(&contents);
 }
 
 /* ---- the job ---- */
@@ -402,7 +344,7 @@ static int see_frames(const struct anchor *anchor)
 	int r = fd < 0 ? -errno : 0;
 
 	if (r == 0)
-		r = read_entries(fd, (uintptr_t)&entry / host_page_bytes(), &seen, 1);
+		r = anchor_walk_entries(fd, (uintptr_t)&entry / host_page_bytes(), &seen, 1);
 	if (r < 0)
 		return r;
 	return r == 1 && seen & PAGEMAP_FRAME ? 0 : -EPERM;
@@ -415,7 +357,7 @@ static int prepare(struct job *job)
 
 	if (r < 0 || anchor->area)
 		return r;
-	return take_memory(anchor, job->most_bytes / host_page_bytes());
+	return take_memory(anchor, job->bounds.most_bytes / host_page_bytes());
 }
 
 static int look_at_all(struct job *job)
@@ -426,10 +368,10 @@ static int look_at_all(struct job *job)
 		return r;
 	r = look_at_held(job);
 	if (r == 0)
-		look_at_guests(job);
+		r = look_at_guests(job);
 	frames_close(&job->frames);
-	if (r == 0 && job->tried && job->refused == job->tried)
-		r = -EPERM;
+	if (r == 0)
+		read_back(job);
 	return r;
 }
 
@@ -456,8 +398,11 @@ static void look(void *arg, const atomic_bool *cancel)
 		if (anchor->slots.v[i].state == SLOT_HELD)
 			result->shared_bytes += anchor->slots.v[i].others * bytes;
 	result->held_bytes = anchor->slots.n_held * bytes;
+	result->back_bytes = anchor->back.equal_bytes;
+	result->read_bytes = anchor->back.read_bytes;
+	result->back_us = anchor->back.work_us;
 	/* Those that wait for ksmd are waited for, and full is full. */
-	result->quiet = !job->added && (anchor->quiet || has_enough(job));
+	result->quiet = !job->added && !job->more && (anchor->quiet || has_enough(job));
 }
 
 int anchor_open(int rootfd, struct anchor **ret_anchor)
@@ -485,6 +430,7 @@ void anchor_close(struct anchor *anchor)
 	worker_close(anchor->worker, &job);
 	free(job);
 	let_go_of_all(anchor);
+	back_close(&anchor->back);
 	free(anchor);
 }
 
@@ -493,8 +439,13 @@ int anchor_fd(const struct anchor *anchor)
 	return worker_fd(anchor->worker);
 }
 
+bool anchor_may_start(struct anchor *anchor)
+{
+	return worker_may_start(anchor->worker);
+}
+
 int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_t n,
-		 uint64_t most_bytes, uint64_t new_bytes, uint64_t full_scans)
+		 const struct anchor_bounds *bounds)
 {
 	struct job *job = calloc(1, sizeof(*job) + n * sizeof(*guests));
 	int r;
@@ -502,11 +453,11 @@ int anchor_start(struct anchor *anchor, const struct anchor_guest *guests, size_
 	if (!job)
 		return -ENOMEM;
 	job->anchor = anchor;
-	job->most_bytes = most_bytes;
-	job->new_most = new_bytes / host_page_bytes();
+	job->bounds = *bounds;
+	job->new_most = bounds->new_bytes / host_page_bytes();
 	if (job->new_most < NEW_LEAST)
 		job->new_most = NEW_LEAST;
-	job->now.scans = full_scans;
+	job->now.scans = bounds->full_scans;
 	job->n = n;
 	memcpy(job->guests, guests, n * sizeof(*guests));
 	r = worker_start(anchor->worker, job);
@@ -527,6 +478,11 @@ int anchor_take(struct anchor *anchor, struct anchor_result *ret_result)
 	*ret_result = job->result;
 	free(job);
 	return 0;
+}
+
+uint64_t anchor_read_of(struct anchor *anchor, uint64_t id)
+{
+	return back_take_read(&anchor->back, id);
 }
 
 bool anchor_let_go(struct anchor *anchor)

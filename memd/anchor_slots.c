@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
@@ -17,13 +16,9 @@
 
 int slots_open(struct slots *slots, size_t n)
 {
-	*slots = (struct slots){.n = n, .room = 1};
-	/* Each slot has two frames at most, and half stays empty. */
-	while (slots->room < 4 * n)
-		slots->room *= 2;
-	slots->v = calloc(n, sizeof(*slots->v));
-	slots->frames = calloc(slots->room, sizeof(*slots->frames));
-	if (slots->v && slots->frames)
+	*slots = (struct slots){.n = n, .v = calloc(n, sizeof(*slots->v))};
+	/* Each slot has two frames at most. */
+	if (slots->v && number_set_open(&slots->frames, 2 * n) == 0)
 		return 0;
 	slots_close(slots);
 	return -ENOMEM;
@@ -32,7 +27,7 @@ int slots_open(struct slots *slots, size_t n)
 void slots_close(struct slots *slots)
 {
 	free(slots->v);
-	free(slots->frames);
+	number_set_close(&slots->frames);
 	*slots = (struct slots){0};
 }
 
@@ -105,28 +100,4 @@ void slots_forgive(struct slots *slots, const struct slots_now *now)
 		if (slots->v[i].state == SLOT_REFUSED &&
 		    now->us - slots->v[i].since_us >= SOURCE_HOLDS_US)
 			slots_let_go(slots, i);
-}
-
-void slots_forget(struct slots *slots)
-{
-	memset(slots->frames, 0, slots->room * sizeof(*slots->frames));
-}
-
-static size_t place_of(const struct slots *slots, uint64_t frame)
-{
-	size_t at = (size_t)(frame * 0x9e3779b97f4a7c15ULL >> 20) & (slots->room - 1);
-
-	while (slots->frames[at] && slots->frames[at] != frame)
-		at = (at + 1) & (slots->room - 1);
-	return at;
-}
-
-void slots_know(struct slots *slots, uint64_t frame)
-{
-	slots->frames[place_of(slots, frame)] = frame;
-}
-
-bool slots_is_known(const struct slots *slots, uint64_t frame)
-{
-	return slots->frames[place_of(slots, frame)] == frame;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "memd/number_set.h"
 #include "memd/sharing_frame.h"
 
 /* SLOT_REFUSED: without a page; ksmd came by and did not merge what was copied from the source. */
@@ -26,9 +27,8 @@ struct slot {
 struct slots {
 	struct slot *v;
 	size_t n, n_new, n_held, n_refused;
-	size_t free_at;	  /* none is free before */
-	uint64_t *frames; /* a hash set: known ones; 0: none */
-	size_t room;	  /* a power of two */
+	size_t free_at;		  /* none is free before */
+	struct number_set frames; /* those that need no copy */
 };
 
 /* n below FRAME_OWNERS_MAX. -ENOMEM. */
@@ -53,10 +53,5 @@ bool slots_judge(struct slots *slots, size_t slot, enum frame_kind kind, uint64_
 
 /* Those refused long ago are free again. */
 void slots_forgive(struct slots *slots, const struct slots_now *now);
-
-/* Frames that need no copy: forget all; one more; is it one? */
-void slots_forget(struct slots *slots);
-void slots_know(struct slots *slots, uint64_t frame);
-bool slots_is_known(const struct slots *slots, uint64_t frame);
 
 #endif

@@ -30,6 +30,7 @@ static const struct {
 	/* v1's soft limit is the opposite: who is above one is reclaimed from first, and below it
 	 * nobody is spared. */
 	[MEMCG_LOW] = {NULL, "memory.low"},
+	[MEMCG_HIGH] = {NULL, "memory.high"},
 	[MEMCG_MAX] = {"memory.limit_in_bytes", "memory.max"},
 	[MEMCG_SWAP_MAX] = {"memory.memsw.limit_in_bytes", "memory.swap.max"},
 	[MEMCG_CPUS] = {"cpuset.cpus", "cpuset.cpus"},

@@ -21,6 +21,7 @@ enum memcg_file {
 	MEMCG_PRESSURE, /* v2 alone */
 	MEMCG_RECLAIM,	/* v2 alone, 5.19+ */
 	MEMCG_LOW,	/* v2 alone */
+	MEMCG_HIGH,	/* v2: beyond it the kernel reclaims, and slows down who asks for more */
 	MEMCG_MAX,	/* memory */
 	MEMCG_SWAP_MAX, /* v2: swap; v1: memory and swap together */
 	MEMCG_CPUS,	/* processors asked for; v2: may be empty */

@@ -8,7 +8,9 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/size.h"
+#include "memd/anchor_back.h"
 #include "memd/daemon.h"
+#include "memd/guest_swap.h"
 
 #define CROSSED_EVERY_US (30 * USEC_PER_SEC)
 /* A look takes 16 bytes for each mapping of a merged page; the service may have 256 MiB beside what
@@ -104,6 +106,8 @@ void daemon_merge_snapshot(struct daemon *daemon)
 	bool holds = daemon->crossed_us && !look->error && !is_outdated(daemon);
 	size_t at = 0;
 
+	daemon->snapshot.ksm.back_bytes = daemon->anchored.back_bytes;
+	daemon->snapshot.ksm.back_us = daemon->anchored.back_us;
 	for (size_t i = 0; i < daemon->snapshot.n_guests; i++) {
 		struct pol_guest *guest = &daemon->snapshot_guests[i];
 
@@ -128,32 +132,61 @@ static void tell_anchor(struct daemon *daemon, const struct anchor_result *resul
 		log_info("merged pages that many guests share are kept in memory from now on");
 }
 
+/* Of which some may be read back. */
+static uint64_t swapped_of(const struct guest *guest, uint64_t back_bytes)
+{
+	if (!back_bytes || !guest->foot_valid || !pol_has(guest->foot.swapped_bytes) ||
+	    guest->foot.swapped_bytes < BACK_LEAST_BYTES || !guest_swap_may_read(guest, back_bytes))
+		return 0;
+	return guest->foot.swapped_bytes;
+}
+
 /* Merged pages are kept in memory as far as the policy wants that. */
 static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 {
 	struct anchor_guest guests[GUESTS_MAX];
 	size_t n = 0;
+	struct anchor_bounds bounds = {
+		.most_bytes = daemon->merge.anchor_bytes,
+		.new_bytes = daemon->snapshot.available_bytes / ANCHOR_NEW_PART,
+		.back_bytes = daemon->merge.back_bytes,
+		.full_scans = daemon->snapshot.ksm.full_scans,
+	};
 
 	if (!daemon->anchor)
 		return;
 	if (daemon->act.stopped || !daemon->merge.anchor_bytes) {
 		if (anchor_let_go(daemon->anchor))
-			daemon->anchored = (struct anchor_result){0};
+			daemon->anchored = (struct anchor_result){
+				.back_bytes = daemon->anchored.back_bytes,
+				.read_bytes = daemon->anchored.read_bytes,
+				.back_us = daemon->anchored.back_us,
+			};
 		return;
 	}
-	if (now_us < daemon->anchor_again_us || !daemon->merge.anchor_grows)
+	if (now_us < daemon->anchor_again_us || !daemon->merge.anchor_grows ||
+	    !anchor_may_start(daemon->anchor))
 		return;
 	for (size_t i = 0; i < daemon->guests.n; i++) {
 		const struct guest *guest = daemon->guests.v[i];
 
 		if (guest->known && guest->pid > 0 && guest->merge_asked)
-			guests[n++] =
-				(struct anchor_guest){guest->id, guest->starttime, guest->pid};
+			guests[n++] = (struct anchor_guest){guest->id, guest->starttime, guest->pid,
+							    swapped_of(guest, bounds.back_bytes)};
 	}
-	if (n > 0)
-		anchor_start(daemon->anchor, guests, n, daemon->merge.anchor_bytes,
-			     daemon->snapshot.available_bytes / ANCHOR_NEW_PART,
-			     daemon->snapshot.ksm.full_scans);
+	if (n > 0 && anchor_start(daemon->anchor, guests, n, &bounds) == 0)
+		daemon->guests.reading_back = bounds.back_bytes > 0;
+}
+
+static void note_read_back(struct daemon *daemon)
+{
+	daemon->guests.reading_back = false;
+	for (size_t i = 0; i < daemon->guests.n; i++) {
+		struct guest *guest = daemon->guests.v[i];
+
+		if (guest->swap)
+			guest->swap->ours_bytes += anchor_read_of(daemon->anchor, guest->id);
+	}
 }
 
 static int on_anchor(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -168,6 +201,7 @@ static int on_anchor(sd_event_source *source, int fd, uint32_t revents, void *us
 		return 0;
 	tell_anchor(daemon, &result);
 	daemon->anchored = result;
+	note_read_back(daemon);
 	/* While there is something to add it goes on; then once in a while. */
 	daemon->anchor_again_us = clock_now_us();
 	if (result.error)

@@ -237,6 +237,8 @@ struct guests {
 	size_t turn_at[4]; /* where guest_turn.c goes on, by rank */
 	/* Set by the daemon: the host has plenty, and nobody has to be asked at once. */
 	bool calm;
+	/* Set by the daemon: memd itself reads guests' memory back from swap just now. */
+	bool reading_back;
 	bool full_told;
 	int epoll_fd; /* of their connections, see guest_watch.h */
 	sd_event_source *source;

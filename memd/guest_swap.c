@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "memd/cgroup_room.h"
+#include "memd/chunk.h"
 #include "memd/host.h"
 
 static uint64_t rise(uint64_t before, uint64_t after)
@@ -38,8 +40,9 @@ static void follow(struct guest_swap *swap, const struct footprint *foot, pid_t 
 		if (pol_has(swap->swapped_bytes) && swap->swapped_bytes > 0)
 			back = most(back, rise(swap->major_faults, foot->major_faults) *
 						  host_page_bytes());
-		swap->refault_bytes += back;
+		swap->refault_bytes += back - least(back, swap->ours_bytes);
 	}
+	swap->ours_bytes = 0;
 	swap->seen = true;
 	swap->pid = pid;
 	swap->major_faults = foot->major_faults;
@@ -61,7 +64,9 @@ void guest_swap_look(struct guest *guest, uint64_t now_us)
 		guest_cgroup_init(&guest->swap->cgroup);
 	}
 	guest_cgroup_look(&guest->swap->cgroup, all->rootfd, &all->memcg, guest->pid, now_us);
-	follow(guest->swap, &guest->foot, guest->pid);
+	/* How much memd reads back is known when it has. */
+	if (!all->reading_back)
+		follow(guest->swap, &guest->foot, guest->pid);
 }
 
 void guest_swap_forget(struct guest *guest)
@@ -94,6 +99,18 @@ static bool goes_by_cgroup(const struct guest *guest)
 
 	return cgroup && cgroup->reclaim && pol_has(cgroup->current_bytes) &&
 	       guest_cgroup_holds(cgroup->current_bytes, guest->foot.resident_bytes);
+}
+
+bool guest_swap_may_read(const struct guest *guest, uint64_t bytes)
+{
+	uint64_t room;
+
+	/* What chunks of it are not merged is not told apart. */
+	if (guest_swap_why_not(guest) || chunk_is_used(guest))
+		return false;
+	room = memcg_room(guest->all->rootfd, &guest->all->memcg, guest->pid);
+	/* The kernel reads more than it is asked for. */
+	return !pol_has(room) || room / 2 >= bytes;
 }
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)

@@ -13,6 +13,7 @@ struct guest_swap {
 	bool seen;		     /* the totals below are of pid */
 	pid_t pid;
 	uint64_t major_faults, cgroup_bytes, resident_bytes, swapped_bytes;
+	uint64_t ours_bytes;	/* read back by memd since: no sign that the guest misses it */
 	uint64_t refault_bytes; /* total of this memd's time, at least */
 };
 
@@ -22,6 +23,12 @@ void guest_swap_forget(struct guest *guest);
 
 /* Fills what the policy is told of it. */
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p);
+
+/*
+ * May so much of it be read back from swap: is it ours to move, of one piece for KSM, and do its
+ * cgroup and those above have twice as much left?
+ */
+bool guest_swap_may_read(const struct guest *guest, uint64_t bytes);
 
 /* Why none of its memory is to be swapped out, static text; NULL: it may be. */
 const char *guest_swap_why_not(const struct guest *guest);

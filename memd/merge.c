@@ -336,6 +336,8 @@ json_object *merge_json(const struct guests *guests, const struct pol_merge_view
 	json_add_bool(one, "cow_cliff", view->cliff);
 	json_add_u64(one, "anchored_bytes", anchored->held_bytes);
 	json_add_u64(one, "anchored_shared_bytes", anchored->shared_bytes);
+	json_add_u64(one, "back_bytes", anchored->back_bytes);
+	json_add_u64(one, "back_read_bytes", anchored->read_bytes);
 	json_add_u64(one, "cross_domain_bytes", checked ? crossed->cross_bytes : POL_ABSENT);
 	json_object_object_add(one, "cross_domain", crossed_json(guests, crossed));
 	json_add_u64(one, "checked_age_us", checked ? clock_now_us() - crossed_us : POL_ABSENT);

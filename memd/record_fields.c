@@ -47,6 +47,8 @@ static const struct record_field ksm_fields[] = {
 	FIELD(pol_ksm, across_nodes),
 	FIELD(pol_ksm, unsorted),
 	FIELD(pol_ksm, across_gain_bytes),
+	FIELD(pol_ksm, back_bytes),
+	FIELD(pol_ksm, back_us),
 };
 
 static const struct record_field node_fields[] = {

@@ -129,12 +129,28 @@ int worker_fd(const struct worker *worker)
 	return worker->fd;
 }
 
+/* With the lock. */
+static bool may_start(const struct worker *worker)
+{
+	return !worker->job && clock_now_us() >= worker->rest_until_us;
+}
+
+bool worker_may_start(struct worker *worker)
+{
+	bool may;
+
+	pthread_mutex_lock(&worker->lock);
+	may = may_start(worker);
+	pthread_mutex_unlock(&worker->lock);
+	return may;
+}
+
 int worker_start(struct worker *worker, void *job)
 {
 	int r = -EBUSY;
 
 	pthread_mutex_lock(&worker->lock);
-	if (!worker->job && clock_now_us() >= worker->rest_until_us) {
+	if (may_start(worker)) {
 		worker->job = job;
 		worker->done = false;
 		atomic_store(&worker->cancel, false);

@@ -30,6 +30,9 @@ void worker_cancel(struct worker *worker);
 /* Readable when a job is done. */
 int worker_fd(const struct worker *worker);
 
+/* Would worker_start() not be refused? */
+bool worker_may_start(struct worker *worker);
+
 /* -EBUSY: at work, or resting, or the last job has not been taken. */
 int worker_start(struct worker *worker, void *job);
 

@@ -65,10 +65,13 @@ static void look_for_new(struct pol *pol, uint64_t held)
 		guest->past->ksm_seen = true;
 	}
 	past->held = min_u64(past->held, held);
-	if (!is_new && past->exhausted)
-		is_new = ksm_backlog(pol, held, &news) >= ksm_threshold(pol, held);
-	else if (!is_new)
+	if (!is_new && past->exhausted) {
+		uint64_t backlog = ksm_backlog(pol, held, &news);
+
+		is_new = backlog >= ksm_threshold(pol, held, news);
+	} else if (!is_new) {
 		is_new = held - past->held > max_u64(GROWN_LEAST, past->held / 32);
+	}
 	if (!is_new)
 		return;
 	past->growing = !past->exhausted && past->held;
@@ -142,6 +145,8 @@ static enum pol_reason reason_of(const struct ksm_past *past, enum mode mode)
 		return POL_WHY_KSM_LOST;
 	if (mode == MODE_CAMPAIGN && past->news == KSM_NEWS_FOUND)
 		return POL_WHY_KSM_FOUND;
+	if (mode == MODE_CAMPAIGN && past->news == KSM_NEWS_BACK)
+		return POL_WHY_KSM_BACK;
 	return modes[mode].reason;
 }
 
@@ -155,12 +160,12 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
 }
 
 /*
- * The scans that merge what is new, on a host that is short. Those after that find what held still
- * only of late; guests have the processor first.
+ * The scans that merge what is new, on a host that is short; what was read back was so in calm.
+ * Those after that find what held still only of late; guests have the processor first.
  */
 static bool is_urgent(const struct ksm_past *past, enum mode mode)
 {
-	return mode == MODE_PRESSURE && !FAULT(ksm_urgent) &&
+	return mode == MODE_PRESSURE && past->news != KSM_NEWS_BACK && !FAULT(ksm_urgent) &&
 	       (past->scans_since < KSM_SCANS_LEAST || FAULT(ksm_urgent_on));
 }
 

@@ -22,19 +22,21 @@
 #define TRIFLE_BYTES (8 * MIB)
 #define TRIFLE_PART  64 /* of what is saved */
 
-#define SETTLING_PART	16    /* of pages that did not hold still, what may by the next scan */
-#define SCANS_CAMPAIGN	3     /* what one usually takes */
-#define NS_FIRST	3000  /* a page, until measured */
-#define NS_MOST		10000 /* a page where it is weighed: a slower core is worth less memory */
-#define COST_CAMPAIGN	(20 * MSEC) /* CPU time in a window that is enough to measure by */
-#define COST_PATROL	(60 * MSEC)
-#define COST_SPAN_US	(20 * SEC)
-#define COST_LEAST	(10 * MSEC)
-#define COST_PAGES	64
-#define SAMPLE_PART	2      /* of the pages, seen by the patrol before it is believed */
-#define TRUST_FIRST_PPM 500000 /* in what signs promise, until campaigns have shown */
-#define TRUST_LEAST_PPM 20000
-#define GROWING_US	(3 * SEC / 4)
+#define SETTLING_PART	 16    /* of pages that did not hold still, what may by the next scan */
+#define SCANS_CAMPAIGN	 3     /* what one usually takes */
+#define NS_FIRST	 3000  /* a page, until measured */
+#define NS_MOST		 10000 /* a page where it is weighed: a slower core is worth less memory */
+#define COST_CAMPAIGN	 (20 * MSEC) /* CPU time in a window that is enough to measure by */
+#define COST_PATROL	 (60 * MSEC)
+#define COST_SPAN_US	 (20 * SEC)
+#define COST_LEAST	 (10 * MSEC)
+#define COST_PAGES	 64
+#define SAMPLE_PART	 2	/* of the pages, seen by the patrol before it is believed */
+#define TRUST_FIRST_PPM	 500000 /* in what signs promise, until campaigns have shown */
+#define TRUST_LEAST_PPM	 20000
+#define GROWING_US	 (3 * SEC / 4)
+#define BACK_TRIFLE_PART 128
+#define BACK_ENDS_US	 (8 * SEC) /* reading back has, when nothing came for so long */
 /* Of guests' memory not yet scanned, what merging may bring: the middle one of ESX's measurements
  * (nine Linux guests, 18.7 %; Waldspurger 2002). */
 #define GAIN_FIRST_PPM 187000
@@ -216,13 +218,15 @@ static uint64_t price(const struct pol *pol)
 	return bytes / ksm_urgency(pol);
 }
 
-uint64_t ksm_threshold(const struct pol *pol, uint64_t held)
+uint64_t ksm_threshold(const struct pol *pol, uint64_t held, enum ksm_news news)
 {
 	uint64_t cost_us = SCANS_CAMPAIGN * fair_cost_us(pol, held);
-	uint64_t saved = mul_div(pol->ksm.now.benefit, PAGE, 1);
+	uint64_t trifle = mul_div(pol->ksm.now.benefit, PAGE, 1) / TRIFLE_PART;
 
-	return max_u64(mul_div(price(pol), cost_us, SEC),
-		       max_u64(TRIFLE_BYTES, saved / TRIFLE_PART));
+	/* That is known page by page, and comes in lots that memory bounds. */
+	if (news == KSM_NEWS_BACK)
+		trifle = pol->tick.memory / BACK_TRIFLE_PART;
+	return max_u64(mul_div(price(pol), cost_us, SEC), max_u64(TRIFLE_BYTES, trifle));
 }
 
 /* ---- yields ---- */
@@ -274,6 +278,44 @@ bool ksm_may_end(const struct pol *pol, uint64_t held, uint64_t within_us)
 	       mul_div(sub_sat(held / PAGE, seen), span, seen) <= within_us;
 }
 
+/*
+ * What was read back from swap is merged when ksmd has seen it twice at most (newer ones compare
+ * its checksum first, mm/ksm.c), of which the third end of a scan after it is a sure sign. What the
+ * patrol has seen to is no reason to believe less in the rest.
+ */
+static void follow_back(struct pol *pol, const struct pol_ksm *in)
+{
+	struct ksm_past *past = &pol->ksm;
+	uint64_t back = count(in->back_bytes) / PAGE, *trust = &past->trust_ppm[KSM_NEWS_BACK];
+	bool seen = past->now.scans - past->back_scans >= KSM_SCANS_LEAST;
+
+	if (back != past->back) {
+		past->back_scans = past->now.scans;
+		past->back_us = pol->tick.now_us;
+		seen = false;
+	}
+	past->back = back;
+	if (seen && back > past->back_seen && past->exhausted)
+		*trust = (3 * *trust + PPM) / 4;
+	if (seen || back < past->back_seen)
+		past->back_seen = back;
+}
+
+uint64_t ksm_back_bytes(const struct pol *pol, const struct pol_ksm *in)
+{
+	return sub_sat(count(in->back_bytes), mul_div(pol->ksm.back_seen, PAGE, 1));
+}
+
+/* Reading goes on for a while; one campaign is for all of it. */
+static uint64_t back_pages(const struct pol *pol)
+{
+	const struct ksm_past *past = &pol->ksm;
+
+	if (pol->tick.now_us - past->back_us < BACK_ENDS_US && !FAULT(back_ends))
+		return 0;
+	return past->back - past->back_seen;
+}
+
 static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 {
 	struct ksm_past *past = &pol->ksm;
@@ -290,6 +332,7 @@ static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t hel
 		past->sample = past->now;
 		past->cost_known = false;
 		past->scan = past->now; /* what was lost before has been looked for */
+		past->back_seen = past->back;
 	}
 	past->before = past->scan;
 	past->scan = past->now;
@@ -314,7 +357,7 @@ bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 		past->left_us = (int64_t)ppm_of(SAVED_UP_US, share_of(pol));
 		for (size_t i = 0; i < KSM_NEWS_COUNT; i++)
 			if (!past->trust_ppm[i])
-				past->trust_ppm[i] = TRUST_FIRST_PPM;
+				past->trust_ppm[i] = i == KSM_NEWS_BACK ? PPM : TRUST_FIRST_PPM;
 	}
 	if (!past->seen || odd) {
 		past->seen = true;
@@ -323,6 +366,7 @@ bool ksm_follow(struct pol *pol, const struct pol_ksm *in, uint64_t held)
 	}
 	spend(pol, past->now.now_us - before.now_us, past->now.cpu_us - before.cpu_us);
 	follow_cost(past, in);
+	follow_back(pol, in);
 	follow_scans(pol, in, held);
 	if (past->exhausted)
 		follow_sample(past, held);
@@ -366,14 +410,17 @@ void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held)
 		past->promised = lost_pages(past);
 	else if (news == KSM_NEWS_FOUND)
 		past->promised = found_pages(past, held / PAGE);
+	else if (news == KSM_NEWS_BACK)
+		past->promised = past->back - past->back_seen;
 	past->scans_since = 0;
 	past->exhausted = false;
 	past->held = held;
 }
 
 /*
- * Three signs: memory that guests took up since, by what merging brings of all they have; pages
- * that writes took out of sharing since the patrol came by twice; and what the patrol finds.
+ * Four signs: memory that guests took up since, by what merging brings of all they have; pages
+ * that writes took out of sharing since the patrol came by twice; what the patrol finds; and what
+ * was read back from swap because it equals what is merged.
  */
 uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_news)
 {
@@ -384,10 +431,16 @@ uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_ne
 	uint64_t lost = ppm_of(lost_pages(past), past->trust_ppm[KSM_NEWS_LOST]);
 	uint64_t found = ppm_of(found_pages(past, held / PAGE), past->trust_ppm[KSM_NEWS_FOUND]);
 
+	uint64_t back = ppm_of(back_pages(pol), past->trust_ppm[KSM_NEWS_BACK]);
+
 	lost = mul_div(lost, PAGE, 1);
 	found = mul_div(found, PAGE, 1);
 	*ret_news = KSM_NEWS_MEMORY;
 	if (max_u64(lost, found) > grown)
 		*ret_news = lost > found ? KSM_NEWS_LOST : KSM_NEWS_FOUND;
-	return max_u64(grown, max_u64(lost, found));
+	grown = max_u64(grown, max_u64(lost, found));
+	back = mul_div(back, PAGE, 1);
+	if (back > grown)
+		*ret_news = KSM_NEWS_BACK;
+	return max_u64(grown, back);
 }

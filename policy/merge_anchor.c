@@ -13,6 +13,16 @@
 #define MOST_PART  16
 #define MOST	   (512 * MIB)
 #define LEAST	   MIB
+/*
+ * What equals it and is in swap is read back in calm, so much at a time: until ksmd has merged it,
+ * it takes the place of what is in memory, which needs room in swap. That is worth it on a host
+ * with nothing available, too: for each of these pages one in swap comes free.
+ */
+#define BACK_PART	16
+#define BACK_SHORT_PART 32
+#define BACK_SWAP_PART	4
+#define BACK_PSI_PPM	100000
+#define BACK_TRUST	(PPM / 8)
 
 /* May what is held stay so: swap, and guests of the same one domain as it is of? */
 static bool may_hold(const struct pol *pol, const struct pol_host *host, bool changing)
@@ -34,6 +44,27 @@ static bool may_hold(const struct pol *pol, const struct pol_host *host, bool ch
 					past->anchor_domain == past->domains[0].domain);
 }
 
+/* Calm: ksmd is on patrol, which means that nothing came of late, and next to nobody waits. */
+static bool is_calm(const struct pol *pol)
+{
+	return (pol->ksm.exhausted && pol->reclaim.psi_ppm < BACK_PSI_PPM) || FAULT(back_calm);
+}
+
+static uint64_t may_read_back(const struct pol *pol, const struct pol_host *host)
+{
+	uint64_t waiting = ksm_back_bytes(pol, &host->ksm), most;
+
+	most = pol->tick.memory / (is_short(pol) ? BACK_SHORT_PART : BACK_PART);
+	/* As far as what was read before was merged indeed. */
+	most = ppm_of(most, max_u64(pol->ksm.trust_ppm[KSM_NEWS_BACK], BACK_TRUST));
+	most = min_u64(most, bytes_in(host->swap_free_bytes) / BACK_SWAP_PART);
+	if (!pol->merge.view.anchor_grows || !is_calm(pol))
+		return 0;
+	if (FAULT(back_room))
+		return most;
+	return waiting + LEAST <= most ? most - waiting : 0;
+}
+
 void merge_anchor(struct pol *pol, const struct pol_host *host, bool changing)
 {
 	struct merge_past *past = &pol->merge;
@@ -49,4 +80,5 @@ void merge_anchor(struct pol *pol, const struct pol_host *host, bool changing)
 	past->view.anchor_bytes = min_u64(memory / MOST_PART, MOST);
 	/* While ksmd stands still what is held stays merged, and nothing new would be. */
 	past->view.anchor_grows = host->ksm.run == 1 && !host->ksm.unsorted && !past->forbid;
+	past->view.back_bytes = may_read_back(pol, host);
 }

@@ -62,6 +62,8 @@ static const char *const reason_texts[] = {
 				 "rest",
 	[POL_WHY_KSM_LOST] = "writes took many merged pages apart: those that hold still again are "
 			     "looked for",
+	[POL_WHY_KSM_BACK] =
+		"what equals merged pages was read back from swap, to be merged with them",
 	[POL_WHY_KSM_FOUND] = "KSM's patrol finds so much in the part it sees that all is scanned",
 	[POL_WHY_DOMAIN_APART] = "each trust domain lies on NUMA nodes of its own: each is merged "
 				 "within itself",

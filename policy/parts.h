@@ -212,9 +212,11 @@ void ksm_begin(struct pol *pol, enum ksm_news news, uint64_t held);
 
 /* Bytes that scanning everything could bring now, on patrol; *ret_news: by what sign. */
 uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_news);
+/* Read back from swap, and not yet seen by ksmd as of the last tick. */
+uint64_t ksm_back_bytes(const struct pol *pol, const struct pol_ksm *in);
 
 /* Bytes that a campaign must promise to be begun: worth its CPU time, and not a trifle. */
-uint64_t ksm_threshold(const struct pol *pol, uint64_t held);
+uint64_t ksm_threshold(const struct pol *pol, uint64_t held, enum ksm_news news);
 
 /* CPU time of one full scan. */
 uint64_t ksm_scan_cost_us(const struct pol *pol, uint64_t held);

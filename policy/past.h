@@ -136,7 +136,14 @@ struct ksm_mark {
 };
 
 /* Why KSM is on its campaign. */
-enum ksm_news { KSM_NEWS_NONE, KSM_NEWS_MEMORY, KSM_NEWS_LOST, KSM_NEWS_FOUND, KSM_NEWS_COUNT };
+enum ksm_news {
+	KSM_NEWS_NONE,
+	KSM_NEWS_MEMORY,
+	KSM_NEWS_LOST,
+	KSM_NEWS_FOUND,
+	KSM_NEWS_BACK,
+	KSM_NEWS_COUNT
+};
 
 struct ksm_past {
 	bool asked_run, asked_rate;
@@ -169,6 +176,9 @@ struct ksm_past {
 	uint64_t promised;     /* pages that it is to bring, where its sign told a number */
 	uint64_t trust_ppm[KSM_NEWS_COUNT]; /* of what signs promised, what campaigns brought */
 	uint64_t held;			    /* mergeable bytes when something new last appeared */
+	/* Pages read back from swap so far, when the last were (back_scans: in full scans), and
+	 * those that ksmd must have seen. */
+	uint64_t back, back_us, back_scans, back_seen;
 };
 
 /* A trust domain as of this tick. */
@@ -184,11 +194,11 @@ struct merge_domain {
 
 struct reclaim_past {
 	bool seen;
-	uint64_t mark_us, psi_us, work_us; /* totals that the rate is measured from */
-	uint64_t psi_ppm;		   /* of the time, tasks of the host wait for memory */
-	uint64_t pause_us;		   /* for that, nothing is asked before of guests that have
-					      no number of their own */
-	uint64_t left_since_us;		   /* balloons have not been enough since; 0: they are */
+	uint64_t mark_us, psi_us, work_us, back_us; /* totals that the rate is measured from */
+	uint64_t psi_ppm;	    /* of the time, tasks of the host wait for memory */
+	uint64_t pause_us;	    /* for that, nothing is asked before of guests that have
+				       no number of their own */
+	uint64_t left_since_us;	    /* balloons have not been enough since; 0: they are */
 	uint64_t swaps_us;	    /* the kernel last was seen to swap guests by itself, or had
 				       no reason to */
 	uint64_t served_us;	    /* what was asked for came, or they lacked nothing */

@@ -174,6 +174,8 @@ enum pol_reason {
 	/* Reclaim again: */
 	POL_WHY_RECLAIM_AHEAD, /* memory fell faster of late than balloons can give it */
 	POL_WHY_BLIND,	       /* what is idle is not seen: the kernel's lists know better */
+	/* KSM again: */
+	POL_WHY_KSM_BACK, /* what equals merged pages was read back from swap */
 	POL_WHY_COUNT
 };
 /* One sentence in an operator's words, static. */
@@ -289,6 +291,7 @@ struct pol_merge_view {
 	bool cliff;		    /* it could be more than there is: no gifts to guests */
 	uint64_t anchor_bytes;	    /* of merged pages to be kept in memory at most; 0: none */
 	bool anchor_grows;	    /* others beside those that are kept already */
+	uint64_t back_bytes; /* of what equals them may be read back from swap now; 0: none */
 	struct pol_across_view across;
 };
 

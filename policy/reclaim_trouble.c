@@ -125,7 +125,8 @@ static uint64_t rate(uint64_t before, uint64_t after, uint64_t unit, uint64_t sp
 						 : 0;
 }
 
-/* Tasks that memd keeps waiting by its own reclaim are not counted. */
+/* Tasks that memd keeps waiting by its own reclaim, and itself as it reads back, are not counted.
+ */
 void reclaim_follow_host(struct pol *pol, const struct pol_host *host)
 {
 	struct reclaim_past *past = &pol->reclaim;
@@ -135,7 +136,8 @@ void reclaim_follow_host(struct pol *pol, const struct pol_host *host)
 		return;
 	if (past->seen) {
 		stalls = rate(past->psi_us, host->psi_some_us, PPM, span);
-		work = rate(past->work_us, host->reclaim_us, PPM, span);
+		work = add_sat(rate(past->work_us, host->reclaim_us, PPM, span),
+			       rate(past->back_us, host->ksm.back_us, PPM, span));
 		past->psi_ppm = sub_sat(stalls, work);
 		/* When guests start tasks wait whatever is asked of one: it passes, and tells
 		 * nothing of how the next time will be. */
@@ -146,6 +148,7 @@ void reclaim_follow_host(struct pol *pol, const struct pol_host *host)
 	past->mark_us = pol->tick.now_us;
 	past->psi_us = host->psi_some_us;
 	past->work_us = host->reclaim_us;
+	past->back_us = host->ksm.back_us;
 }
 
 /* New rates of the guest: does it suffer from what was taken? */

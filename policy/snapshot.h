@@ -105,6 +105,9 @@ struct pol_ksm {
 	/* What one tree for all nodes saves, or would, more than one for each; POL_ABSENT: not
 	 * measured of late. */
 	uint64_t across_gain_bytes;
+	/* Totals: of guests' memory that was read back from swap (pol_merge_view's back_bytes),
+	 * what equals merged pages, and the time that it took: stalls of memd's own making. */
+	uint64_t back_bytes, back_us;
 };
 
 struct pol_guest {

@@ -117,6 +117,11 @@ static void print_merging(const struct memctl *ctl, json_object *merging)
 				  sizeof(size)),
 		       table_size(number(merging, "anchored_shared_bytes"), ctl->bytes, shared,
 				  sizeof(shared)));
+		if (number(merging, "back_bytes"))
+			printf("             %s that equal them were read back from swap, to be "
+			       "merged\n",
+			       table_size(number(merging, "back_bytes"), ctl->bytes, size,
+					  sizeof(size)));
 	}
 }
 

@@ -59,7 +59,6 @@ has 400 65536 # short: ksmd does not only keep watch
 
 memctl() { timeout 20 "${MEMCTL:-$MEMD_BUILD/memctl}" --socket "$T/run/memd.sock" "$@"; }
 of_merging() { memctl --json status | jq -r ".merging.$1"; }
-pid_of() { memctl --json guests | jq -r ".guests[] | select(.name == \"$1\") | .pid"; }
 order() { "$here/merge_qmp.py" --send "$T/run/guests/control" order "$@" >/dev/null; }
 found() { [ "$(memctl --json guests 2>/dev/null | jq '[.guests[] | select(.answering)] | length')" = 6 ]; }
 start_memd() { # ANCHOR
@@ -102,9 +101,8 @@ stop_guests() {
 }
 # Merged memory and memory in swap, of all guests, as smaps says, MiB.
 sum_of() {
-	local name pid kb=0
-	for name in $NAMES; do
-		pid=$(pid_of "$name")
+	local pid kb=0
+	for pid in $(pgrep -P "${PID[fakes]}"); do
 		kb=$((kb + $(awk -v key="$1:" '$1 == key { kb += $2 } END { print kb + 0 }' "/proc/$pid/smaps")))
 	done
 	echo $((kb / 1024))
@@ -155,6 +153,25 @@ sleep 2
 check anchor_stays "$(state)" merged
 check anchor_still_holds "$(state)" anchored
 ease
+
+# ---- what was swapped before KSM came by is read back, and merged with what is held
+kill "${PID[memd]}"
+check anchor_stops "status $STATUS" ends memd 0 20
+stop_guests
+start_guests
+squeeze 16
+check anchor_back_swapped "$(sum_of Swap) MiB" [ "$(sum_of Swap)" -ge $((6 * MIB * 8 / 10)) ]
+ease
+for name in a b c d; do order "$name" touch; done
+start_memd on
+wait_for 150 anchored
+check anchor_back_holds "$(state); $(tail -n 3 "$T/memd.log")" anchored
+wait_for 150 merged
+check anchor_back_merged "$(state); $(of_merging back_bytes) of $(of_merging back_read_bytes) bytes" merged
+# Little else is read for it; guests a to d are in memory.
+check anchor_back_little "$(of_merging back_bytes) of $(of_merging back_read_bytes) bytes" \
+	[ "$(of_merging back_read_bytes)" -le $(($(of_merging back_bytes) * 5 / 4 + (4 << 20))) ]
+check anchor_back_told "$(memctl status)" eval "memctl status | grep -q 'that equal them were read back from swap'"
 
 # ---- guests that go take the need for it with them
 for name in b c d e f; do "$here/merge_qmp.py" --send "$T/run/guests/control" kill "$name" >/dev/null; done

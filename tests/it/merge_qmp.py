@@ -12,6 +12,7 @@ by madvise(2), as QEMU does. More commands:
                                        equal as before; 0 0: no more
   order NAME grow MIB                  have so much more, in equal halves too
   order NAME common MIB                have so much more, equal to all guests' of this kind
+  order NAME touch                     read all it has
 """
 import ctypes
 import mmap
@@ -55,6 +56,8 @@ class Memory:
             half = os.urandom(int(words[1]) * MIB // 2)
             for _ in range(2):
                 self.add(half)
+        elif words[0] == "touch":
+            sum(self.map[at] for at in range(0, self.end, PAGE))
         elif words[0] == "common":
             content = random.Random(1)
             for _ in range(int(words[1])):

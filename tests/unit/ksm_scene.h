@@ -42,6 +42,18 @@ static inline void ksm_scene_run(struct scene *s, struct ksmd *d, unsigned int t
 	}
 }
 
+/* Two guests whose campaign is over. */
+static inline void ksm_scene_patrol(struct scene *s, struct ksmd *d)
+{
+	*d = (struct ksmd){.us_per_page = 5, .pages = 2 * GIB / PAGE};
+	scene_open_ksm(s, 2);
+	s->guests[0].resident_bytes = s->guests[1].resident_bytes = GIB;
+	ksm_scene_run(s, d, 5);
+	s->host.ksm.pages_sharing = GIB / PAGE;
+	ksm_scene_run(s, d, 200);
+	assert_true(s->pol->ksm.exhausted);
+}
+
 /* CPU time a second, on average over n ticks. */
 static inline uint64_t ksm_scene_mean_us(struct scene *s, struct ksmd *d, unsigned int n)
 {

@@ -111,13 +111,13 @@ static void test_frames_are_known(void **state)
 	(void)state;
 	assert_int_equal(slots_open(&slots, 1000), 0);
 	for (uint64_t i = 1; i <= 2000; i++)
-		slots_know(&slots, i * 512);
+		number_set_add(&slots.frames, i * 512);
 	for (uint64_t i = 1; i <= 2000; i++) {
-		assert_true(slots_is_known(&slots, i * 512));
-		assert_false(slots_is_known(&slots, i * 512 + 1));
+		assert_true(number_set_has(&slots.frames, i * 512));
+		assert_false(number_set_has(&slots.frames, i * 512 + 1));
 	}
-	slots_forget(&slots);
-	assert_false(slots_is_known(&slots, 512));
+	number_set_clear(&slots.frames);
+	assert_false(number_set_has(&slots.frames, 512));
 	slots_close(&slots);
 }
 

@@ -206,6 +206,66 @@ static uint64_t reclaimable(const struct scene *s)
 	return p.reclaimable_bytes;
 }
 
+/* What memd itself reads back is no sign of the guest's; how much it is comes later. */
+static void what_memd_reads_back(void **state)
+{
+	struct scene s;
+	struct footprint *foot = &s.guest.foot;
+	uint64_t page = host_page_bytes();
+
+	(void)state;
+	open_scene(&s);
+	assert_int_equal(refaults(&s), 0);
+	s.guests.reading_back = true;
+	foot->swapped_bytes -= 13 * page;
+	foot->resident_bytes += 13 * page;
+	assert_int_equal(refaults(&s), 0);
+	s.guests.reading_back = false;
+	s.guest.swap->ours_bytes = 10 * page;
+	assert_int_equal(refaults(&s), 3 * page);
+	foot->swapped_bytes -= page;
+	foot->resident_bytes += page;
+	assert_int_equal(refaults(&s), 4 * page);
+	s.guest.swap->ours_bytes = 10 * page;
+	assert_int_equal(refaults(&s), 4 * page);
+	close_scene(&s);
+}
+
+static void what_may_be_read_back(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	open_scene(&s);
+	tree_set(&s.tree, SCOPE "/memory.max", "max\n");
+	assert_true(guest_swap_may_read(&s.guest, GIB));
+	/* It has 1000000 of: */
+	tree_set(&s.tree, SCOPE "/memory.max", "5000000\n");
+	assert_true(guest_swap_may_read(&s.guest, 2000000));
+	assert_false(guest_swap_may_read(&s.guest, 2000001));
+	tree_set(&s.tree, SCOPE "/memory.high", "3000000\n");
+	assert_true(guest_swap_may_read(&s.guest, 1000000));
+	assert_false(guest_swap_may_read(&s.guest, 1000001));
+	/* And of those above it. */
+	tree_set(&s.tree, CG "/machine.slice/memory.current", "7000000\n");
+	tree_set(&s.tree, CG "/machine.slice/memory.max", "8000000\n");
+	assert_true(guest_swap_may_read(&s.guest, 500000));
+	assert_false(guest_swap_may_read(&s.guest, 500001));
+	tree_set(&s.tree, CG "/machine.slice/memory.max", "6000000\n");
+	assert_false(guest_swap_may_read(&s.guest, 1));
+	tree_set(&s.tree, CG "/machine.slice/memory.max", "max\n");
+	tree_set(&s.tree, SCOPE "/memory.high", "what\n");
+	assert_false(guest_swap_may_read(&s.guest, 1));
+	tree_set(&s.tree, SCOPE "/memory.high", "max\n");
+	assert_true(guest_swap_may_read(&s.guest, 1));
+	/* A limit holds for a cgroup that others are in, too. */
+	tree_set(&s.tree, SCOPE "/cgroup.procs", "4242\n4243\n");
+	assert_false(guest_swap_may_read(&s.guest, 2000001));
+	s.guest.pool = true;
+	assert_false(guest_swap_may_read(&s.guest, 1));
+	close_scene(&s);
+}
+
 static void what_may_be_swapped_out(void **state)
 {
 	struct scene s;
@@ -241,6 +301,8 @@ int main(void)
 		cmocka_unit_test(cgroup_is_looked_for_again),
 		cmocka_unit_test(v1_has_none),
 		cmocka_unit_test(what_is_read_back),
+		cmocka_unit_test(what_memd_reads_back),
+		cmocka_unit_test(what_may_be_read_back),
 		cmocka_unit_test(what_may_be_swapped_out),
 	};
 

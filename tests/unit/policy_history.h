@@ -169,6 +169,7 @@ static inline void start(struct history *h)
 	h->host.ksm.across_nodes = once_in(3) ? 0 : once_in(2) ? 1 : POL_ABSENT;
 	h->host.ksm.pages_shared = once_in(2) ? 0 : below(100000);
 	h->host.ksm.pages_sharing = h->host.ksm.pages_shared * below(10);
+	h->host.ksm.back_bytes = once_in(4) ? POL_ABSENT : below(GIB);
 	h->host.ksm.across_gain_bytes = once_in(4) ? POL_ABSENT : below(8 * GIB);
 	h->host.ksm.unsorted = once_in(20);
 	h->host.guests = h->guests;
@@ -308,6 +309,8 @@ static inline void disturb(struct history *h)
 	host->ksm.pages_scanned += below(100000);
 	host->ksm.full_scans += once_in(10);
 	host->ksm.pages_sharing += below(2000);
+	if (pol_has(host->ksm.back_bytes) && once_in(5))
+		host->ksm.back_bytes += below(64 * MIB);
 	if (once_in(10))
 		host->ksm.unsorted = once_in(8);
 	if (h->wild && once_in(20))

@@ -2,17 +2,6 @@
 /* KSM's patrol: what it costs, and what it sees that is worth a campaign. */
 #include "tests/unit/ksm_scene.h"
 
-static void patrol_open(struct scene *s, struct ksmd *d)
-{
-	*d = (struct ksmd){.us_per_page = 5, .pages = 2 * GIB / PAGE};
-	scene_open_ksm(s, 2);
-	s->guests[0].resident_bytes = s->guests[1].resident_bytes = GIB;
-	ksm_scene_run(s, d, 5);
-	s->host.ksm.pages_sharing = GIB / PAGE;
-	ksm_scene_run(s, d, 200);
-	assert_true(s->pol->ksm.exhausted);
-}
-
 /* On patrol a page may cost next to nothing, less than CPU time is counted in: the patrol is then
  * as quick as it is cheap, not as what was measured on campaign allows. */
 static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
@@ -21,7 +10,7 @@ static void test_patrol_of_cheap_pages_goes_on_quickly(void **state)
 	struct ksmd d;
 	uint64_t before, cpu_us;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	d.us_per_page = 1;
 	cpu_us = s.host.ksm.cpu_us;
 	for (int t = 0; t < 200; t++) {
@@ -41,7 +30,7 @@ static void test_patrol_hurries_on_a_short_host(void **state)
 	struct ksmd d;
 	uint64_t calm, soft, hard;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	calm = ksm_duty(s.pol, true);
 	assert_int_equal(calm, 3000);
 	s.pol->tick.state = POL_STATE_SOFT;
@@ -64,7 +53,7 @@ static void test_rush_is_waited_for(void **state)
 	struct scene s;
 	struct ksmd d;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	s.guests[1].resident_bytes += 128 * MIB;
 	ksm_scene_run(&s, &d, 1);
 	assert_false(s.pol->ksm.exhausted);
@@ -87,7 +76,7 @@ static void test_rush_on_a_short_host_is_not(void **state)
 	struct ksmd d;
 	uint64_t share;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	s.guests[1].resident_bytes += 128 * MIB;
 	ksm_scene_run(&s, &d, 1);
 	s.guests[1].resident_bytes += 128 * MIB;
@@ -110,7 +99,7 @@ static void test_growth_counts_by_what_it_promises(void **state)
 	struct scene s;
 	struct ksmd d;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	s.guests[1].resident_bytes += 8 * MIB;
 	ksm_scene_run(&s, &d, 20);
 	assert_true(s.pol->ksm.exhausted);
@@ -181,7 +170,7 @@ static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
 	uint64_t lost = 0, scans;
 	bool was = true;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	s.host.ksm.cow_breaks += 1000;
 	ksm_scene_run(&s, &d, 20);
 	assert_true(s.pol->ksm.exhausted);
@@ -218,7 +207,7 @@ static void test_patrol_that_finds_much_calls_a_campaign(void **state)
 	struct ksmd d;
 	int t;
 
-	patrol_open(&s, &d);
+	ksm_scene_patrol(&s, &d);
 	for (t = 0; t < 1000 && s.pol->ksm.exhausted; t++) {
 		s.host.ksm.pages_sharing += d.used_us / d.us_per_page / 10; /* one in ten */
 		ksm_scene_run(&s, &d, 1);
