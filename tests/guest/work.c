@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define WEB_TRIES      120 /* seconds */
 #define MIB	       (1ul << 20)
 #define SEC_US	       1000000ull
 #define LINE	       64ul /* of made content */
@@ -201,6 +202,36 @@ static int note_page(const char *path, const struct stat *st, int type, struct F
 	return type == FTW_F ? note_path(path, st, 512, 16384) : 0;
 }
 
+/* A connection to the server; -errno. */
+static int web_connect(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(80),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd < 0 ? -errno : fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+/* On a host in want the server takes its time to come up. */
+static int web_await(void)
+{
+	int r = -ECONNREFUSED;
+
+	for (int tries = 0; r == -ECONNREFUSED && tries < WEB_TRIES; tries++) {
+		sleep(1);
+		r = web_connect();
+	}
+	if (r < 0)
+		return r;
+	close(r);
+	return 0;
+}
+
 static int web_begin(struct work *work, const char *device)
 {
 	pid_t pid;
@@ -214,24 +245,20 @@ static int web_begin(struct work *work, const char *device)
 		execl("/usr/bin/busybox", "httpd", "-f", "-p", "127.0.0.1:80", "-h", "/", NULL);
 		_exit(127);
 	}
-	sleep(1);
-	return pid < 0 ? -errno : 0;
+	return pid < 0 ? -errno : web_await();
 }
 
 static int web_operation(struct work *work)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET,
-				 .sin_port = htons(80),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r = 0, n;
+	int fd = web_connect(), r = 0, n;
 	const char *path = paths[skewed(work, n_paths)];
 	char buf[4096];
 	ssize_t got, sum = 0;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	n = snprintf(buf, sizeof(buf), "GET %s HTTP/1.0\r\n\r\n", path);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 || write(fd, buf, (size_t)n) != n)
+	if (write(fd, buf, (size_t)n) != n)
 		r = -errno;
 	while (r == 0 && (got = read(fd, buf, sizeof(buf))) > 0)
 		sum += got;
