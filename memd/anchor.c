@@ -76,6 +76,7 @@ static void let_go_of_all(struct anchor *anchor)
 		munmap(anchor->area, anchor->slots.n * host_page_bytes());
 	anchor->area = NULL;
 	slots_close(&anchor->slots);
+	back_forget(&anchor->back);
 }
 
 static int take_memory(struct anchor *anchor, size_t n)

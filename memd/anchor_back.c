@@ -24,13 +24,15 @@
 #define CREDIT_FIRST 4
 #define CREDIT_MOST  16
 #define SKIP_MOST    30
-/* A guest is read through again when so much more of it is in swap, or so much later. */
+/* A guest is read through again when so much more of it is in swap, and by so much of what was, or
+ * so much later. */
 #define AGAIN_BYTES (8 * MIB)
+#define AGAIN_PART  8
 #define AGAIN_US    (600 * USEC_PER_SEC)
 #define WORK_US	    (USEC_PER_SEC / 2)
 /* A swap from which a page takes so long, on average of so many, is no zram: guests would wait for
  * what is read, and for their mappings' lock meanwhile. */
-#define SLOW_US	   1000
+#define SLOW_US	   4000
 #define SLOW_PAGES 16
 
 struct reading {
@@ -39,7 +41,7 @@ struct reading {
 	const struct back_bounds *bounds;
 	struct back_past *guest; /* that is being read */
 	uint64_t read_bytes;	 /* now */
-	uint64_t tried, until_us;
+	uint64_t tried, pread_us, until_us;
 	unsigned int credit, skip, left;
 	void *page;
 };
@@ -49,6 +51,13 @@ uint64_t back_content(const void *page)
 	uint64_t content = XXH3_64bits(page, host_page_bytes());
 
 	return content ? content : 1;
+}
+
+void back_forget(struct back *back)
+{
+	back->at = (struct walk_at){0};
+	for (size_t i = 0; i < back->n; i++)
+		back->past[i].us = 0;
 }
 
 void back_close(struct back *back)
@@ -82,7 +91,10 @@ static int renew_past(struct back *back, const struct anchor_guest *guests, size
 	for (size_t i = 0; i < n; i++) {
 		const struct back_past *known = past_of(back, guests[i].id);
 
-		past[i] = known ? *known : (struct back_past){.id = guests[i].id};
+		past[i] = known && known->starttime == guests[i].starttime
+				  ? *known
+				  : (struct back_past){.id = guests[i].id,
+						       .starttime = guests[i].starttime};
 	}
 	free(back->past);
 	back->past = past;
@@ -94,14 +106,16 @@ static bool is_due(const struct back *back, const struct anchor_guest *guest, ui
 {
 	const struct back_past *past = past_of(back, guest->id);
 
-	if (guest->swapped_bytes < BACK_LEAST_BYTES)
+	if (!guest->may_read || guest->swapped_bytes < BACK_LEAST_BYTES)
 		return false;
 	/* What it was begun for is less by what was read since. */
-	if (!past || !past->us || (back->at.id == guest->id && back->at.address))
+	if (!past || past->starttime != guest->starttime || !past->us ||
+	    (back->at.id == guest->id && back->at.address))
 		return true;
 	return now_us - past->us >= AGAIN_US ||
 	       (guest->swapped_bytes > past->swapped_bytes &&
-		guest->swapped_bytes - past->swapped_bytes >= AGAIN_BYTES);
+		guest->swapped_bytes - past->swapped_bytes >=
+			AGAIN_BYTES + past->swapped_bytes / AGAIN_PART);
 }
 
 bool back_is_due(const struct back *back, const struct anchor_guest *guests, size_t n,
@@ -121,8 +135,9 @@ static bool wants(void *ctx, const struct anchor_guest *guest)
 	struct back_past *past = past_of(in->back, guest->id);
 	bool due = is_due(in->back, guest, in->bounds->now_us);
 
-	/* Less of it is there than was: that is what more is counted from. */
-	if (guest->swapped_bytes < past->swapped_bytes)
+	/* Much less of it is there than was, and not by what was read: more is counted from that.
+	 */
+	if (guest->swapped_bytes < past->swapped_bytes / 2)
 		past->swapped_bytes = guest->swapped_bytes;
 	in->guest = past;
 	in->credit = CREDIT_FIRST;
@@ -149,10 +164,12 @@ static bool is_enough(const struct reading *in)
 /* Reading is what brings the page back. */
 static bool read_equal(struct reading *in, int mem, uint64_t page)
 {
-	uint64_t bytes = host_page_bytes();
+	uint64_t bytes = host_page_bytes(), start_us = clock_now_us();
+	ssize_t got = pread(mem, in->page, bytes, (off_t)(page * bytes));
 
 	in->tried++;
-	if (pread(mem, in->page, bytes, (off_t)(page * bytes)) != (ssize_t)bytes)
+	in->pread_us += clock_now_us() - start_us;
+	if (got != (ssize_t)bytes)
 		return false;
 	in->read_bytes += bytes;
 	in->guest->read_bytes += bytes;
@@ -195,25 +212,26 @@ static int read_chunk(void *ctx, struct walk_chunk *chunk)
 	return is_enough(in);
 }
 
+bool back_is_slow(uint64_t pages, uint64_t took_us)
+{
+	return pages >= SLOW_PAGES && took_us / pages >= SLOW_US;
+}
+
 int back_read(struct back *back, int rootfd, const struct anchor_guest *guests, size_t n,
 	      const struct number_set *contents, const struct back_bounds *bounds)
 {
 	AUTO_FREE void *page = malloc(host_page_bytes());
 	struct reading in = {.back = back, .contents = contents, .bounds = bounds, .page = page};
 	const struct walk walk = {.ctx = &in, .chunk = read_chunk, .wants = wants, .done = done};
-	uint64_t start_us = clock_now_us(), took_us;
 	int r;
 
 	if (!page || renew_past(back, guests, n) < 0)
 		return -ENOMEM;
-	in.until_us = start_us + WORK_US;
+	in.until_us = clock_now_us() + WORK_US;
 	r = anchor_walk(rootfd, guests, n, &back->at, &walk);
-	took_us = clock_now_us() - start_us;
 	back->read_bytes += in.read_bytes;
-	back->work_us += took_us;
-	back->slow_us = 0;
-	if (in.tried >= SLOW_PAGES && took_us / in.tried >= SLOW_US)
-		back->slow_us = bounds->now_us;
+	back->work_us += in.pread_us;
+	back->slow_us = back_is_slow(in.tried, in.pread_us) ? bounds->now_us : 0;
 	return r;
 }
 

@@ -23,8 +23,9 @@
 
 /* A guest that was read through: what it had left in swap then. */
 struct back_past {
-	uint64_t id, swapped_bytes, us;
-	uint64_t read_bytes; /* that back_take_read() has not told yet */
+	uint64_t id, starttime;
+	uint64_t swapped_bytes, us; /* us 0: it was not yet */
+	uint64_t read_bytes;	    /* that back_take_read() has not told yet */
 };
 
 struct back {
@@ -32,10 +33,13 @@ struct back {
 	struct back_past *past; /* sorted by id */
 	size_t n;
 	uint64_t slow_us; /* reading from this swap took too long then; 0: it did not */
-	uint64_t read_bytes, equal_bytes, work_us; /* totals */
+	uint64_t read_bytes, equal_bytes, work_us; /* totals; work_us of the reads alone */
 };
 
 void back_close(struct back *back);
+
+/* Something else is held now: all guests are to be read. */
+void back_forget(struct back *back);
 
 /* How far to go now; it takes half a second at most. */
 struct back_bounds {
@@ -48,11 +52,14 @@ bool back_is_due(const struct back *back, const struct anchor_guest *guests, siz
 		 uint64_t now_us);
 
 /*
- * Read on, of guests (sorted by id) whose swapped_bytes are not 0, what may be of contents
+ * Read on, of guests (sorted by id) of which some may be, what may be of contents
  * (back_content() of what is held). 0: all were read through; 1: there is more; -ENOMEM.
  */
 int back_read(struct back *back, int rootfd, const struct anchor_guest *guests, size_t n,
 	      const struct number_set *contents, const struct back_bounds *bounds);
+
+/* Is it no swap to read from, that took so long for so many pages? */
+bool back_is_slow(uint64_t pages, uint64_t took_us);
 
 /* What was read of guest id since the last call. */
 uint64_t back_take_read(struct back *back, uint64_t id);

@@ -14,7 +14,8 @@
 struct anchor_guest {
 	uint64_t id, starttime;
 	pid_t pid;
-	uint64_t swapped_bytes; /* of which some may be read back; 0: none is to be */
+	uint64_t swapped_bytes;
+	bool may_read; /* some of that, back into memory */
 };
 
 /* Where the next walk goes on: the first guest is 0. */

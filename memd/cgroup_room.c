@@ -18,14 +18,15 @@ static int read_number(int rootfd, const struct memcg *memcg, enum memcg_file fi
 	return r < 0 ? r : memcg_limit_parse(text, ret_value);
 }
 
-/* By the limits of this one alone. */
-static uint64_t room_of(int rootfd, const struct memcg *memcg, const char *path)
+/* By the limits of this one alone; *ret_has: is the controller there? */
+static uint64_t room_of(int rootfd, const struct memcg *memcg, const char *path, bool *ret_has)
 {
 	static const enum memcg_file limits[] = {MEMCG_MAX, MEMCG_HIGH};
 	uint64_t room = POL_ABSENT, limit, current;
 	int r = read_number(rootfd, memcg, MEMCG_CURRENT, path, &current);
 
-	/* Without the controller, as threaded children and version 2's root are. */
+	/* Threaded children and version 2's root are without. */
+	*ret_has = r != -ENOENT;
 	if (r == -ENOENT)
 		return POL_ABSENT;
 	if (r < 0)
@@ -44,22 +45,30 @@ static uint64_t room_of(int rootfd, const struct memcg *memcg, const char *path)
 	return room;
 }
 
-uint64_t memcg_room(int rootfd, const struct memcg *memcg, pid_t pid)
+uint64_t memcg_room(int rootfd, const struct memcg *memcg, pid_t pid, uint64_t *ret_above)
 {
 	char path[MEMCG_PATH_MAX];
 	uint64_t room = POL_ABSENT;
+	bool own = true, has;
 	int r;
 
+	*ret_above = POL_ABSENT;
 	if (!memcg->memory)
 		return POL_ABSENT;
 	r = memcg_of(rootfd, memcg, pid, path, sizeof(path));
-	if (r < 0)
-		return r == -ENOENT ? POL_ABSENT : 0;
-	while (strlen(path) > strlen(memcg->where)) {
-		uint64_t here = room_of(rootfd, memcg, path);
+	if (r == -ENOENT)
+		return POL_ABSENT;
+	/* Of another namespace of cgroups, or a mount that shows a part. */
+	if (r < 0 || strstr(path, "/..") ||
+	    !memcg_file_exists(rootfd, MEMCG_PROCS, memcg->memory_v2, path))
+		return *ret_above = 0;
+	for (; strlen(path) > strlen(memcg->where); *strrchr(path, '/') = '\0') {
+		uint64_t here = room_of(rootfd, memcg, path, &has);
 
 		room = here < room ? here : room;
-		*strrchr(path, '/') = '\0';
+		if (!own)
+			*ret_above = here < *ret_above ? here : *ret_above;
+		own = own && !has;
 	}
 	return room;
 }

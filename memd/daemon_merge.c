@@ -132,13 +132,16 @@ static void tell_anchor(struct daemon *daemon, const struct anchor_result *resul
 		log_info("merged pages that many guests share are kept in memory from now on");
 }
 
-/* Of which some may be read back. */
-static uint64_t swapped_of(const struct guest *guest, uint64_t back_bytes)
+static struct anchor_guest anchor_guest_of(const struct guest *guest, uint64_t back_bytes)
 {
-	if (!back_bytes || !guest->foot_valid || !pol_has(guest->foot.swapped_bytes) ||
-	    guest->foot.swapped_bytes < BACK_LEAST_BYTES || !guest_swap_may_read(guest, back_bytes))
-		return 0;
-	return guest->foot.swapped_bytes;
+	struct anchor_guest one = {
+		.id = guest->id, .starttime = guest->starttime, .pid = guest->pid};
+
+	if (guest->foot_valid && pol_has(guest->foot.swapped_bytes))
+		one.swapped_bytes = guest->foot.swapped_bytes;
+	one.may_read = back_bytes && one.swapped_bytes >= BACK_LEAST_BYTES &&
+		       guest_swap_may_read(guest, back_bytes);
+	return one;
 }
 
 /* Merged pages are kept in memory as far as the policy wants that. */
@@ -171,11 +174,12 @@ static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 		const struct guest *guest = daemon->guests.v[i];
 
 		if (guest->known && guest->pid > 0 && guest->merge_asked)
-			guests[n++] = (struct anchor_guest){guest->id, guest->starttime, guest->pid,
-							    swapped_of(guest, bounds.back_bytes)};
+			guests[n++] = anchor_guest_of(guest, bounds.back_bytes);
 	}
-	if (n > 0 && anchor_start(daemon->anchor, guests, n, &bounds) == 0)
-		daemon->guests.reading_back = bounds.back_bytes > 0;
+	if (n == 0 || anchor_start(daemon->anchor, guests, n, &bounds) < 0)
+		return;
+	daemon->guests.reading_back = bounds.back_bytes > 0;
+	daemon->merge.back_bytes = 0; /* until the policy says so again */
 }
 
 static void note_read_back(struct daemon *daemon)

@@ -36,11 +36,13 @@ static void follow(struct guest_swap *swap, const struct footprint *foot, pid_t 
 		back = least(rise(foot->swapped_bytes, swap->swapped_bytes),
 			     rise(swap->resident_bytes, foot->resident_bytes));
 		back = most(back, rise(swap->cgroup_bytes, swap->cgroup.refault_bytes));
+		/* memd's faults are not counted as the guest's. */
+		back -= least(back, swap->ours_bytes);
 		/* Without anything in swap these are of files. */
 		if (pol_has(swap->swapped_bytes) && swap->swapped_bytes > 0)
 			back = most(back, rise(swap->major_faults, foot->major_faults) *
 						  host_page_bytes());
-		swap->refault_bytes += back - least(back, swap->ours_bytes);
+		swap->refault_bytes += back;
 	}
 	swap->ours_bytes = 0;
 	swap->seen = true;
@@ -103,14 +105,14 @@ static bool goes_by_cgroup(const struct guest *guest)
 
 bool guest_swap_may_read(const struct guest *guest, uint64_t bytes)
 {
-	uint64_t room;
+	uint64_t room, above, own = least(bytes, guest->foot.swapped_bytes);
 
 	/* What chunks of it are not merged is not told apart. */
 	if (guest_swap_why_not(guest) || chunk_is_used(guest))
 		return false;
-	room = memcg_room(guest->all->rootfd, &guest->all->memcg, guest->pid);
-	/* The kernel reads more than it is asked for. */
-	return !pol_has(room) || room / 2 >= bytes;
+	room = memcg_room(guest->all->rootfd, &guest->all->memcg, guest->pid, &above);
+	/* The kernel reads more than it is asked for. Others may be in those above. */
+	return (!pol_has(room) || room / 2 >= own) && (!pol_has(above) || above / 2 >= bytes);
 }
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)

@@ -26,7 +26,7 @@ void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p);
 
 /*
  * May so much of it be read back from swap: is it ours to move, of one piece for KSM, and do its
- * cgroup and those above have twice as much left?
+ * cgroup (as far as it is in swap) and those above have twice as much left?
  */
 bool guest_swap_may_read(const struct guest *guest, uint64_t bytes);
 

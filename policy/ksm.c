@@ -23,6 +23,7 @@
 #define SCANS_LEARNING 2
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
+#define STARTS_US      (60 * SEC)
 #define MEASURE_US     (SEC / 2)
 #define WATCH_US       (SEC / 4)
 
@@ -48,12 +49,29 @@ static uint64_t mergeable_held(const struct pol *pol)
 	return held;
 }
 
+/*
+ * What guests that just started have, on a hard pressed host: next to all of it is new to ksmd, and
+ * the kernel swaps it first, for nobody has used it twice. What they have in common with others
+ * then takes room in swap for each of them.
+ */
+static uint64_t young_held(const struct pol *pol)
+{
+	uint64_t held = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->now[i].in->mergeable &&
+		    pol->tick.now_us - pol->now[i].past->reclaim.first_us < STARTS_US)
+			held = add_sat(held, pol->now[i].held);
+	return held;
+}
+
 /* New guests are worth new scans if they are not next to nothing here, the rest if it promises to
  * pay. */
 static void look_for_new(struct pol *pol, uint64_t held)
 {
 	struct ksm_past *past = &pol->ksm;
 	enum ksm_news news = KSM_NEWS_MEMORY;
+	uint64_t young = young_held(pol);
 	bool is_new = false;
 
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -65,6 +83,9 @@ static void look_for_new(struct pol *pol, uint64_t held)
 		guest->past->ksm_seen = true;
 	}
 	past->held = min_u64(past->held, held);
+	past->young = min_u64(past->young, young);
+	if (is_pressed(pol) && !FAULT(ksm_young))
+		is_new |= young - past->young > GROWN_LEAST;
 	if (!is_new && past->exhausted) {
 		uint64_t backlog = ksm_backlog(pol, held, &news);
 
@@ -76,6 +97,7 @@ static void look_for_new(struct pol *pol, uint64_t held)
 		return;
 	past->growing = !past->exhausted && past->held;
 	ksm_begin(pol, news, held);
+	past->young = young;
 }
 
 /* What a page costs, and not only how long ksmd ran and slept. */
@@ -152,11 +174,12 @@ static enum pol_reason reason_of(const struct ksm_past *past, enum mode mode)
 
 /*
  * What smart_scan skips cannot be found by what is new. A patrol has time, and the first scans of a
- * campaign only learn what is new, which is never skipped.
+ * campaign only learn what is new, which is never skipped; nor is what was read back.
  */
 static bool may_skip(const struct ksm_past *past, enum mode mode)
 {
-	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING || FAULT(ksm_skip);
+	return mode == MODE_PATROL || past->scans_since < SCANS_LEARNING ||
+	       past->news == KSM_NEWS_BACK || FAULT(ksm_skip);
 }
 
 /*

@@ -36,7 +36,8 @@
 #define TRUST_LEAST_PPM	 20000
 #define GROWING_US	 (3 * SEC / 4)
 #define BACK_TRIFLE_PART 128
-#define BACK_ENDS_US	 (8 * SEC) /* reading back has, when nothing came for so long */
+#define BACK_MUCH_PART	 48
+#define BACK_ENDS_US	 (15 * SEC) /* reading back has, when nothing came for so long */
 /* Of guests' memory not yet scanned, what merging may bring: the middle one of ESX's measurements
  * (nine Linux guests, 18.7 %; Waldspurger 2002). */
 #define GAIN_FIRST_PPM 187000
@@ -306,14 +307,16 @@ uint64_t ksm_back_bytes(const struct pol *pol, const struct pol_ksm *in)
 	return sub_sat(count(in->back_bytes), mul_div(pol->ksm.back_seen, PAGE, 1));
 }
 
-/* Reading goes on for a while; one campaign is for all of it. */
+/* Reading goes on for a while; one campaign is for all of it, or for much. */
 static uint64_t back_pages(const struct pol *pol)
 {
 	const struct ksm_past *past = &pol->ksm;
+	uint64_t pages = past->back - past->back_seen;
 
-	if (pol->tick.now_us - past->back_us < BACK_ENDS_US && !FAULT(back_ends))
+	if (pol->tick.now_us - past->back_us < BACK_ENDS_US &&
+	    pages < pol->tick.memory / PAGE / BACK_MUCH_PART && !FAULT(back_ends))
 		return 0;
-	return past->back - past->back_seen;
+	return pages;
 }
 
 static void follow_scans(struct pol *pol, const struct pol_ksm *in, uint64_t held)
@@ -431,15 +434,15 @@ uint64_t ksm_backlog(const struct pol *pol, uint64_t held, enum ksm_news *ret_ne
 	uint64_t lost = ppm_of(lost_pages(past), past->trust_ppm[KSM_NEWS_LOST]);
 	uint64_t found = ppm_of(found_pages(past, held / PAGE), past->trust_ppm[KSM_NEWS_FOUND]);
 
-	uint64_t back = ppm_of(back_pages(pol), past->trust_ppm[KSM_NEWS_BACK]);
+	uint64_t back = mul_div(back_pages(pol), PAGE, 1);
 
+	/* Trust says how much of that is read at all (merge_anchor.c). */
 	lost = mul_div(lost, PAGE, 1);
 	found = mul_div(found, PAGE, 1);
 	*ret_news = KSM_NEWS_MEMORY;
 	if (max_u64(lost, found) > grown)
 		*ret_news = lost > found ? KSM_NEWS_LOST : KSM_NEWS_FOUND;
 	grown = max_u64(grown, max_u64(lost, found));
-	back = mul_div(back, PAGE, 1);
 	if (back > grown)
 		*ret_news = KSM_NEWS_BACK;
 	return max_u64(grown, back);

@@ -22,7 +22,7 @@
 #define BACK_SHORT_PART 32
 #define BACK_SWAP_PART	4
 #define BACK_PSI_PPM	100000
-#define BACK_TRUST	(PPM / 8)
+#define BACK_TRUST	(PPM / 2)
 
 /* May what is held stay so: swap, and guests of the same one domain as it is of? */
 static bool may_hold(const struct pol *pol, const struct pol_host *host, bool changing)
@@ -57,8 +57,11 @@ static uint64_t may_read_back(const struct pol *pol, const struct pol_host *host
 	most = pol->tick.memory / (is_short(pol) ? BACK_SHORT_PART : BACK_PART);
 	/* As far as what was read before was merged indeed. */
 	most = ppm_of(most, max_u64(pol->ksm.trust_ppm[KSM_NEWS_BACK], BACK_TRUST));
-	most = min_u64(most, bytes_in(host->swap_free_bytes) / BACK_SWAP_PART);
-	if (!pol->merge.view.anchor_grows || !is_calm(pol))
+	most = min_u64(most, pol_has(host->swap_free_bytes)
+				     ? bytes_in(host->swap_free_bytes) / BACK_SWAP_PART
+				     : 0);
+	/* What guests have more of meanwhile would count against a reclaim of theirs. */
+	if (!pol->merge.view.anchor_grows || !is_calm(pol) || host->reclaim_busy)
 		return 0;
 	if (FAULT(back_room))
 		return most;

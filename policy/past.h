@@ -175,7 +175,8 @@ struct ksm_past {
 	bool growing;	       /* those were more memory, while it was on */
 	uint64_t promised;     /* pages that it is to bring, where its sign told a number */
 	uint64_t trust_ppm[KSM_NEWS_COUNT]; /* of what signs promised, what campaigns brought */
-	uint64_t held;			    /* mergeable bytes when something new last appeared */
+	uint64_t held;			    /* mergeable bytes when something new last appeared, */
+	uint64_t young;			    /* and of guests that had just started */
 	/* Pages read back from swap so far, when the last were (back_scans: in full scans), and
 	 * those that ksmd must have seen. */
 	uint64_t back, back_us, back_scans, back_seen;
@@ -195,6 +196,7 @@ struct merge_domain {
 struct reclaim_past {
 	bool seen;
 	uint64_t mark_us, psi_us, work_us, back_us; /* totals that the rate is measured from */
+	uint64_t ours_ppm;			    /* of memd's own work, more than stalls then */
 	uint64_t psi_ppm;	    /* of the time, tasks of the host wait for memory */
 	uint64_t pause_us;	    /* for that, nothing is asked before of guests that have
 				       no number of their own */

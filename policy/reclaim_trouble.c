@@ -138,7 +138,9 @@ void reclaim_follow_host(struct pol *pol, const struct pol_host *host)
 		stalls = rate(past->psi_us, host->psi_some_us, PPM, span);
 		work = add_sat(rate(past->work_us, host->reclaim_us, PPM, span),
 			       rate(past->back_us, host->ksm.back_us, PPM, span));
-		past->psi_ppm = sub_sat(stalls, work);
+		/* It is told when it is over, in another window perhaps than its stalls. */
+		past->psi_ppm = sub_sat(stalls, add_sat(work, past->ours_ppm));
+		past->ours_ppm = min_u64(work, sub_sat(add_sat(work, past->ours_ppm), stalls));
 		/* When guests start tasks wait whatever is asked of one: it passes, and tells
 		 * nothing of how the next time will be. */
 		if (past->psi_ppm > pressure_limit(pol->tick.state))

@@ -86,7 +86,8 @@ static void open_guest(struct world *w, size_t guest)
 	w->guests[guest] = (struct anchor_guest){.id = 5 + guest,
 						 .starttime = 99,
 						 .pid = 77 + (pid_t)guest,
-						 .swapped_bytes = 64 * MIB};
+						 .swapped_bytes = 64 * MIB,
+						 .may_read = true};
 	snprintf(maps, sizeof(maps),
 		 "%llx-%llx rw-p 00000000 00:00 0\n7f0000000000-7f0000001000 rw-p 00000000 00:00 0 "
 		 "[stack]\n",
@@ -192,7 +193,7 @@ static void test_of_what_differs_next_to_nothing_is(void **state)
 	/* And not again while nothing has changed. */
 	w.later_us += 60 * USEC_PER_SEC;
 	assert_int_equal(read_back(&w, PAGES), 0);
-	w.guests[0].swapped_bytes += 8 * MIB;
+	w.guests[0].swapped_bytes += 16 * MIB;
 	assert_int_equal(read_back(&w, PAGES), n);
 	w.later_us += 700 * USEC_PER_SEC;
 	assert_int_equal(read_back(&w, PAGES), n);
@@ -227,6 +228,10 @@ static void test_guests_that_have_nothing_in_swap_are_left(void **state)
 	set_page(&w, 0, 1, true);
 	w.guests[0].swapped_bytes = 0;
 	assert_int_equal(read_back(&w, PAGES), 0);
+	w.guests[0].swapped_bytes = 4 * MIB;
+	w.guests[0].may_read = false;
+	assert_int_equal(read_back(&w, PAGES), 0);
+	w.guests[0].may_read = true;
 	w.guests[0].swapped_bytes = 4 * MIB;
 	w.guests[0].starttime++; /* another process */
 	assert_int_equal(read_back(&w, PAGES), 0);
@@ -266,7 +271,7 @@ static void test_a_guest_is_read_to_its_end(void **state)
 	/* Far behind, in the walk's second chunk. */
 	for (uint64_t i = 0; i < 400; i++)
 		set_page(&w, i < 200 ? i : 18000 + i, 1, true);
-	w.guests[0].swapped_bytes += 8 * MIB;
+	w.guests[0].swapped_bytes += 16 * MIB;
 	assert_int_equal(read_back(&w, 100), 100);
 	for (uint64_t i = 0; i < 100; i++)
 		set_page(&w, i, 1, false);
@@ -301,7 +306,7 @@ static void test_guests_have_their_turns(void **state)
 	/* And the first one again when it has more. */
 	for (uint64_t i = 0; i < 100; i++)
 		set_page_of(&w, 0, i, 1, true);
-	w.guests[0].swapped_bytes += 8 * MIB;
+	w.guests[0].swapped_bytes += 16 * MIB;
 	assert_int_equal(read_back(&w, PAGES), 100);
 	w.n = 3;
 	close_world(&w);
@@ -324,6 +329,42 @@ static void test_what_cannot_be_read_is_tried_seldom(void **state)
 	close_world(&w);
 }
 
+/* By its last number it was read; of other contents held, or as another process, it was not. */
+static void test_it_is_read_again_when_something_else_is_held(void **state)
+{
+	struct world w;
+
+	(void)state;
+	open_world(&w, 1);
+	hold(&w, 1);
+	for (uint64_t i = 0; i < 50; i++)
+		set_page(&w, i, 1, true);
+	assert_int_equal(read_back(&w, PAGES), 50);
+	assert_int_equal(read_back(&w, PAGES), 0);
+	back_forget(&w.back);
+	assert_int_equal(read_back(&w, PAGES), 50);
+	w.guests[0].starttime++;
+	assert_true(back_is_due(&w.back, w.guests, 1, clock_now_us()));
+	close_world(&w);
+}
+
+static void test_a_slow_swap_is_left_alone(void **state)
+{
+	struct world w;
+
+	(void)state;
+	assert_false(back_is_slow(15, 10 * USEC_PER_SEC));
+	assert_false(back_is_slow(1000, 2 * USEC_PER_SEC));
+	assert_true(back_is_slow(100, USEC_PER_SEC));
+	open_world(&w, 1);
+	hold(&w, 1);
+	set_page(&w, 0, 1, true);
+	w.back.slow_us = clock_now_us();
+	assert_false(back_is_due(&w.back, w.guests, 1, w.back.slow_us + 599 * USEC_PER_SEC));
+	assert_true(back_is_due(&w.back, w.guests, 1, w.back.slow_us + 601 * USEC_PER_SEC));
+	close_world(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +375,8 @@ int main(void)
 		cmocka_unit_test(test_it_ends_when_it_is_told_to),
 		cmocka_unit_test(test_a_guest_is_read_to_its_end),
 		cmocka_unit_test(test_guests_have_their_turns),
+		cmocka_unit_test(test_it_is_read_again_when_something_else_is_held),
+		cmocka_unit_test(test_a_slow_swap_is_left_alone),
 		cmocka_unit_test(test_what_cannot_be_read_is_tried_seldom),
 	};
 

@@ -228,6 +228,11 @@ static void what_memd_reads_back(void **state)
 	assert_int_equal(refaults(&s), 4 * page);
 	s.guest.swap->ours_bytes = 10 * page;
 	assert_int_equal(refaults(&s), 4 * page);
+	/* Faults of its own are the guest's, whatever memd reads. */
+	s.guest.swap->ours_bytes = 10 * page;
+	foot->major_faults += 3;
+	tree_set(&s.tree, SCOPE "/memory.stat", "pswpin 9\nworkingset_refault_anon 8\n");
+	assert_int_equal(refaults(&s), 7 * page);
 	close_scene(&s);
 }
 
@@ -237,18 +242,22 @@ static void what_may_be_read_back(void **state)
 
 	(void)state;
 	open_scene(&s);
+	s.guest.foot.swapped_bytes = 2000000;
 	tree_set(&s.tree, SCOPE "/memory.max", "max\n");
 	assert_true(guest_swap_may_read(&s.guest, GIB));
 	/* It has 1000000 of: */
 	tree_set(&s.tree, SCOPE "/memory.max", "5000000\n");
 	assert_true(guest_swap_may_read(&s.guest, 2000000));
+	assert_true(guest_swap_may_read(&s.guest, GIB));
+	s.guest.foot.swapped_bytes = GIB;
 	assert_false(guest_swap_may_read(&s.guest, 2000001));
 	tree_set(&s.tree, SCOPE "/memory.high", "3000000\n");
 	assert_true(guest_swap_may_read(&s.guest, 1000000));
 	assert_false(guest_swap_may_read(&s.guest, 1000001));
-	/* And of those above it. */
+	/* And of those above it, of which others may take as much as is read. */
 	tree_set(&s.tree, CG "/machine.slice/memory.current", "7000000\n");
 	tree_set(&s.tree, CG "/machine.slice/memory.max", "8000000\n");
+	s.guest.foot.swapped_bytes = 1000;
 	assert_true(guest_swap_may_read(&s.guest, 500000));
 	assert_false(guest_swap_may_read(&s.guest, 500001));
 	tree_set(&s.tree, CG "/machine.slice/memory.max", "6000000\n");
@@ -259,8 +268,18 @@ static void what_may_be_read_back(void **state)
 	tree_set(&s.tree, SCOPE "/memory.high", "max\n");
 	assert_true(guest_swap_may_read(&s.guest, 1));
 	/* A limit holds for a cgroup that others are in, too. */
+	s.guest.foot.swapped_bytes = GIB;
 	tree_set(&s.tree, SCOPE "/cgroup.procs", "4242\n4243\n");
 	assert_false(guest_swap_may_read(&s.guest, 2000001));
+	tree_set(&s.tree, SCOPE "/memory.max", "max\n");
+	assert_true(guest_swap_may_read(&s.guest, 2000001));
+	/* One that we do not see. */
+	set_cgroup(&s, "/../other.scope");
+	assert_false(guest_swap_may_read(&s.guest, 1));
+	set_cgroup(&s, "/gone.scope");
+	assert_false(guest_swap_may_read(&s.guest, 1));
+	set_cgroup(&s, "/machine.slice/vm.scope");
+	assert_true(guest_swap_may_read(&s.guest, 1));
 	s.guest.pool = true;
 	assert_false(guest_swap_may_read(&s.guest, 1));
 	close_scene(&s);

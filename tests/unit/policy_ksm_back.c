@@ -39,6 +39,11 @@ static void test_as_much_as_swap_and_memory_bear(void **state)
 	assert_int_equal(allowed(&s, &d), 16 * MIB);
 	s.host.swap_free_bytes = 0;
 	assert_int_equal(allowed(&s, &d), 0);
+	s.host.swap_free_bytes = POL_ABSENT;
+	assert_int_equal(allowed(&s, &d), 0);
+	s.host.swap_free_bytes = 64 * MIB;
+	s.host.reclaim_busy = true;
+	assert_int_equal(allowed(&s, &d), 0);
 	scene_close(&s);
 }
 
@@ -113,12 +118,12 @@ static void test_much_of_it_starts_a_campaign(void **state)
 	s.host.available_bytes = s.host.free_bytes = 0;
 	ksm_scene_run(&s, &d, 200);
 	/* One for all that is read. */
-	for (int t = 0; t < 20; t++) {
-		s.host.ksm.back_bytes += 12 * MIB;
-		ksm_scene_run(&s, &d, 1);
+	for (int t = 0; t < 3; t++) {
+		s.host.ksm.back_bytes += 50 * MIB;
+		ksm_scene_run(&s, &d, 10);
 		assert_true(s.pol->ksm.exhausted);
 	}
-	ksm_scene_run(&s, &d, 7);
+	ksm_scene_run(&s, &d, 5);
 	assert_true(s.pol->ksm.exhausted);
 	for (int t = 0; t < 3; t++) {
 		ksm_scene_run(&s, &d, 1);
@@ -134,11 +139,32 @@ static void test_much_of_it_starts_a_campaign(void **state)
 	assert_false(s.pol->ksm.exhausted);
 	assert_int_equal(s.pol->ksm.news, KSM_NEWS_BACK);
 	assert_int_equal(s.plan->merge.back_bytes, 0);
-	s.host.ksm.pages_sharing += 240 * MIB / PAGE;
+	s.host.ksm.pages_sharing += 150 * MIB / PAGE;
 	ksm_scene_run(&s, &d, 200);
 	assert_true(s.pol->ksm.exhausted);
 	assert_int_equal(waiting(&s), 0);
 	assert_int_equal(s.pol->ksm.trust_ppm[KSM_NEWS_BACK], PPM);
+	scene_close(&s);
+}
+
+/* And not much is left waiting for more. */
+static void test_very_much_starts_it_at_once(void **state)
+{
+	struct scene s;
+	struct ksmd d;
+
+	open_back(&s, &d);
+	s.host.ksm.smart_scan = true;
+	s.host.ksm.back_bytes += 180 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	assert_false(s.pol->ksm.exhausted);
+	assert_int_equal(s.pol->ksm.news, KSM_NEWS_BACK);
+	/* It is new to ksmd, and nothing else is looked for. */
+	for (int t = 0; t < 100 && !s.pol->ksm.exhausted; t++) {
+		ksm_scene_run(&s, &d, 1);
+		assert_true(s.pol->ksm.smart);
+	}
+	assert_true(s.pol->ksm.exhausted);
 	scene_close(&s);
 }
 
@@ -180,6 +206,9 @@ static void test_a_total_that_falls_is_none(void **state)
 	s.host.ksm.back_bytes = MIB;
 	ksm_scene_run(&s, &d, 1);
 	assert_int_equal(waiting(&s), 0);
+	s.host.ksm.back_bytes = 3 * MIB;
+	ksm_scene_run(&s, &d, 1);
+	assert_int_equal(waiting(&s), 2 * MIB);
 	s.host.ksm.back_bytes = POL_ABSENT;
 	ksm_scene_run(&s, &d, 1);
 	assert_int_equal(waiting(&s), 0);
@@ -193,6 +222,7 @@ int main(void)
 		cmocka_unit_test(test_in_calm_alone),
 		cmocka_unit_test(test_it_is_waited_for_ksmd),
 		cmocka_unit_test(test_less_on_a_short_host),
+		cmocka_unit_test(test_very_much_starts_it_at_once),
 		cmocka_unit_test(test_it_is_believed_as_far_as_it_brings),
 		cmocka_unit_test(test_much_of_it_starts_a_campaign),
 		cmocka_unit_test(test_a_total_that_falls_is_none),

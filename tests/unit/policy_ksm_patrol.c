@@ -160,6 +160,40 @@ static void test_a_slow_core_scans_for_the_same_growth(void **state)
 	}
 }
 
+/* On a hard pressed host what new guests take up is new long before it is a part of all. */
+static void test_new_guests_are_scanned_as_they_grow(void **state)
+{
+	for (int pressed = 0; pressed < 2; pressed++) {
+		struct scene s;
+		struct ksmd d;
+
+		ksm_scene_patrol(&s, &d);
+		if (pressed)
+			s.host.available_bytes = s.host.free_bytes = 0;
+		s.guests[2] = s.guests[1];
+		s.guests[2].id = 100;
+		s.guests[2].resident_bytes = 16 * MIB;
+		s.host.n_guests = 3;
+		ksm_scene_run(&s, &d, 2);
+		assert_false(s.pol->ksm.exhausted);
+		s.host.ksm.full_scans += 2;
+		ksm_scene_run(&s, &d, 1);
+		assert_true(s.pol->ksm.scans_since >= 2);
+		/* Less than a thirty-second part of the 2 GiB that there are. */
+		s.guests[2].resident_bytes += 40 * MIB;
+		ksm_scene_run(&s, &d, 1);
+		if (pressed)
+			assert_true(s.pol->ksm.scans_since < 2);
+		else
+			assert_true(s.pol->ksm.scans_since >= 2);
+		/* Once they have been there for a while they are as all are. */
+		ksm_scene_run(&s, &d, 300);
+		assert_true(s.pol->ksm.exhausted);
+		assert_int_equal(s.pol->ksm.young, 0);
+		scene_close(&s);
+	}
+}
+
 /* Writes that take merged pages apart: a few are the patrol's business, many a campaign's; and when
  * campaigns bring none of them back they are taken for what they are, hot pages. */
 static void test_lost_pages_start_a_campaign_while_they_come_back(void **state)
@@ -243,6 +277,7 @@ int main(void)
 		cmocka_unit_test(test_growth_counts_by_what_it_promises),
 		cmocka_unit_test(test_a_small_guest_is_not_worth_a_large_hosts_scan),
 		cmocka_unit_test(test_a_slow_core_scans_for_the_same_growth),
+		cmocka_unit_test(test_new_guests_are_scanned_as_they_grow),
 		cmocka_unit_test(test_lost_pages_start_a_campaign_while_they_come_back),
 		cmocka_unit_test(test_patrol_that_finds_much_calls_a_campaign),
 		cmocka_unit_test(test_an_old_kernel_is_driven_as_well),

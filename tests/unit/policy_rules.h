@@ -322,7 +322,8 @@ static inline const char *rules_check(const struct pol_config *config, const str
 	    (!plan->merge.anchor_bytes || plan->merge.stopped || host->ksm.unsorted))
 		return "more merged pages held while KSM stands still";
 	if (plan->merge.back_bytes &&
-	    (!plan->merge.anchor_grows || plan->merge.back_bytes > host->swap_free_bytes / 4 ||
+	    (!plan->merge.anchor_grows || !pol_has(host->swap_free_bytes) ||
+	     plan->merge.back_bytes > host->swap_free_bytes / 4 ||
 	     plan->merge.back_bytes > host->memory_bytes / 16))
 		return "more read back from swap than there is room for";
 	/* What is given is free now, but for grants on the swap rung: those may go beyond it by
