@@ -127,17 +127,29 @@ def add_swap(guard, swap_bytes):
     return number
 
 
-def reserve(guard, left_bytes):
-    """Huge pages until left_bytes are available, and what does not go into any, locked. Returns
-    (bytes available, bytes of those that are locked)."""
-    write("/proc/sys/vm/drop_caches", 3)
-    guard.write(POOL, read(POOL))
-    idle, locked = 0, 0
+def grow_pool(left_bytes):
+    """Huge pages until left_bytes are available; returns what does not go into any."""
+    idle = 0
     while idle < 5 and (over := meminfo()["MemAvailable"] - left_bytes) >= 16 * MIB:
         before = int(read(POOL))
         write("/proc/sys/vm/compact_memory", 1)
         write(POOL, before + over // HUGE)
         idle = 0 if int(read(POOL)) - before >= 16 else idle + 1
+    return over
+
+
+def reserve(guard, left_bytes):
+    """Huge pages until left_bytes are available, and what does not go into any, locked. Returns
+    (bytes available, bytes of those that are locked)."""
+    os.sync()
+    write("/proc/sys/vm/drop_caches", 3)
+    guard.write(POOL, read(POOL))
+    over, locked = grow_pool(left_bytes), 0
+    # What was made before this is still being put away, and its memory would come on top.
+    for _ in range(5):
+        time.sleep(2)
+        write("/proc/sys/vm/drop_caches", 3)
+        over = grow_pool(left_bytes)
     if over >= 16 * MIB:
         locked = over
         guard.tell(f"lock {locked}")
