@@ -164,9 +164,9 @@ check anchor_back_swapped "$(sum_of Swap) MiB" [ "$(sum_of Swap)" -ge $((6 * MIB
 ease
 for name in a b c d; do order "$name" touch; done
 start_memd on
-wait_for 150 anchored
+wait_for 300 anchored
 check anchor_back_holds "$(state); $(tail -n 3 "$T/memd.log")" anchored
-wait_for 150 merged
+wait_for 300 merged
 check anchor_back_merged "$(state); $(of_merging back_bytes) of $(of_merging back_read_bytes) bytes" merged
 # Little else is read for it; guests a to d are in memory.
 check anchor_back_little "$(of_merging back_bytes) of $(of_merging back_read_bytes) bytes" \
