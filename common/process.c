@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,16 @@ int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n)
 	pids = NULL;
 	*ret_n = n;
 	return 0;
+}
+
+int process_open(int rootfd, pid_t pid, const char *file)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
+	fd = openat(rootfd, path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 ? fd : errno == ENOENT ? -ESRCH : -errno;
 }
 
 const char *process_stat_after_comm(const char *stat)

@@ -12,6 +12,9 @@
  */
 int process_list(int rootfd, pid_t **ret_pids, size_t *ret_n);
 
+/* A file of /proc/PID, to be read: its descriptor; -ESRCH: it has ended; -errno of open(2). */
+int process_open(int rootfd, pid_t pid, const char *file);
+
 /*
  * A line of /proc/PID/stat (or of a task's) from its third field on, the state: the comm before it
  * may hold spaces and brackets. NULL: it has no such field.

@@ -72,8 +72,9 @@ struct job {
 
 static void let_go_of_all(struct anchor *anchor)
 {
-	if (anchor->area)
-		munmap(anchor->area, anchor->slots.n * host_page_bytes());
+	if (!anchor->area)
+		return;
+	munmap(anchor->area, anchor->slots.n * host_page_bytes());
 	anchor->area = NULL;
 	slots_close(&anchor->slots);
 	back_forget(&anchor->back);
@@ -282,12 +283,11 @@ static int look_at_guests(struct job *job)
 {
 	struct anchor *anchor = job->anchor;
 	const struct walk walk = {.ctx = job, .chunk = look_at_chunk, .done = looked_at};
-	int r = 0;
+	int r;
 
-	if (!is_over(job))
-		r = anchor_walk(anchor->rootfd, job->guests, job->n, &anchor->at, &walk);
-	else
-		r = 1;
+	if (is_over(job))
+		return 0;
+	r = anchor_walk(anchor->rootfd, job->guests, job->n, &anchor->at, &walk);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = anchor->tried && anchor->refused == anchor->tried ? -EPERM : 0;

@@ -7,15 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#include <xxh_x86dispatch.h> /* AVX2 or AVX-512 where there is */
-#else
-#include <xxhash.h>
-#endif
-
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/size.h"
+#include "memd/estimate_look.h"
 #include "memd/host.h"
 #include "memd/pagemap.h"
 
@@ -48,7 +43,7 @@ struct reading {
 
 uint64_t back_content(const void *page)
 {
-	uint64_t content = XXH3_64bits(page, host_page_bytes());
+	uint64_t content = estimate_fingerprint(page, 0);
 
 	return content ? content : 1;
 }

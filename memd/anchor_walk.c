@@ -3,7 +3,6 @@
 #include "memd/anchor_walk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 
 #include "common/cleanup.h"
 #include "common/kfile.h"
+#include "common/process.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
 #include "memd/smaps.h"
@@ -93,22 +93,12 @@ static int walk_maps(struct walked *in, char *maps)
 	return r == 0 ? walk_ram(in, &run) : r;
 }
 
-static int open_of(int rootfd, pid_t pid, const char *file)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
-	fd = openat(rootfd, path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 ? fd : -errno;
-}
-
 /* -ESRCH: gone; -EPERM, -EACCES. */
 static int walk_guest(int rootfd, const struct anchor_guest *guest, struct walked *in)
 {
 	AUTO_FREE char *maps = NULL;
-	AUTO_FD int pagemap = open_of(rootfd, guest->pid, "pagemap");
-	AUTO_FD int mem = open_of(rootfd, guest->pid, "mem");
+	AUTO_FD int pagemap = process_open(rootfd, guest->pid, "pagemap");
+	AUTO_FD int mem = process_open(rootfd, guest->pid, "mem");
 	struct footprint foot;
 	char path[64];
 	int r;

@@ -8,7 +8,6 @@
 #include "memd/sharing_walk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "common/cleanup.h"
 #include "common/grow.h"
 #include "common/kfile.h"
+#include "common/process.h"
 #include "common/size.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
@@ -47,16 +47,6 @@ struct steps {
 	uint64_t *entries;
 	uint64_t done_pages, all_pages;
 };
-
-static int pid_open(int rootfd, pid_t pid, const char *file)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
-	fd = openat(rootfd, path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 ? fd : errno == ENOENT ? -ESRCH : -errno;
-}
 
 static int regions_add(struct regions *regions, const struct region *region)
 {
@@ -100,7 +90,7 @@ static int smaps_line(struct regions *regions, const char *line, struct region *
 
 static int smaps_read(int rootfd, pid_t pid, struct regions *regions)
 {
-	AUTO_FD int fd = pid_open(rootfd, pid, "smaps");
+	AUTO_FD int fd = process_open(rootfd, pid, "smaps");
 	AUTO_FILE FILE *file = NULL;
 	AUTO_FREE char *line = NULL;
 	struct region region = {0};
@@ -191,7 +181,7 @@ static bool region_pays(const struct region *region, const struct sharing_part *
 static int regions_walk(struct walk *walk, pid_t pid, const struct regions *regions, uint32_t owner,
 			struct sharing_part *part)
 {
-	AUTO_FD int fd = pid_open(walk->rootfd, pid, "pagemap");
+	AUTO_FD int fd = process_open(walk->rootfd, pid, "pagemap");
 	struct steps steps = {walk, fd, owner, part, NULL, 0, regions->pages};
 	int r = 0;
 
