@@ -40,7 +40,7 @@ from density_plot import plot
 from density_result import middle_run, rising, rows, tried
 from density_vmm import VmmImages
 from guest import MIB
-from scarce import Guard, add_swap, meminfo, reserve
+from scarce import Guard, add_swap, available, meminfo, reserve
 
 
 def size(text):
@@ -99,7 +99,7 @@ def host_now(guests, ksmd):
         vm = dict(map(str.split, f))
     memory = [g.memory() for g in guests]
     balloons = [g.call("query-balloon")["actual"] for g in guests if g.alive()]
-    return {"available_bytes": info["MemAvailable"], "swap_used_bytes": info["SwapTotal"] - info["SwapFree"],
+    return {"available_bytes": available(), "swap_used_bytes": info["SwapTotal"] - info["SwapFree"],
             "swap_in_bytes": int(vm["pswpin"]) * 4096, "ksm_saved_bytes": sum(m[1] for m in memory), "ksmd_cpu_s": ksmd.seconds(),
             "balloon_bytes": sum(MEMORY_MIB * MIB - b for b in balloons), "guests_cpu_s": sum(g.cpu_seconds() for g in guests),
             "guests_resident_bytes": sum(m[0] for m in memory),
