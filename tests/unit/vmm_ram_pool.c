@@ -38,6 +38,9 @@ static int pool_teardown(void **state)
 	return 0;
 }
 
+/* A large pool is somebody's: all of it is not taken, not even for a moment. */
+#define DRAINABLE 512 /* pages */
+
 /* 8 pool pages as RAM, or skip. */
 static struct ram *new_pool(void)
 {
@@ -187,12 +190,16 @@ static void test_pool_reporting(void **state)
 
 static void test_pool_drained(void **state)
 {
-	struct ram *ram = new_pool();
-	uint64_t taken = pool_free(), n;
 	struct ram_config other = {.pages = RAM_PAGES_2M};
-	struct ram *thief;
-	uint8_t *p = hva(ram, 0);
+	struct ram *ram, *thief;
+	uint64_t taken, n;
+	uint8_t *p;
 
+	if (pool_free() > DRAINABLE)
+		skip();
+	ram = new_pool();
+	taken = pool_free();
+	p = hva(ram, 0);
 	memset(p, 5, 8 * HUGE);
 	assert_int_equal(ram_discard(ram, 0, 4 * HUGE, RAM_GIVER_BALLOON), 0);
 	assert_int_equal(pool_free(), taken + 4);
