@@ -10,7 +10,6 @@
 #define SPEED_LEAST	 MIB
 #define BACKOFF_FIRST_US (30 * SEC)
 #define BACKOFF_MOST_US	 (1800 * SEC)
-#define UNSERVED_US	 (30 * SEC) /* meanwhile the kernel swaps by itself */
 #define HYPERVISOR_OWN	 (64 * MIB) /* at most, of what is resident: QEMU with TCG has 30 */
 
 static uint64_t distance(uint64_t a, uint64_t b)
@@ -176,30 +175,10 @@ uint64_t balloon_follow(const struct pol_config *config, const struct now_host *
 }
 
 /*
- * What a byte of the guest's page cache frees when the guest drops it: nothing where others map the
- * same page. Programs and their files are alike in guests far more than data is, so what KSM saves
- * counts as cache first.
+ * What a guest reports as free goes by itself within seconds; what seems to be held of it then is
+ * the hypervisor's own memory, unless it is most of it: then reporting does not work.
  */
-static uint64_t cache_ppm(const struct now_guest *guest)
-{
-	uint64_t used = sub_sat(guest->actual_then, guest->available), cache, merged;
-
-	if (!guest->held_known || !pol_has(guest->in->ksm_bytes) || FAULT(cache_merged))
-		return PPM;
-	cache = min_u64(sub_sat(guest->held, used), sub_sat(guest->available, guest->free));
-	merged = min_u64(bytes_in(guest->in->ksm_bytes), cache);
-	/* Not what has become the zero page: free memory, more often than not. */
-	if (pol_has(guest->in->merging_bytes))
-		merged = min_u64(merged, bytes_in(guest->in->merging_bytes));
-	return PPM - mul_div(merged, PPM, cache);
-}
-
-/*
- * Of the guest's free memory, what the host holds. What a guest reports as free goes by itself
- * within seconds; what seems to be held of it then is the hypervisor's own memory, unless it is
- * most of it: then reporting does not work.
- */
-static uint64_t backed_free(const struct now_guest *guest)
+uint64_t balloon_backed_free(const struct now_guest *guest)
 {
 	uint64_t in_use = guest->actual_then - guest->free, more, backed;
 
@@ -214,15 +193,14 @@ static uint64_t backed_free(const struct now_guest *guest)
 	return backed;
 }
 
-/* So much stays free: below that the guest's kernel reclaims. */
-static uint64_t kept_free(const struct now_guest *guest)
+uint64_t balloon_kept_free(const struct now_guest *guest)
 {
 	return guest->memory / 64;
 }
 
 static uint64_t takeable_free(const struct now_guest *guest)
 {
-	return sub_sat(guest->free, kept_free(guest));
+	return sub_sat(guest->free, balloon_kept_free(guest));
 }
 
 /*
@@ -233,67 +211,20 @@ static uint64_t takeable_free(const struct now_guest *guest)
 static uint64_t freed_at(const struct now_guest *guest, uint64_t size)
 {
 	uint64_t depth = sub_sat(guest->actual_then, size);
-	uint64_t free = takeable_free(guest), backed = backed_free(guest);
+	uint64_t free = takeable_free(guest), backed = balloon_backed_free(guest);
 
 	if (guest->trust != POL_TRUST_OK)
 		return mul_div(depth, min_u64(guest->held, guest->actual), guest->actual);
 	if (depth <= free)
 		return mul_div(depth, backed, guest->free);
-	return min_u64(mul_div(free, backed, guest->free) + ppm_of(depth - free, cache_ppm(guest)),
+	return min_u64(mul_div(free, backed, guest->free) +
+			       ppm_of(depth - free, balloon_cache_ppm(guest)),
 		       guest->held_known ? guest->held : UINT64_MAX);
 }
 
 uint64_t balloon_free_end(const struct now_guest *guest)
 {
 	return sub_sat(guest->actual_then, takeable_free(guest));
-}
-
-static bool is_unserved(const struct pol *pol)
-{
-	return is_pressed(pol) && pol->tick.now_us - pol->reclaim.served_us >= UNSERVED_US &&
-	       !FAULT(cache_unserved);
-}
-
-/*
- * The kernel swaps by itself, and lets go of the cache that is not read; not if it has swapped next
- * to nothing for a while with the host at its end.
- */
-static bool is_kernels(const struct pol *pol, const struct now_guest *guest)
-{
-	return guest->past->reclaim.off == POL_WHY_BLIND && pol->reclaim.roomy &&
-	       (pol->tick.now_us - pol->reclaim.swaps_us < UNSERVED_US ||
-		FAULT(cache_kernel_idle)) &&
-	       !FAULT(cache_blind);
-}
-
-bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest)
-{
-	const struct reclaim_past *swap = &pol->reclaim;
-
-	if (FAULT(cache_pays))
-		return true;
-	if (is_kernels(pol, guest))
-		return false;
-	if (cache_ppm(guest) >= ppm_of(swap->net_ppm, swap->kept_ppm) / 2)
-		return true;
-	/* Swap that is nearly full, a guest that cannot be swapped, a host in want whose swapping
-	 * has come to an end: then little is better than nothing. */
-	return !swap->roomy || guest->past->reclaim.off == POL_WHY_NOT_OFFERED || is_unserved(pol);
-}
-
-uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor)
-{
-	const struct guest_past *past = guest->past;
-	uint64_t filled = max_u64(past->filled_peak[0], past->filled_peak[1]);
-
-	if (guest->trust != POL_TRUST_OK || balloon_cache_pays(pol, guest))
-		return floor;
-	/* What is free between two programs is not: the next one would push cache out for it, and
-	 * with each of them a little more would be taken for free memory. But another's want
-	 * is worse. */
-	if (!pol->tick.starving && !FAULT(cache_ratchet))
-		floor = max_u64(floor, filled + kept_free(guest));
-	return max_u64(floor, balloon_free_end(guest));
 }
 
 uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
@@ -321,7 +252,7 @@ uint64_t balloon_yield(const struct pol *pol, const struct now_guest *guest)
 	uint64_t speed = guest->past->speed, size = sub_sat(guest->actual, speed);
 
 	if (guest->past->stuck || guest->trust != POL_TRUST_OK ||
-	    size < balloon_cache_floor(pol, guest, guest->floor))
+	    size < balloon_cache_floor(pol, guest, guest->floor, false))
 		return 0;
 	return balloon_gain(guest, guest->actual, size);
 }

@@ -10,6 +10,7 @@
 #include "policy/parts.h"
 
 #define ROUND_BYTES (2 * MIB)
+#define MERGED_US   (120 * SEC)
 
 /* The size at which it lately needed back what was taken is as good as a floor. */
 static uint64_t sore_of(const struct now_guest *guest)
@@ -57,12 +58,13 @@ static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, 
 	return guest->freed ? held_bottom(pol, guest) : guest->floor;
 }
 
-static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
+/* turn: where page cache has a pace, it is this guest's. */
+static void prepare(const struct pol *pol, struct now_guest *guest, bool gently, bool turn)
 {
 	struct take *take = &guest->take;
 	uint64_t bottom = bottom_of(pol, guest, gently), out, room;
 
-	*take = (struct take){0};
+	*take = (struct take){.turn = turn};
 	if (!guest->usable)
 		return;
 	take->base = min_u64(guest->past->target, guest->actual);
@@ -77,8 +79,12 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 		room = guest->memory;
 	if (FAULT(take_pending))
 		room = pol->config.step_bytes;
-	take->bottom = balloon_cache_floor(pol, guest, bottom);
+	take->bottom = balloon_cache_floor(pol, guest, bottom, turn);
 	take->most = min_u64(room, sub_sat(take->base, take->bottom));
+	if (turn && !FAULT(cache_order))
+		take->most =
+			min_u64(take->most, add_sat(sub_sat(take->base, balloon_free_end(guest)),
+						    balloon_cache_most(pol)));
 	if (take->most < take->least) {
 		take->most = 0;
 		return;
@@ -97,6 +103,72 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently)
 		if (is_pressed(pol) && pol->tick.coming && take->gain < take->most / 16)
 			take->most = take->gain = 0;
 	}
+}
+
+/*
+ * Whose turn it is where page cache has a pace: of those that have some to give, first those that
+ * have little of it merged, then whoever was asked longest ago. Not by what they have: a guest that
+ * claims to have cache, and has not, must not keep others from their turn.
+ */
+static struct now_guest *next_in_turn(const struct pol *pol)
+{
+	struct now_guest *next = NULL;
+	bool next_last = false;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+		bool last =
+			balloon_cache_way(pol, guest) == CACHE_PACED_LAST && !FAULT(cache_first);
+
+		if (!guest->take.paced || guest->take.turn)
+			continue;
+		if (next && (last > next_last ||
+			     (last == next_last && guest->past->taken_us >= next->past->taken_us)))
+			continue;
+		next = guest;
+		next_last = last;
+	}
+	return next;
+}
+
+/* Does the guest, as prepared for its turn, have page cache that is worth its turn? */
+static bool has_paced(const struct pol *pol, const struct now_guest *guest)
+{
+	enum cache_way way = balloon_cache_way(pol, guest);
+	uint64_t from = min_u64(guest->take.base, balloon_free_end(guest)), gain;
+
+	if (guest->trust != POL_TRUST_OK || (way != CACHE_PACED && way != CACHE_PACED_LAST) ||
+	    !guest->take.most)
+		return false;
+	/* What a new guest's alone is may be merged in a moment. */
+	if (guest->in->mergeable && !FAULT(cache_new) &&
+	    pol->tick.now_us - guest->past->reclaim.first_us < MERGED_US)
+		return false;
+	gain = balloon_gain(guest, from, guest->take.bottom);
+	/* All of it for next to nothing is too much to ask while the kernel swaps. */
+	return gain >= guest->take.least &&
+	       (gain >= sub_sat(from, guest->take.bottom) / 16 || FAULT(cache_last_pays));
+}
+
+/* Lets some have their turn, for as much as the pace allows; of the others free memory only. */
+static void take_turns(struct pol *pol)
+{
+	uint64_t credit = FAULT(cache_pace) ? UINT64_MAX : balloon_cache_credit(pol), most;
+	struct now_guest *next;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct now_guest *guest = &pol->now[i];
+
+		prepare(pol, guest, false, true);
+		guest->take.paced = has_paced(pol, guest);
+		guest->take.turn = false;
+	}
+	most = min_u64(balloon_cache_most(pol), pol->config.step_bytes);
+	for (uint64_t left = credit; left && (next = next_in_turn(pol)); left = sub_sat(left, most))
+		next->take.turn = true;
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (!pol->now[i].take.turn)
+			prepare(pol, &pol->now[i], false, false);
 }
 
 static struct share_claim claim_of(const struct now_guest *guest, uint64_t taken, uint64_t limit)
@@ -217,7 +289,7 @@ static void ease_decide(struct pol *pol, uint64_t ease)
 	if (!ease)
 		return;
 	for (size_t i = 0; i < pol->n_now; i++)
-		prepare(pol, &pol->now[i], true);
+		prepare(pol, &pol->now[i], true, false);
 	spread_free(pol, ease);
 	round_parts(pol, false);
 	for (size_t i = 0; i < pol->n_now; i++)
@@ -233,8 +305,7 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 		ease_decide(pol, ease);
 		return;
 	}
-	for (size_t i = 0; i < pol->n_now; i++)
-		prepare(pol, &pol->now[i], false);
+	take_turns(pol);
 	missing = FAULT(free_first) ? need : spread_free(pol, need);
 	if (missing)
 		missing = spread_cache(pol, missing);
@@ -245,6 +316,10 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 
 		if (!guest->take.bytes)
 			continue;
+		if (guest->take.turn)
+			balloon_cache_took(
+				pol, sub_sat(min_u64(guest->take.base, balloon_free_end(guest)),
+					     guest->take.base - guest->take.bytes));
 		add_take(pol, guest,
 			 taken < host_need || !other ? POL_WHY_HOST_SHORT : POL_WHY_FOR_OTHER,
 			 other);

@@ -156,7 +156,7 @@ static uint64_t gives_per_s(const struct pol *pol, const struct now_guest *guest
 	if (!guest->usable || guest->past->stuck || guest->trust != POL_TRUST_OK ||
 	    (guest->held_back && !FAULT(ready_held)))
 		return 0;
-	floor = FAULT(ready_floor) ? 0 : balloon_cache_floor(pol, guest, guest->floor);
+	floor = FAULT(ready_floor) ? 0 : balloon_cache_floor(pol, guest, guest->floor, false);
 	if (guest->actual <= floor)
 		return 0;
 	return balloon_gain(guest, guest->actual,

@@ -81,7 +81,7 @@ void pol_spare(const struct pol *pol, size_t place, struct pol_spare *ret_spare)
 {
 	const struct now_guest *guest = &pol->now[place];
 	uint64_t size = guest->usable ? min_u64(guest->past->target, guest->actual) : 0;
-	uint64_t end = balloon_cache_floor(pol, guest, guest->floor);
+	uint64_t end = balloon_cache_floor(pol, guest, guest->floor, true);
 	uint64_t bytes = sub_sat(size, end);
 	enum pol_keep keep = keep_of(guest, size, bytes);
 

@@ -86,15 +86,11 @@ uint64_t balloon_gain(const struct now_guest *guest, uint64_t from, uint64_t to)
 /* The size down to which the balloon finds free memory; below, page cache. */
 uint64_t balloon_free_end(const struct now_guest *guest);
 
-/*
- * Does a byte of its page cache free half as much as one that is swapped out? Where most of the
- * cache is merged with others' it does not, and swapping page by page leaves merged pages alone. It
- * does, too, where swapping cannot do it. As of the last tick.
- */
-bool balloon_cache_pays(const struct pol *pol, const struct now_guest *guest);
+/* Of the guest's free memory, what the host holds. */
+uint64_t balloon_backed_free(const struct now_guest *guest);
 
-/* `floor`, or the size down to which there is free memory where the cache below does not pay. */
-uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor);
+/* So much stays free: below that the guest's kernel reclaims. */
+uint64_t balloon_kept_free(const struct now_guest *guest);
 
 /* Host bytes still to come from a balloon on its way, within lead_us at its learned speed. */
 uint64_t balloon_coming(const struct now_guest *guest, uint64_t lead_us);
@@ -110,6 +106,31 @@ uint64_t balloon_least(const struct now_guest *guest);
 
 /* Records a new target. */
 void balloon_ask(const struct now_host *tick, struct now_guest *guest, uint64_t target);
+
+/* ---- balloon_cache.c ---- */
+
+/* What a byte of the guest's page cache frees when the guest drops it, ppm: nothing where others
+ * map the same page. */
+uint64_t balloon_cache_ppm(const struct now_guest *guest);
+
+/* What is to become of a guest's page cache, as of the last tick. */
+enum cache_way {
+	CACHE_LEFT,	  /* swapping, by memd or by the kernel, frees more or hurts less */
+	CACHE_TAKEN,	  /* as any other memory */
+	CACHE_PACED,	  /* so much in a time from all guests together, each in its turn */
+	CACHE_PACED_LAST, /* and so much of it is merged that others' comes first */
+};
+enum cache_way balloon_cache_way(const struct pol *pol, const struct now_guest *guest);
+
+/* `floor`, or the size down to which there is free memory where the cache below is not to be had:
+ * now, or in time. */
+uint64_t balloon_cache_floor(const struct pol *pol, const struct now_guest *guest, uint64_t floor,
+			     bool in_time);
+
+/* The pace: bytes of cache that may be taken now; the most from one guest at once; so many are. */
+uint64_t balloon_cache_credit(const struct pol *pol);
+uint64_t balloon_cache_most(const struct pol *pol);
+void balloon_cache_took(struct pol *pol, uint64_t bytes);
 
 /* ---- mem_device.c ---- */
 
@@ -175,6 +196,9 @@ void reclaim_follow_guest(struct pol *pol, const struct pol_host *host, struct n
 bool reclaim_on_hold(const struct pol *pol, const struct guest_reclaim *past);
 
 /* ---- reclaim.c ---- */
+
+/* Can nobody tell memd what of the guest is cold? Then nothing is reclaimed, unless asked for. */
+bool reclaim_is_blind(const struct pol *pol, const struct now_guest *guest);
 
 /* What of a byte that goes to swap comes free: swap may be memory itself (zram). */
 uint64_t reclaim_net_ppm(const struct pol_host *host);

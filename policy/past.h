@@ -193,18 +193,26 @@ struct merge_domain {
 	uint64_t unmerge; /* bytes that switching it off takes */
 };
 
+enum swap_fill {
+	SWAP_WIDE,
+	SWAP_FILLING, /* more than a quarter used */
+	SWAP_SCARCE,  /* what is free is kept from all but a pressed host */
+	SWAP_SPENT,   /* and from that; or there is none, or memd does not swap at all */
+};
+
 struct reclaim_past {
 	bool seen;
 	uint64_t mark_us, psi_us, work_us, back_us; /* totals that the rate is measured from */
 	uint64_t ours_ppm;			    /* of memd's own work, more than stalls then */
-	uint64_t psi_ppm;	    /* of the time, tasks of the host wait for memory */
-	uint64_t pause_us;	    /* for that, nothing is asked before of guests that have
-				       no number of their own */
-	uint64_t left_since_us;	    /* balloons have not been enough since; 0: they are */
-	uint64_t swaps_us;	    /* the kernel last was seen to swap guests by itself, or had
-				       no reason to */
-	uint64_t served_us;	    /* what was asked for came, or they lacked nothing */
-	bool roomy;		    /* swap is not nearly full */
+	uint64_t psi_ppm;	/* of the time, tasks of the host wait for memory */
+	uint64_t pause_us;	/* for that, nothing is asked before of guests that have
+				   no number of their own */
+	uint64_t left_since_us; /* balloons have not been enough since; 0: they are */
+	uint64_t swaps_us;	/* the kernel last was seen to swap guests by itself, or had
+				   no reason to */
+	uint64_t served_us;	/* what was asked for came, or they lacked nothing */
+	enum swap_fill fill;
+	uint64_t cache_us;	    /* before that no page cache that has a pace is taken */
 	uint64_t room;		    /* of swap, that may be used, */
 	uint64_t net_ppm, kept_ppm; /* what comes free of a byte, and what of that came */
 	uint64_t us_per_gib;	    /* its price */

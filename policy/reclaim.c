@@ -69,7 +69,7 @@ static uint64_t balloon_brings(const struct pol *pol, const struct now_guest *gu
 	if (!has_balloon(guest))
 		return 0;
 	if (guest->trust == POL_TRUST_OK && !guest->held_back && !guest->want && !guest->grant)
-		target = min_u64(target, balloon_cache_floor(pol, guest, guest->floor));
+		target = min_u64(target, balloon_cache_floor(pol, guest, guest->floor, false));
 	reach = sub_sat(guest->actual, mul_div(past->speed, pol->tick.lead_us, SEC));
 	return balloon_gain(guest, guest->actual, min_u64(max_u64(target, reach), guest->actual));
 }
@@ -110,11 +110,15 @@ static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, ui
 		       ppm_of(swap, is_pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
 }
 
-/* Is so much of it free as is left below a pressed host's need? */
-static bool is_roomy(const struct pol_host *host)
+static enum swap_fill fill_of(const struct pol_host *host)
 {
-	return bytes_in(host->swap_free_bytes) >
-	       ppm_of(bytes_in(host->swap_bytes), SWAP_KEPT_PPM) + LEAST;
+	uint64_t swap = bytes_in(host->swap_bytes), free = bytes_in(host->swap_free_bytes);
+
+	if (!pol_has(swap) || !pol_has(free) || free <= ppm_of(swap, SWAP_KEPT_LOW) + LEAST)
+		return SWAP_SPENT;
+	if (free <= ppm_of(swap, SWAP_KEPT_PPM) + LEAST)
+		return SWAP_SCARCE;
+	return free < swap / 4 * 3 ? SWAP_FILLING : SWAP_WIDE;
 }
 
 /* Why nothing is reclaimed from anybody. */
@@ -144,6 +148,12 @@ static bool is_held_back(const struct pol *pol, const struct now_guest *guest)
 	       !is_pressed(pol);
 }
 
+bool reclaim_is_blind(const struct pol *pol, const struct now_guest *guest)
+{
+	return guest->in->reclaim_blind && !pol->config.reclaim_blind && !pol_has(guest->hot) &&
+	       !FAULT(reclaim_blind);
+}
+
 static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *guest)
 {
 	const struct guest_reclaim *past = &guest->past->reclaim;
@@ -154,8 +164,7 @@ static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *
 		return POL_WHY_NOT_OFFERED;
 	/* Going round page after page takes what is used next as soon as what is idle, and leaves
 	 * merged pages alone, of which the kernel swaps one for many guests. */
-	if (guest->in->reclaim_blind && !pol->config.reclaim_blind && !pol_has(guest->hot) &&
-	    !FAULT(reclaim_blind))
+	if (reclaim_is_blind(pol, guest))
 		return POL_WHY_BLIND;
 	if (reclaim_on_hold(pol, past))
 		return past->hold_why;
@@ -230,8 +239,9 @@ static void add_order(struct pol *pol, struct now_guest *guest, enum pol_reason 
 	plan_reject_passive(pol, guest, action);
 	plan_reject(action, POL_RUNG_BALLOON_FREE, balloon);
 	plan_reject(action, POL_RUNG_BALLOON_CACHE,
-		    has_balloon(guest) && !balloon_cache_pays(pol, guest) ? POL_WHY_CACHE_MERGED
-									  : balloon);
+		    has_balloon(guest) && balloon_cache_way(pol, guest) == CACHE_LEFT
+			    ? POL_WHY_CACHE_MERGED
+			    : balloon);
 	if (is_pressed(pol))
 		plan_reject(action, POL_RUNG_RECLAIM, POL_WHY_TOO_SLOW);
 	past->order_us = max_u64(pol->tick.now_us, 1);
@@ -292,7 +302,7 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 
 	reclaim_follow_host(pol, host);
 	past->room = off == POL_WHY_NONE ? room : 0;
-	past->roomy = past->room && is_roomy(host);
+	past->fill = off == POL_WHY_NONE || off == POL_WHY_SWAP_FULL ? fill_of(host) : SWAP_SPENT;
 	follow_kernel(pol, host);
 	past->net_ppm = net;
 	past->kept_ppm = kept_of(host, POL_RUNG_RECLAIM);

@@ -101,82 +101,6 @@ static void test_a_new_guest_is_given_time_to_report(void **state)
 	scene_close(&s);
 }
 
-/* What others map, too, frees nothing when one lets go of it; swapping leaves it alone. */
-static void test_merged_cache_is_left_to_swap(void **state)
-{
-	struct scene s;
-
-	scene_open(&s, 2);
-	for (int i = 0; i < 2; i++)
-		s.guests[i].reclaimable_bytes = s.guests[i].resident_bytes;
-	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
-	scene_cache_merged(&s.guests[1], s.guests[1].stat_available_bytes / 4);
-	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-	s.host.available_bytes = 560 * MIB;
-	scene_run(&s, 13);
-	assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-	assert_true(s.guests[1].target_bytes < 2 * GIB);
-	/* Without swap it has to give all the same. */
-	s.host.swap_free_bytes = 0;
-	scene_run(&s, 5);
-	assert_true(s.guests[0].target_bytes < 2 * GIB);
-	scene_close(&s);
-}
-
-/* No guest would bear being swapped, or nothing comes of it: then merged cache has to do. */
-static void test_merged_cache_when_swapping_has_ended(void **state)
-{
-	static const uint64_t refaults[] = {256 * MIB, 0};
-
-	for (size_t i = 0; i < 2; i++) {
-		struct scene s;
-		bool took = false;
-
-		scene_open(&s, 1);
-		scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 64 * MIB);
-		s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
-		s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-		scene_run(&s, 60);
-		for (int t = 0; t < 140; t++) {
-			s.host.available_bytes = t < 60 ? 500 * MIB : 100 * MIB;
-			s.guests[0].refault_bytes += refaults[i];
-			scene_run(&s, 1);
-			took |= scene_action(&s, 1) != NULL;
-			assert_true(!took || t >= 60);
-		}
-		assert_true(took);
-		scene_close(&s);
-	}
-}
-
-/* Merged or not: swapping is the kernel's own matter there, while there is room: when there is
- * little, or it has swapped nothing for half a minute of the host at its end, cache has to do. */
-static void test_cache_is_left_where_the_kernel_swaps(void **state)
-{
-	for (int i = 0; i < 2; i++) {
-		struct scene s;
-
-		scene_open(&s, 1);
-		scene_cache_merged(&s.guests[0], 0);
-		s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
-		s.guests[0].reclaim_blind = true;
-		s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
-		scene_run(&s, 60);
-		s.host.swap_free_bytes -= 64 * MIB;
-		s.host.available_bytes = 40 * MIB;
-		scene_run(&s, 80);
-		assert_int_equal(s.guests[0].target_bytes, POL_ABSENT);
-		s.host.swap_free_bytes = i ? 256 * MIB : s.host.swap_bytes;
-		scene_run(&s, i ? 5 : 28);
-		if (!i) {
-			assert_true(s.guests[0].target_bytes >= 2 * GIB);
-			scene_run(&s, 4);
-		}
-		assert_true(s.guests[0].target_bytes < 2 * GIB);
-		scene_close(&s);
-	}
-}
-
 /* So much is promised as others do not map. */
 static void test_gain_leaves_out_what_is_merged(void **state)
 {
@@ -211,9 +135,6 @@ int main(void)
 		cmocka_unit_test(test_little_free_is_not_taken_for_held),
 		cmocka_unit_test(test_free_between_programs_is_not_taken),
 		cmocka_unit_test(test_a_new_guest_is_given_time_to_report),
-		cmocka_unit_test(test_merged_cache_is_left_to_swap),
-		cmocka_unit_test(test_merged_cache_when_swapping_has_ended),
-		cmocka_unit_test(test_cache_is_left_where_the_kernel_swaps),
 		cmocka_unit_test(test_gain_leaves_out_what_is_merged),
 	};
 

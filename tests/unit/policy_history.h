@@ -142,6 +142,7 @@ static inline struct pol_guest random_guest(struct history *h)
 					  : below(memory),
 		.hot_us = once_in(8) ? extreme() : 10 * SEC,
 		.hot_age_us = once_in(8) ? extreme() : below(400 * SEC),
+		.reclaim_blind = once_in(3),
 	};
 }
 
