@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Each unit of 2 MiB is looked at before the kernel is asked: MADV_COLLAPSE copies what KSM shares
- * and fills holes, both of which take memory that was saved. Kernels from 6.7 on tell by
- * PAGEMAP_SCAN which units are huge already; with older ones, those count as huge whose frames lie
- * together.
+ * and fills holes, both of which take memory that was saved.
  */
 #include "memd/collapse.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -21,8 +17,10 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
+#include "common/process.h"
 #include "common/size.h"
 #include "memd/footprint.h"
+#include "memd/huge_look.h"
 #include "memd/pagemap.h"
 #include "memd/smaps.h"
 #include "memd/worker.h"
@@ -38,17 +36,6 @@
 #define REST_FACTOR  3
 #define TRIES	     3
 #define FAILURES_MAX 16 /* in a row: there are no huge pages to be had */
-
-/* include/uapi/linux/fs.h, 6.7 */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t inverted, mask, anyof_mask, return_mask;
-};
-#define SCAN_HUGE  (1ULL << 6)
-#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 
 int collapse_advise(int pidfd, uint64_t start)
 {
@@ -68,30 +55,11 @@ bool collapse_is_possible(void)
 struct run {
 	struct collapse_job *job;
 	const atomic_bool *cancel;
-	int pidfd, pagemap;
-	bool can_scan;
+	int pidfd;
+	struct huge_look look;
 	uint64_t end_us;
 	unsigned int failures; /* in a row */
 };
-
-static bool is_huge(struct run *run, uint64_t start)
-{
-	struct scan_region region = {0};
-	struct scan_arg arg = {
-		.size = sizeof(arg),
-		.start = start,
-		.end = start + COLLAPSE_UNIT_BYTES,
-		.vec = (uint64_t)(uintptr_t)&region,
-		.vec_len = 1,
-		.mask = SCAN_HUGE,
-		.return_mask = SCAN_HUGE,
-	};
-	int n = run->can_scan ? ioctl(run->pagemap, SCAN_IOCTL, &arg) : 0;
-
-	if (n < 0)
-		run->can_scan = false;
-	return n == 1 && region.start == start && region.end == start + COLLAPSE_UNIT_BYTES;
-}
 
 /* May it be collapsed? *ret_holes: pages that are not there. Counts what is left. */
 static bool look_at(struct run *run, uint64_t start, uint64_t *ret_holes)
@@ -99,7 +67,7 @@ static bool look_at(struct run *run, uint64_t start, uint64_t *ret_holes)
 	uint64_t entries[UNIT_PAGES], present = 0, shared = 0, swapped = 0;
 	struct collapse_job *job = run->job;
 
-	if (pread(run->pagemap, entries, sizeof(entries),
+	if (pread(run->look.pagemap, entries, sizeof(entries),
 		  (off_t)(start / PAGE * sizeof(entries[0]))) != sizeof(entries))
 		return false;
 	for (size_t i = 0; i < UNIT_PAGES; i++) {
@@ -108,10 +76,6 @@ static bool look_at(struct run *run, uint64_t start, uint64_t *ret_holes)
 		shared += entries[i] & PAGEMAP_PRESENT && !(entries[i] & PAGEMAP_EXCLUSIVE);
 	}
 	*ret_holes = UNIT_PAGES - present;
-	if (!run->can_scan && pagemap_is_huge(entries)) {
-		job->huge_bytes += COLLAPSE_UNIT_BYTES;
-		return false;
-	}
 	if (present && shared) {
 		job->shared_bytes += present * PAGE;
 		return false;
@@ -156,7 +120,7 @@ static int visit(struct run *run, uint64_t start)
 	if (start_us > run->end_us || job->collapsed_bytes >= job->bytes ||
 	    run->failures >= FAILURES_MAX || atomic_load(run->cancel))
 		return 0;
-	if (is_huge(run, start)) {
+	if (huge_look_is_huge(&run->look, start)) {
 		job->huge_bytes += COLLAPSE_UNIT_BYTES;
 		return 1;
 	}
@@ -223,10 +187,9 @@ static int open_process(struct run *run, char **ret_smaps)
 		return r;
 	if (job->starttime && foot.starttime != job->starttime)
 		return -ESRCH;
-	snprintf(path, sizeof(path), "proc/%d/pagemap", (int)job->pid);
-	run->pagemap = openat(job->rootfd, path, O_RDONLY | O_CLOEXEC);
-	if (run->pagemap < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
+	run->look.pagemap = process_open(job->rootfd, job->pid, "pagemap");
+	if (run->look.pagemap < 0)
+		return run->look.pagemap;
 	snprintf(path, sizeof(path), "proc/%d/smaps", (int)job->pid);
 	return kfile_read_all(job->rootfd, path, ret_smaps, NULL);
 }
@@ -238,8 +201,7 @@ void collapse_run(void *arg, const atomic_bool *cancel)
 	struct run run = {.job = job,
 			  .cancel = cancel,
 			  .pidfd = -1,
-			  .pagemap = -1,
-			  .can_scan = true,
+			  .look.pagemap = -1,
 			  .end_us = start_us + job->limit_us};
 	AUTO_FREE char *smaps = NULL;
 
@@ -248,7 +210,7 @@ void collapse_run(void *arg, const atomic_bool *cancel)
 		job->error = smaps_each(smaps, go_through, &run);
 	if (job->error > 0)
 		job->error = 0; /* it had enough */
-	cleanup_fd(&run.pagemap);
+	cleanup_fd(&run.look.pagemap);
 	cleanup_fd(&run.pidfd);
 	job->took_us = clock_now_us() - start_us;
 }

@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define COLLAPSE_UNIT_BYTES (2ULL << 20)
+#include "memd/huge_look.h"
+
+#define COLLAPSE_UNIT_BYTES HUGE_UNIT_BYTES
 
 /* process_madvise(pidfd, [start, 2 MiB], MADV_COLLAPSE): 0 or -errno. */
 typedef int (*collapse_advise_fn)(int pidfd, uint64_t start);

@@ -107,6 +107,7 @@ static const struct config_key keys[] = {
 	 NULL, NULL},
 	{"policy", "ksm", CONFIG_SWITCH, POL(ksm_manage), 0, 0, NULL, NULL},
 	{"policy", "ksm-anchor", CONFIG_SWITCH, POL(ksm_anchor), 0, 0, NULL, NULL},
+	{"policy", "huge-split", CONFIG_SWITCH, POL(huge_split), 0, 0, NULL, NULL},
 	{"policy", "balloon", CONFIG_SWITCH, POL(balloon_manage), 0, 0, NULL, NULL},
 	{"policy", "reclaim", CONFIG_SWITCH, POL(reclaim_manage), 0, 0, NULL, NULL},
 	{"policy", "reclaim-blind", CONFIG_SWITCH, POL(reclaim_blind), 0, 0, NULL, NULL},

@@ -151,6 +151,7 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 		log_warn("%s: guests are given what they need, and no more",
 			 pol_reason_text(POL_WHY_COW_CLIFF));
 	daemon->merge = plan->merge;
+	daemon->splits.wanted = plan->split_huge;
 	daemon->guests.calm = is_calm(daemon, plan);
 	daemon->numa = plan->numa;
 	if (before != plan->state)

@@ -28,6 +28,7 @@
 #include "memd/numa_note.h"
 #include "memd/record.h"
 #include "memd/savings.h"
+#include "memd/split.h"
 #include "memd/survey.h"
 #include "policy/policy.h"
 
@@ -61,7 +62,8 @@ struct daemon {
 	struct chunk_work *chunk_work;
 	struct pools *pools;
 	struct repairs *repairs;
-	struct idle *idle; /* NULL: after reset */
+	struct split *split; /* NULL: not on this host */
+	struct idle *idle;   /* NULL: after reset */
 	struct pol *pol;
 	struct act act;
 	struct guest_groups *groups; /* cgroups of memd's making; NULL: none are made */
@@ -77,11 +79,17 @@ struct daemon {
 	uint64_t need_bytes, high_bytes;
 	struct pol_merge_view merge;
 	enum pol_numa_why numa;
-	struct nodes_cpus cpus;		 /* which processor is of which node */
-	size_t cpus_next;		 /* guest whose threads are looked at next */
-	uint64_t cpus_us;		 /* one node: when the last round of that began */
-	struct anchor_result anchored;	 /* the last look */
-	uint64_t anchor_again_us;	 /* no look before */
+	struct nodes_cpus cpus;	       /* which processor is of which node */
+	size_t cpus_next;	       /* guest whose threads are looked at next */
+	uint64_t cpus_us;	       /* one node: when the last round of that began */
+	struct anchor_result anchored; /* the last look */
+	uint64_t anchor_again_us;      /* no look before */
+	struct {
+		bool wanted;		     /* by the policy, now */
+		struct split_result sum;     /* and the last error */
+		uint64_t again_us, every_us; /* not before */
+		uint64_t last_us;	     /* something was split then */
+	} splits;
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */
 	uint64_t crossed_since_us;	 /* a look begun before is of another time */
@@ -190,7 +198,7 @@ void daemon_numa_look_at_all(struct daemon *daemon);
 /* End a move under way, and give back what was changed of guests' threads; for stop and reset. */
 void daemon_numa_leave(struct daemon *daemon);
 
-/* The pools of huge pages, and huge pages that are broken, each tick. */
+/* The pools of huge pages, and huge pages that are broken or better split, each tick. */
 void daemon_huge_tick(struct daemon *daemon, uint64_t now_us);
 /* Nothing of them is changed any more; for stop and reset. */
 void daemon_huge_leave(struct daemon *daemon);

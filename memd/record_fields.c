@@ -173,6 +173,7 @@ static const struct record_field policy_fields[] = {
 	FIELD(pol_config, numa_manage),	      FIELD(pol_config, numa_bytes_per_s),
 	FIELD(pol_config, node_reserve_ppm),  FIELD(pol_config, merge_across),
 	FIELD(pol_config, reclaim_blind),     FIELD(pol_config, ksm_anchor),
+	FIELD(pol_config, huge_split),
 };
 
 #define FITS(fields) \

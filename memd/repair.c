@@ -69,6 +69,12 @@ void repairs_close(struct repairs *repairs)
 	free(repairs);
 }
 
+void repairs_stop(struct repairs *repairs)
+{
+	if (repairs)
+		worker_cancel(repairs->worker);
+}
+
 /* "Node 0, zone   Normal      3      1 ...": free blocks by order. */
 static uint64_t huge_in_line(const char *line)
 {

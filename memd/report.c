@@ -141,6 +141,7 @@ json_object *report_status(const struct daemon *daemon)
 	json_object_object_add(doc, "merging",
 			       merge_json(&daemon->guests, &daemon->merge, &daemon->anchored,
 					  &daemon->crossed, daemon->crossed_us));
+	json_add_u64(doc, "split_bytes", daemon->splits.sum.split_bytes);
 	json_object_object_add(doc, "swap", report_swap(daemon));
 	json_object_object_add(doc, "reclaim", report_reclaim(daemon));
 	json_object_object_add(doc, "idle_tracking", report_idle(daemon));

@@ -275,6 +275,8 @@ static int open_parts(struct daemon *daemon)
 	if (is_live(daemon))
 		r = repairs_open(&daemon->act, collapse_advise, collapse_is_possible(),
 				 &daemon->repairs);
+	if (r >= 0 && is_live(daemon) && !dry_run)
+		r = split_open(host_rootfd(daemon->host), split_advise, &daemon->split);
 	if (r < 0)
 		return r;
 	/* Threads and memory of other hosts' processes are not within reach. */

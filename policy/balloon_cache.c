@@ -74,8 +74,8 @@ enum cache_way balloon_cache_way(const struct pol *pol, const struct now_guest *
 
 	if (FAULT(cache_pays))
 		return CACHE_TAKEN;
-	/* Nothing is known of swap and kernel yet. */
-	if (!swap->seen && reclaim_is_blind(pol, guest) && !FAULT(cache_first_tick))
+	/* Nothing is known of it, nor of swap and kernel when memd has just started. */
+	if (!guest->past->reclaim.seen && reclaim_is_blind(pol, guest) && !FAULT(cache_first_tick))
 		return CACHE_LEFT;
 	if (is_kernels(pol, guest)) {
 		if (swap->fill == SWAP_WIDE || (swap->fill == SWAP_FILLING && !pays))

@@ -72,6 +72,9 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently,
 	take->least = max_u64(balloon_least(guest), guest->memory / (gently ? 32 : 128));
 	if (is_pressed(pol))
 		take->least = balloon_least(guest);
+	if (turn)
+		take->least = min_u64(take->least,
+				      max_u64(balloon_least(guest), balloon_cache_most(pol)));
 	/* A balloon with much still to do is not given more to do. */
 	out = guest->actual - take->base;
 	room = out <= pol->config.step_bytes / 2 ? pol->config.step_bytes - out : 0;
@@ -107,7 +110,7 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently,
 
 /*
  * Whose turn it is where page cache has a pace: of those that have some to give, first those that
- * have little of it merged, then whoever was asked longest ago. Not by what they have: a guest that
+ * have little of it merged, then whoever had it longest ago. Not by what they have: a guest that
  * claims to have cache, and has not, must not keep others from their turn.
  */
 static struct now_guest *next_in_turn(const struct pol *pol)
@@ -123,7 +126,7 @@ static struct now_guest *next_in_turn(const struct pol *pol)
 		if (!guest->take.paced || guest->take.turn)
 			continue;
 		if (next && (last > next_last ||
-			     (last == next_last && guest->past->taken_us >= next->past->taken_us)))
+			     (last == next_last && guest->past->turn_us >= next->past->turn_us)))
 			continue;
 		next = guest;
 		next_last = last;
@@ -316,10 +319,12 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 
 		if (!guest->take.bytes)
 			continue;
-		if (guest->take.turn)
+		if (guest->take.turn) {
+			guest->past->turn_us = pol->tick.now_us;
 			balloon_cache_took(
 				pol, sub_sat(min_u64(guest->take.base, balloon_free_end(guest)),
 					     guest->take.base - guest->take.bytes));
+		}
 		add_take(pol, guest,
 			 taken < host_need || !other ? POL_WHY_HOST_SHORT : POL_WHY_FOR_OTHER,
 			 other);

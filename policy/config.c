@@ -35,6 +35,7 @@ void pol_config_default(struct pol_config *config)
 		.ksm_trial_us = 300 * SEC,
 		.ksm_manage = true,
 		.ksm_anchor = true,
+		.huge_split = true,
 		.balloon_manage = true,
 		.reclaim_manage = true,
 		.numa_manage = true,

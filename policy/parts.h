@@ -299,6 +299,11 @@ bool merge_across(struct pol *pol, const struct pol_host *host);
  * unmerged, for merge_across_nodes. */
 void merge_anchor(struct pol *pol, const struct pol_host *host, bool changing);
 
+/* ---- huge_split.c ---- */
+
+/* Does the kernel swap guests of a host in want, so that their huge pages are better split? */
+bool huge_split(const struct pol *pol, const struct pol_host *host);
+
 /* ---- merge_domain.c ---- */
 
 /* May the kernel merge some of it now, as far as is known? */

@@ -71,6 +71,7 @@ struct guest_past {
 	unsigned int ring_n, ring_at;
 
 	uint64_t taken_us;   /* last time */
+	uint64_t turn_us;    /* its page cache last had its turn, where there is a pace */
 	uint64_t sore;	     /* the size at which it needed back what was taken, and */
 	uint64_t sore_us;    /* how long that counts */
 	uint64_t regret_us;  /* how long to leave it alone when it needs that back soon */

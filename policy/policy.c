@@ -369,6 +369,7 @@ int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	pol->plan.low_bytes = pol->tick.marks.low;
 	pol->plan.fall_bytes_per_s = pol->host.fall;
 	pol->plan.merge = pol->merge.view;
+	pol->plan.split_huge = huge_split(pol, host);
 	*ret_plan = &pol->plan;
 	return 0;
 }

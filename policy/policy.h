@@ -51,6 +51,7 @@ struct pol_config {
 	uint64_t ksm_trial_us;	 /* a guest's merging is judged when tried for so long */
 	bool ksm_manage, balloon_manage;
 	bool ksm_anchor;     /* merged pages that many share are kept from being swapped */
+	bool huge_split;     /* huge pages of guests are split where the kernel swaps guests */
 	bool reclaim_manage; /* cold memory may be swapped out, while there is swap, */
 	bool reclaim_blind;  /* and also where what is cold is not seen */
 	bool numa_manage;
@@ -306,6 +307,7 @@ struct pol_plan {
 	uint64_t high_bytes, soft_bytes, hard_bytes, low_bytes;
 	uint64_t fall_bytes_per_s;
 	struct pol_merge_view merge;
+	bool split_huge;   /* guests' transparent huge pages are better split now */
 	uint64_t again_us; /* look again in so long, if no tick is due before; else POL_ABSENT */
 	enum pol_numa_why numa; /* of the whole host; POL_NUMA_FREE: guests are moved if it pays */
 };

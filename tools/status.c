@@ -164,6 +164,17 @@ static void print_swap(const struct memctl *ctl, json_object *swap)
 		       table_size(out, ctl->bytes, b, sizeof(b)));
 }
 
+static void print_split(const struct memctl *ctl, uint64_t bytes)
+{
+	char size[SIZE_TEXT_MAX];
+
+	if (bytes)
+		printf("split        %s of guests' huge pages so far, for what is cold in them to "
+		       "be "
+		       "swapped\n",
+		       table_size(bytes, ctl->bytes, size, sizeof(size)));
+}
+
 /* As far as there is anything to say. */
 static void print_reclaim(const struct memctl *ctl, json_object *reclaim)
 {
@@ -266,6 +277,7 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 	print_ksm(json_get_obj(status, "ksm"));
 	print_merging(ctl, json_get_obj(status, "merging"));
 	print_swap(ctl, json_get_obj(status, "swap"));
+	print_split(ctl, number(status, "split_bytes"));
 	print_reclaim(ctl, json_get_obj(status, "reclaim"));
 	print_idle(json_get_obj(status, "idle_tracking"));
 	aside = json_get_array(status, "standing_aside");

@@ -265,7 +265,7 @@ static void test_merged_cache_comes_last(void **state)
 
 	open_kernels(&s, 3, 0, 3 * GIB / 2);
 	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 400 * MIB);
-	scene_cache_merged(&s.guests[1], s.guests[1].stat_available_bytes - 24 * MIB);
+	scene_cache_merged(&s.guests[1], s.guests[1].stat_available_bytes - 56 * MIB);
 	run_short(&s, 90);
 	assert_int_equal(g[0].actual_bytes, 2 * GIB);
 	assert_int_equal(g[1].actual_bytes, 2 * GIB);
@@ -274,7 +274,7 @@ static void test_merged_cache_comes_last(void **state)
 
 	open_kernels(&s, 3, 0, GIB / 2);
 	scene_cache_merged(&s.guests[0], s.guests[0].stat_available_bytes - 400 * MIB);
-	scene_cache_merged(&s.guests[1], s.guests[1].stat_available_bytes - 24 * MIB);
+	scene_cache_merged(&s.guests[1], s.guests[1].stat_available_bytes - 56 * MIB);
 	run_short(&s, 8);
 	assert_int_equal(g[0].actual_bytes, 2 * GIB);
 	assert_true(g[2].actual_bytes < 2 * GIB);

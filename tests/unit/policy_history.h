@@ -75,6 +75,7 @@ static inline void random_config(struct pol_config *config)
 		config->ksm_manage = !once_in(4);
 		config->balloon_manage = !once_in(8);
 		config->ksm_anchor = !once_in(4);
+		config->huge_split = !once_in(4);
 		config->merge_across = (uint32_t)below(POL_ACROSS_COUNT);
 	}
 	assert_int_equal(pol_config_check(config, &why), 0);
