@@ -275,7 +275,7 @@ static int open_parts(struct daemon *daemon)
 	if (is_live(daemon))
 		r = repairs_open(&daemon->act, collapse_advise, collapse_is_possible(),
 				 &daemon->repairs);
-	if (r >= 0 && is_live(daemon) && !dry_run)
+	if (r >= 0 && !dry_run && has_own_processes(daemon))
 		r = split_open(host_rootfd(daemon->host), split_advise, &daemon->split);
 	if (r < 0)
 		return r;

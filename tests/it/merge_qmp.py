@@ -13,6 +13,7 @@ by madvise(2), as QEMU does. More commands:
   order NAME grow MIB                  have so much more, in equal halves too
   order NAME common MIB                have so much more, equal to all guests' of this kind
   order NAME touch                     read all it has
+  order NAME pageout                   and have all of it swapped
 """
 import ctypes
 import mmap
@@ -30,7 +31,7 @@ import fake_qmp
 PAGE = 4096
 MIB = 1 << 20
 ROOM = 4 << 30  # address space: what a guest may grow into
-MERGEABLE, UNMERGEABLE = 12, 13  # madvise(2)
+MERGEABLE, UNMERGEABLE, PAGEOUT = 12, 13, 21  # madvise(2)
 MAP_NORESERVE = 0x4000  # mmap(2); Python has it from 3.13 on
 
 
@@ -58,6 +59,8 @@ class Memory:
                 self.add(half)
         elif words[0] == "touch":
             sum(self.map[at] for at in range(0, self.end, PAGE))
+        elif words[0] == "pageout":
+            self.map.madvise(PAGEOUT, 0, self.end)
         elif words[0] == "common":
             content = random.Random(1)
             for _ in range(int(words[1])):
