@@ -85,10 +85,10 @@ struct daemon {
 	struct anchor_result anchored; /* the last look */
 	uint64_t anchor_again_us;      /* no look before */
 	struct {
-		bool wanted;		     /* by the policy, now */
-		struct split_result sum;     /* and the last error */
-		uint64_t again_us, every_us; /* not before */
-		uint64_t last_us;	     /* something was split then */
+		bool wanted;		 /* by the policy, now */
+		struct split_result sum; /* and the last error */
+		uint64_t again_us;	 /* not before */
+		uint64_t last_us;	 /* something was split then */
 	} splits;
 	struct isolation_result crossed; /* the last look */
 	uint64_t crossed_us;		 /* 0: none yet */

@@ -29,7 +29,7 @@ make_zram 1G
 mkdir -p "$T/run/guests"
 
 memctl() { timeout 20 "$MEMD_BUILD/memctl" --socket "$T/run/memd.sock" "$@" 2>&1; }
-found() { [ "$(memctl --json guests | jq '[.guests[] | select(.answering)] | length')" = 2 ]; }
+found() { [ "$(memctl --json guests | jq '[.guests[] | select(.answering)] | length' 2>/dev/null)" = 2 ]; }
 split_kib() { echo $(($(memctl --json status | jq .split_bytes) / 1024)); }
 huge_kib() { awk '/^AnonHugePages:/ { print $2 }' "/proc/${PID[peer]}/smaps_rollup"; }
 swap_kib() { awk '/^VmSwap:/ { print $2 }' "/proc/$(pgrep -P "${PID[fakes]}")/status"; }
