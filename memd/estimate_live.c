@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,19 +23,6 @@
 #include "common/kfile.h"
 #include "memd/pagemap.h"
 #include "memd/smaps.h"
-
-/* include/uapi/linux/fs.h, Linux 6.7; older headers do not have it. */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define SCAN	     _IOWR('f', 16, struct scan_arg)
-#define SCAN_FILE    (1ULL << 2)
-#define SCAN_PRESENT (1ULL << 3)
-#define SCAN_PFNZERO (1ULL << 5)
 
 /* Looked at in one go: read soon enough after that hardly a page is gone. */
 #define WINDOW_PAGES 16384U
@@ -287,17 +273,17 @@ static int present_scan(const struct live_process *process, struct live_region w
 			uint64_t *from, struct estimate_run *runs, size_t max)
 {
 	/* What need not be known of a page costs nothing: of a file is told by its struct page. */
-	uint64_t unwanted = SCAN_PFNZERO | (window.file ? SCAN_FILE : 0);
-	struct scan_region regions[512];
-	struct scan_arg arg = {.size = sizeof(arg),
-			       .start = window.from * ESTIMATE_PAGE_BYTES,
-			       .end = window.to * ESTIMATE_PAGE_BYTES,
-			       .vec = (uintptr_t)regions,
-			       .vec_len = max < 512 ? max : 512,
-			       .category_inverted = unwanted,
-			       .category_mask = SCAN_PRESENT | unwanted,
-			       .return_mask = SCAN_PRESENT};
-	int n = ioctl(process->pagemap, SCAN, &arg);
+	uint64_t unwanted = PAGEMAP_SCAN_PFNZERO | (window.file ? PAGEMAP_SCAN_FILE : 0);
+	struct pagemap_scan_region regions[512];
+	struct pagemap_scan arg = {.size = sizeof(arg),
+				   .start = window.from * ESTIMATE_PAGE_BYTES,
+				   .end = window.to * ESTIMATE_PAGE_BYTES,
+				   .vec = (uintptr_t)regions,
+				   .vec_len = max < 512 ? max : 512,
+				   .category_inverted = unwanted,
+				   .category_mask = PAGEMAP_SCAN_PRESENT | unwanted,
+				   .return_mask = PAGEMAP_SCAN_PRESENT};
+	int n = ioctl(process->pagemap, PAGEMAP_SCAN_IOCTL, &arg);
 
 	if (n < 0)
 		return -errno;

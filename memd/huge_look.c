@@ -3,21 +3,9 @@
 #include "memd/huge_look.h"
 
 #include <errno.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "memd/pagemap.h"
-
-/* include/uapi/linux/fs.h, 6.7 */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t inverted, mask, anyof_mask, return_mask;
-};
-#define SCAN_HUGE  (1ULL << 6)
-#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
 
 static bool frames_lie_together(int pagemap, uint64_t start)
 {
@@ -30,17 +18,17 @@ static bool frames_lie_together(int pagemap, uint64_t start)
 
 bool huge_look_is_huge(struct huge_look *look, uint64_t start)
 {
-	struct scan_region region = {0};
-	struct scan_arg arg = {
+	struct pagemap_scan_region region = {0};
+	struct pagemap_scan arg = {
 		.size = sizeof(arg),
 		.start = start,
 		.end = start + HUGE_UNIT_BYTES,
 		.vec = (uint64_t)(uintptr_t)&region,
 		.vec_len = 1,
-		.mask = SCAN_HUGE,
-		.return_mask = SCAN_HUGE,
+		.category_mask = PAGEMAP_SCAN_HUGE,
+		.return_mask = PAGEMAP_SCAN_HUGE,
 	};
-	int n = look->old ? 0 : ioctl(look->pagemap, SCAN_IOCTL, &arg);
+	int n = look->old ? 0 : ioctl(look->pagemap, PAGEMAP_SCAN_IOCTL, &arg);
 
 	if (n < 0 && (errno == ENOTTY || errno == EINVAL))
 		look->old = true;

@@ -10,7 +10,7 @@
 #include "policy/parts.h"
 
 #define ROUND_BYTES (2 * MIB)
-#define MERGED_US   (120 * SEC)
+#define MERGED_US   (120 * SEC) /* by then what a new guest has in common is merged */
 
 /* The size at which it lately needed back what was taken is as good as a floor. */
 static uint64_t sore_of(const struct now_guest *guest)
@@ -116,58 +116,67 @@ static void prepare(const struct pol *pol, struct now_guest *guest, bool gently,
 static struct now_guest *next_in_turn(const struct pol *pol)
 {
 	struct now_guest *next = NULL;
-	bool next_last = false;
 
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
-		bool last =
-			balloon_cache_way(pol, guest) == CACHE_PACED_LAST && !FAULT(cache_first);
 
 		if (!guest->take.paced || guest->take.turn)
 			continue;
-		if (next && (last > next_last ||
-			     (last == next_last && guest->past->turn_us >= next->past->turn_us)))
+		if (next && (guest->take.last > next->take.last ||
+			     (guest->take.last == next->take.last &&
+			      guest->past->turn_us >= next->past->turn_us)))
 			continue;
 		next = guest;
-		next_last = last;
 	}
 	return next;
 }
 
-/* Does the guest, as prepared for its turn, have page cache that is worth its turn? */
+/* The size below which its balloon takes page cache. */
+static uint64_t cache_begin(const struct now_guest *guest)
+{
+	return min_u64(guest->take.base, balloon_free_end(guest));
+}
+
+/* Has the guest, as prepared for its turn, page cache that is worth it? */
 static bool has_paced(const struct pol *pol, const struct now_guest *guest)
 {
-	enum cache_way way = balloon_cache_way(pol, guest);
-	uint64_t from = min_u64(guest->take.base, balloon_free_end(guest)), gain;
+	uint64_t begin = cache_begin(guest), gain;
 
-	if (guest->trust != POL_TRUST_OK || (way != CACHE_PACED && way != CACHE_PACED_LAST) ||
-	    !guest->take.most)
+	if (!guest->take.most)
 		return false;
-	/* What a new guest's alone is may be merged in a moment. */
+	/* What is a new guest's alone may be merged in a moment. */
 	if (guest->in->mergeable && !FAULT(cache_new) &&
 	    pol->tick.now_us - guest->past->reclaim.first_us < MERGED_US)
 		return false;
-	gain = balloon_gain(guest, from, guest->take.bottom);
+	gain = balloon_gain(guest, begin, guest->take.bottom);
 	/* All of it for next to nothing is too much to ask while the kernel swaps. */
 	return gain >= guest->take.least &&
-	       (gain >= sub_sat(from, guest->take.bottom) / 16 || FAULT(cache_last_pays));
+	       (gain >= sub_sat(begin, guest->take.bottom) / 16 || FAULT(cache_last_pays));
+}
+
+static void prepare_for_turn(const struct pol *pol, struct now_guest *guest)
+{
+	enum cache_way way = balloon_cache_way(pol, guest);
+
+	guest->take.turn = guest->take.paced = false;
+	if (guest->trust != POL_TRUST_OK || (way != CACHE_PACED && way != CACHE_PACED_LAST))
+		return;
+	prepare(pol, guest, false, true);
+	guest->take.turn = false;
+	guest->take.paced = has_paced(pol, guest);
+	guest->take.last = way == CACHE_PACED_LAST && !FAULT(cache_first);
 }
 
 /* Lets some have their turn, for as much as the pace allows; of the others free memory only. */
 static void take_turns(struct pol *pol)
 {
-	uint64_t credit = FAULT(cache_pace) ? UINT64_MAX : balloon_cache_credit(pol), most;
+	uint64_t left = FAULT(cache_pace) ? UINT64_MAX : balloon_cache_credit(pol);
+	uint64_t most = min_u64(balloon_cache_most(pol), pol->config.step_bytes);
 	struct now_guest *next;
 
-	for (size_t i = 0; i < pol->n_now; i++) {
-		struct now_guest *guest = &pol->now[i];
-
-		prepare(pol, guest, false, true);
-		guest->take.paced = has_paced(pol, guest);
-		guest->take.turn = false;
-	}
-	most = min_u64(balloon_cache_most(pol), pol->config.step_bytes);
-	for (uint64_t left = credit; left && (next = next_in_turn(pol)); left = sub_sat(left, most))
+	for (size_t i = 0; i < pol->n_now; i++)
+		prepare_for_turn(pol, &pol->now[i]);
+	for (; left && (next = next_in_turn(pol)); left = sub_sat(left, most))
 		next->take.turn = true;
 	for (size_t i = 0; i < pol->n_now; i++)
 		if (!pol->now[i].take.turn)
@@ -321,9 +330,8 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 			continue;
 		if (guest->take.turn) {
 			guest->past->turn_us = pol->tick.now_us;
-			balloon_cache_took(
-				pol, sub_sat(min_u64(guest->take.base, balloon_free_end(guest)),
-					     guest->take.base - guest->take.bytes));
+			balloon_cache_took(pol, sub_sat(cache_begin(guest),
+							guest->take.base - guest->take.bytes));
 		}
 		add_take(pol, guest,
 			 taken < host_need || !other ? POL_WHY_HOST_SHORT : POL_WHY_FOR_OTHER,

@@ -213,7 +213,7 @@ struct reclaim_past {
 				   no reason to */
 	uint64_t served_us;	/* what was asked for came, or they lacked nothing */
 	enum swap_fill fill;
-	uint64_t cache_us;	    /* before that no page cache that has a pace is taken */
+	uint64_t cache_us;	    /* what its pace allows of page cache was taken up to then */
 	uint64_t room;		    /* of swap, that may be used, */
 	uint64_t net_ppm, kept_ppm; /* what comes free of a byte, and what of that came */
 	uint64_t us_per_gib;	    /* its price */

@@ -175,7 +175,8 @@ struct now_guest {
 		uint64_t part_free, part; /* host bytes asked for: on the free rung, in all */
 		uint64_t bytes;		  /* result: bytes of the guest's memory */
 		enum pol_reason free_rejected;
-		bool paced, turn; /* its page cache has a pace; it is its turn */
+		bool paced, last; /* has page cache for a turn; and comes after others */
+		bool turn;
 	} take;
 };
 

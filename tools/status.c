@@ -169,8 +169,7 @@ static void print_split(const struct memctl *ctl, uint64_t bytes)
 	char size[SIZE_TEXT_MAX];
 
 	if (bytes)
-		printf("split        %s of guests' huge pages so far, for what is cold in them to "
-		       "be "
+		printf("split        %s of guests' huge pages so far: what is cold in them can be "
 		       "swapped\n",
 		       table_size(bytes, ctl->bytes, size, sizeof(size)));
 }

@@ -10,11 +10,15 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/kfile.h"
 
 /* In the child, which has the test's memory as it was. False: the test fails. */
 typedef bool (*child_fn)(void *ctx);
@@ -52,6 +56,20 @@ static inline bool child_fill(void *bytes)
 		return false;
 	memset(memory, 7, len);
 	return true;
+}
+
+/* Of a process, bytes: "AnonHugePages", "Rss", "Shared_Dirty" and what else smaps_rollup has. */
+static inline uint64_t child_rollup(pid_t pid, const char *key)
+{
+	AUTO_FD int root = kfile_open_root("/");
+	AUTO_FREE char *text = NULL;
+	uint64_t bytes = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
+	assert_int_equal(kfile_read_all(root, path, &text, NULL), 0);
+	assert_int_equal(kfile_field_u64(text, key, &bytes), 0);
+	return bytes;
 }
 
 static inline void child_end(pid_t pid)

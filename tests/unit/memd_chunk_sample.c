@@ -282,22 +282,6 @@ static void test_frequent_contents(void **state)
 	child_end(a);
 }
 
-static uint64_t shared_kib(pid_t pid)
-{
-	AUTO_FREE char *text = NULL;
-	char path[64];
-	unsigned long long dirty = 0;
-
-	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
-	{
-		AUTO_FD int rootfd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-		assert_int_equal(kfile_read_all(rootfd, path, &text, NULL), 0);
-	}
-	assert_int_equal(sscanf(strstr(text, "Shared_Dirty:"), "Shared_Dirty: %llu", &dirty), 1);
-	return dirty;
-}
-
 static bool no_change(void *arg)
 {
 	(void)arg;
@@ -320,11 +304,11 @@ static void test_shared_pages_stay_shared(void **state)
 		fill((uint64_t *)(void *)(p + i * 4096), i);
 	pid = child_new(no_change, NULL);
 	one = target(pid, p, 0);
-	assert_true(shared_kib(pid) >= BYTES / 1024);
+	assert_true(child_rollup(pid, "Shared_Dirty") >= BYTES);
 	samples = sample(&one, 1);
 	assert_int_equal(samples.pages, PAGES);
 	chunk_samples_free(&samples);
-	assert_true(shared_kib(pid) >= BYTES / 1024);
+	assert_true(child_rollup(pid, "Shared_Dirty") >= BYTES);
 	child_end(pid);
 }
 

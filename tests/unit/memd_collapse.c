@@ -44,18 +44,6 @@ static bool break_up(void *ctx)
 	return true;
 }
 
-static uint64_t huge_of(pid_t pid)
-{
-	AUTO_FREE char *text = NULL;
-	uint64_t bytes = 0;
-	char path[64];
-
-	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
-	assert_int_equal(kfile_read_all(rootfd, path, &text, NULL), 0);
-	assert_int_equal(kfile_field_u64(text, "AnonHugePages", &bytes), 0);
-	return bytes;
-}
-
 static struct collapse_job job_for(pid_t pid)
 {
 	return (struct collapse_job){.rootfd = rootfd,
@@ -89,7 +77,7 @@ static void test_whole_again(void **state)
 		child_end(pid);
 		skip();
 	}
-	before = huge_of(pid);
+	before = child_rollup(pid, "AnonHugePages");
 	if (before != 4 * UNIT) { /* the machine has no huge pages free */
 		child_end(pid);
 		skip();
@@ -103,7 +91,7 @@ static void test_whole_again(void **state)
 	assert_int_equal(job.partial_bytes, 2 * (UNIT - PAGE) + 2 * UNIT / 2);
 	assert_int_equal(job.failed_bytes, 8 * UNIT);
 	assert_int_equal(job.last_error, EINVAL);
-	assert_int_equal(huge_of(pid), 8 * UNIT);
+	assert_int_equal(child_rollup(pid, "AnonHugePages"), 8 * UNIT);
 	assert_true(job.longest_us > 0 && job.took_us >= job.longest_us);
 	/* With holes that are worth it, and no more than asked for. */
 	job = job_for(pid);
@@ -114,7 +102,7 @@ static void test_whole_again(void **state)
 	assert_int_equal(job.filled_bytes, PAGE);
 	job.bytes = GIB;
 	collapse_run(&job, &cancel);
-	assert_int_equal(huge_of(pid), 10 * UNIT);
+	assert_int_equal(child_rollup(pid, "AnonHugePages"), 10 * UNIT);
 	child_end(pid);
 }
 

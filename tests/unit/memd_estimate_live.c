@@ -202,18 +202,6 @@ static bool hold_still(void *arg)
 	return true;
 }
 
-static uint64_t shared_bytes(pid_t pid)
-{
-	AUTO_FD int root = kfile_open_root("/");
-	char path[64], text[4096];
-	uint64_t bytes;
-
-	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
-	assert_true(kfile_read(root, path, text, sizeof(text)) > 0);
-	assert_int_equal(kfile_field_u64(text, "Shared_Dirty", &bytes), 0);
-	return bytes;
-}
-
 /* What a process shares, here with its parent, it shares still when it has been read: to pin such
  * pages would give it copies of its own. */
 static void shared_stays_shared(void **state)
@@ -235,7 +223,7 @@ static void shared_stays_shared(void **state)
 	assert_non_null(buf);
 	assert_true(fill_runs(&child));
 	child.pid = child_new(hold_still, NULL);
-	shared = shared_bytes(child.pid);
+	shared = child_rollup(child.pid, "Shared_Dirty");
 	assert_true(shared >= (PAGES / 2 - 64) * 4096ULL);
 	assert_int_equal(estimate_live_add(live, child.pid, false, &memory), 0);
 	estimate_live_source(live, false, &source);
@@ -253,7 +241,7 @@ static void shared_stays_shared(void **state)
 		}
 	}
 	/* but for what the parent, this test, has written to meanwhile: pages and buf */
-	assert_true(shared_bytes(child.pid) + 2 * MIB >= shared);
+	assert_true(child_rollup(child.pid, "Shared_Dirty") + 2 * MIB >= shared);
 }
 
 static void process_that_ends(void **state)

@@ -35,18 +35,6 @@ static bool fill(void *ctx)
 	return mlock(ram + 20 * UNIT, 10 * UNIT) == 0;
 }
 
-static uint64_t field_of(pid_t pid, const char *key)
-{
-	AUTO_FREE char *text = NULL;
-	uint64_t bytes = 0;
-	char path[64];
-
-	snprintf(path, sizeof(path), "proc/%d/smaps_rollup", (int)pid);
-	assert_int_equal(kfile_read_all(rootfd, path, &text, NULL), 0);
-	assert_int_equal(kfile_field_u64(text, key, &bytes), 0);
-	return bytes;
-}
-
 static struct split_guest guest_of(pid_t pid)
 {
 	struct split_guest guest = {.id = (uint64_t)pid, .pid = pid};
@@ -66,7 +54,7 @@ static pid_t new_child(void)
 	    errno == ENOSYS)
 		skip();
 	pid = child_new(fill, NULL);
-	if (field_of(pid, "AnonHugePages") != UNITS * UNIT) {
+	if (child_rollup(pid, "AnonHugePages") != UNITS * UNIT) {
 		child_end(pid);
 		puts("skipped: no huge pages free, or none allowed");
 		skip();
@@ -79,14 +67,14 @@ static void test_all_but_what_is_locked(void **state)
 	pid_t pid = new_child();
 	struct split_guest guest = guest_of(pid);
 	struct split_result result = {0};
-	uint64_t resident = field_of(pid, "Rss");
+	uint64_t resident = child_rollup(pid, "Rss");
 
 	assert_int_equal(split_process(rootfd, &guest, split_advise, UINT64_MAX, &cancel, &result),
 			 0);
 	assert_int_equal(result.split_bytes, 30 * UNIT);
-	assert_int_equal(field_of(pid, "AnonHugePages"), 10 * UNIT);
+	assert_int_equal(child_rollup(pid, "AnonHugePages"), 10 * UNIT);
 	/* All of it is there still. */
-	assert_int_equal(field_of(pid, "Rss"), resident);
+	assert_int_equal(child_rollup(pid, "Rss"), resident);
 	/* And again there is nothing to do. */
 	assert_int_equal(split_process(rootfd, &guest, split_advise, UINT64_MAX, &cancel, &result),
 			 0);
@@ -121,7 +109,7 @@ static void test_what_ends_it(void **state)
 			 -ECANCELED);
 	atomic_store(&cancel, false);
 	assert_int_equal(result.split_bytes, 0);
-	assert_int_equal(field_of(pid, "AnonHugePages"), UNITS * UNIT);
+	assert_int_equal(child_rollup(pid, "AnonHugePages"), UNITS * UNIT);
 	child_end(pid);
 	assert_int_equal(split_process(rootfd, &guest, split_advise, UINT64_MAX, &cancel, &result),
 			 -ESRCH);
