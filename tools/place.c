@@ -120,10 +120,14 @@ enum memctl_exit memctl_place(const struct memctl *ctl, int argc, char **argv)
 	args = read_options(ctl);
 	if (!args)
 		return MEMCTL_USAGE;
-	status = memctl_query(ctl, "query-place", args, &answer);
+	status = memctl_call(ctl, "query-place", args, &answer);
 	if (!answer)
 		return status;
 	json_get_bool(answer, "fits", &fits);
+	if (ctl->json) {
+		memctl_print_json(answer);
+		return fits ? MEMCTL_OK : MEMCTL_FAILED;
+	}
 	print_place(ctl, answer);
 	if (!fits) {
 		const char *why = json_get_str(answer, "why");

@@ -261,6 +261,13 @@ static void print_changes(json_object *changes)
 	puts("`memctl reset` or stopping memd brings the old values back.");
 }
 
+/* The one thing that must never be. */
+static enum memctl_exit verdict(json_object *status)
+{
+	return number(json_get_obj(status, "merging"), "cross_domain_bytes") ? MEMCTL_FAILED
+									     : MEMCTL_OK;
+}
+
 enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *status = NULL;
@@ -269,9 +276,13 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
-	exit_status = memctl_query(ctl, "query-status", NULL, &status);
+	exit_status = memctl_call(ctl, "query-status", NULL, &status);
 	if (!status)
 		return exit_status;
+	if (ctl->json) {
+		memctl_print_json(status);
+		return verdict(status);
+	}
 	print_head(ctl, status);
 	print_ksm(json_get_obj(status, "ksm"));
 	print_merging(ctl, json_get_obj(status, "merging"));
@@ -292,7 +303,5 @@ enum memctl_exit memctl_status(const struct memctl *ctl, int argc, char **argv)
 	for (size_t i = 0; errors && i < json_object_array_length(errors); i++)
 		printf("error        %s\n",
 		       json_object_get_string(json_object_array_get_idx(errors, i)));
-	/* The one thing that must never be. */
-	return number(json_get_obj(status, "merging"), "cross_domain_bytes") ? MEMCTL_FAILED
-									     : MEMCTL_OK;
+	return verdict(status);
 }

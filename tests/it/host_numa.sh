@@ -70,6 +70,7 @@ gives place-interleaved 0 '^  vmm --cpus 1 --memory size=4096M,host-nodes=0-1,po
 check place-split-json "$(memctl --json place --memory 4G --cpus 4)" eval '[ "$(memctl --json place --memory 4G --cpus 4 | jq "(.split.how == \"guest-nodes\") and ([.nodes[].bytes] | add == 4294967296)")" = true ]'
 check place-whole-json "$(memctl --json place --memory 1G)" eval '[ "$(memctl --json place --memory 1G | jq .split)" = null ]'
 gives place-nowhere 1 'fits nowhere: .* \(4.7 GiB, 3.3 GiB missing\)' memctl place --memory 8G
+gives place-nowhere-json 1 '"fits": *false' memctl --json place --memory 8G
 gives place-pool 1 'pools of that page size' memctl place --memory 1G --pages 2M
 gives place-beside 0 '^node 0: 1 GiB$' memctl place --memory 1G --beside web1
 gives place-stranger 1 "no guest 'nobody'" memctl place --memory 1G --beside nobody
