@@ -3,7 +3,8 @@
  * ksmd's nice value: 5 by the kernel (mm/ksm.c), so that merging disturbs nobody. On a host that is
  * short of memory reclaim and guests that wait for memory are busy at 0, and it gets next to
  * nothing of the processor just when it would help most. What is not merged in time is swapped, and
- * each guest reads its own back: it goes before guests then, until what is new is merged.
+ * each guest reads its own back: while guests start it goes before them, until what they bring is
+ * merged.
  */
 #ifndef MEMD_KSM_NICE_H
 #define MEMD_KSM_NICE_H

@@ -10,8 +10,8 @@
  *
  * The rate follows from the measured CPU time per scanned page, so that ksmd stays within its share
  * of a core on a machine of any speed. It yields to everybody (nice 5), and on a host that is short
- * everybody waits for memory, busily: what merges something new is then urgent (memd/ksm_nice.h),
- * or it gets next to nothing.
+ * everybody waits for memory, busily: while guests start, what merges theirs is then urgent
+ * (memd/ksm_nice.h), or it gets next to nothing.
  */
 #include "policy/parts.h"
 
@@ -24,6 +24,7 @@
 #define NEW_PART       256
 #define GROWN_LEAST    (32 * MIB) /* on campaign: so much more is something new again */
 #define STARTS_US      (60 * SEC)
+#define URGENT_US      (50 * SEC) /* of that, the time in which most of a guest's memory comes */
 #define MEASURE_US     (SEC / 2)
 #define WATCH_US       (SEC / 4)
 
@@ -65,6 +66,20 @@ static uint64_t young_held(const struct pol *pol)
 	return held;
 }
 
+/* Has one just come? */
+static bool is_starting(const struct pol *pol)
+{
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct now_guest *guest = &pol->now[i];
+
+		if (guest->in->mergeable &&
+		    (!guest->past->ksm_seen ||
+		     pol->tick.now_us - guest->past->reclaim.first_us < URGENT_US))
+			return true;
+	}
+	return false;
+}
+
 /* New guests are worth new scans if they are not next to nothing here, the rest if it promises to
  * pay. */
 static void look_for_new(struct pol *pol, uint64_t held)
@@ -74,6 +89,7 @@ static void look_for_new(struct pol *pol, uint64_t held)
 	uint64_t young = young_held(pol);
 	bool is_new = false;
 
+	past->starting = is_starting(pol);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
@@ -183,12 +199,14 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
 }
 
 /*
- * The scans that merge what is new, on a host that is short; what was read back was so in calm.
- * Those after that find what held still only of late; guests have the processor first.
+ * The scans that merge what guests that start bring, on a host that is short: the kernel swaps it
+ * within seconds. Those after that find what held still only of late, and other news (what writes
+ * took apart, what the patrol found, what was read back) can wait; guests have the processor first.
  */
 static bool is_urgent(const struct ksm_past *past, enum mode mode)
 {
 	return mode == MODE_PRESSURE && past->news != KSM_NEWS_BACK && !FAULT(ksm_urgent) &&
+	       (past->starting || FAULT(ksm_urgent_all)) &&
 	       (past->scans_since < KSM_SCANS_LEAST || FAULT(ksm_urgent_on));
 }
 
