@@ -10,7 +10,8 @@ static uint64_t reserve_of(const struct pol_config *config, const struct pol_nod
 {
 	uint64_t memory = bytes_in(node->memory_bytes);
 
-	return pol_has(memory) ? ppm_of(memory, config->node_reserve_ppm) : 0;
+	return pol_has(memory) && !FAULT(numa_reserve) ? ppm_of(memory, config->node_reserve_ppm)
+						       : 0;
 }
 
 static uint64_t free_on(const struct pol_node *node)

@@ -152,7 +152,7 @@ struct move {
 
 static bool pays(const struct move *move)
 {
-	return move->gain_us / PAY_FACTOR >= move->cost_us;
+	return move->gain_us / PAY_FACTOR >= move->cost_us || FAULT(numa_pays);
 }
 
 static bool is_better(const struct move *a, const struct move *b)
@@ -212,7 +212,7 @@ static bool has_processors(const struct pol *pol, const struct pol_host *host,
 
 	if (!cpus || (pol_has(guest->in->vcpus) && guest->in->vcpus > cpus))
 		return false;
-	if (node == home)
+	if (node == home || FAULT(numa_crowd))
 		return true;
 	load = load_on(pol, node->node, guest);
 	return load + guest->past->numa.cpu_ppm <= cpus * FULL_PPM ||
@@ -247,7 +247,7 @@ static struct move best_move(const struct pol *pol, const struct pol_host *host,
 		uint64_t room = numa_room(&pol->config, node);
 		struct move move = {.guest = guest, .to = node, .bytes = bytes, .gain_us = gain};
 
-		if (node->node >= POL_PLACE_NODES || bytes > room ||
+		if (node->node >= POL_PLACE_NODES || (bytes > room && !FAULT(numa_room)) ||
 		    !has_processors(pol, host, guest, node))
 			continue;
 		move.cost_us = cost_of(pol, guest->in, node, total, bytes);
@@ -271,7 +271,7 @@ static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *hos
 		past->local_ppm = local_ppm(host, in, total);
 	if (in->numa_moving)
 		return POL_NUMA_MOVING;
-	if (in->numa_bar != POL_NUMA_FREE)
+	if (in->numa_bar != POL_NUMA_FREE && !FAULT(numa_bar))
 		return in->numa_bar <= POL_NUMA_BEYOND ? in->numa_bar : POL_NUMA_UNKNOWN;
 	if (!pol_has(past->local_ppm))
 		return POL_NUMA_UNKNOWN;
@@ -280,9 +280,9 @@ static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *hos
 		past->backoff_us = 0;
 		return POL_NUMA_LOCAL;
 	}
-	if (past->cpu_ppm < IDLE_PPM)
+	if (past->cpu_ppm < IDLE_PPM && !FAULT(numa_idle))
 		return POL_NUMA_IDLE;
-	if (pol->tick.now_us < past->rest_us)
+	if (pol->tick.now_us < past->rest_us && !FAULT(numa_rest))
 		return POL_NUMA_REST;
 	*ret_move = best_move(pol, host, guest, total);
 	if (!ret_move->to)
@@ -303,7 +303,7 @@ static enum pol_numa_why host_bar(const struct pol *pol, const struct pol_host *
 		return POL_NUMA_OFF;
 	if (with_memory < 2)
 		return POL_NUMA_ONE;
-	if (pol_has(host->numa_balancing) && host->numa_balancing & 1)
+	if (pol_has(host->numa_balancing) && host->numa_balancing & 1 && !FAULT(numa_balancing))
 		return POL_NUMA_BALANCING;
 	return POL_NUMA_FREE;
 }
@@ -352,8 +352,9 @@ static struct move leave_move(const struct pol *pol, const struct pol_host *host
 		uint64_t bytes = total - bytes_on(guest->in, node->node);
 		uint64_t room = numa_room(&pol->config, node);
 
-		if (node == from || node->node >= POL_PLACE_NODES || bytes > room ||
-		    bytes > best.bytes || (bytes == best.bytes && room <= best_room) ||
+		if (node == from || node->node >= POL_PLACE_NODES ||
+		    (bytes > room && !FAULT(numa_relief_room)) || bytes > best.bytes ||
+		    (bytes == best.bytes && room <= best_room) ||
 		    !has_processors(pol, host, guest, node))
 			continue;
 		best.to = node;
@@ -408,7 +409,7 @@ static void relieve(struct pol *pol, const struct pol_host *host, bool is_time)
 	past = &move.guest->past->numa;
 	if (!past->spare_us)
 		past->spare_us = pol->tick.now_us;
-	if (pol->tick.now_us - past->spare_us < WATCH_US)
+	if (pol->tick.now_us - past->spare_us < WATCH_US && !FAULT(numa_relief_watch))
 		return;
 	past->spare_us = 0;
 	order(pol, &move, POL_WHY_NUMA_RESERVE);
@@ -423,7 +424,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 	pol->plan.numa = bar;
 	for (size_t i = 0; i < pol->n_now; i++) {
 		follow_cpu(&pol->tick, &pol->now[i]);
-		busy |= pol->now[i].in->numa_moving;
+		busy |= pol->now[i].in->numa_moving && !FAULT(numa_turn);
 	}
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
@@ -445,7 +446,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 		}
 		if (busy)
 			past->why = POL_NUMA_TURN;
-		else if (pol->tick.now_us - past->since_us >= WATCH_US &&
+		else if ((pol->tick.now_us - past->since_us >= WATCH_US || FAULT(numa_watch)) &&
 			 (!best.to || goes_first(pol, &move, &best)))
 			best = move;
 	}

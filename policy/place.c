@@ -90,7 +90,8 @@ static void look(struct places *p)
 			if (friend)
 				p->friends[n] = add_sat(p->friends[n], bytes);
 			/* Only where KSM merges within nodes do nodes keep domains apart. */
-			if (other && host->ksm.across_nodes == 0 && bytes >= MIB)
+			if (other && host->ksm.across_nodes == 0 && bytes >= MIB &&
+			    !FAULT(place_domain))
 				p->barred[n] = true;
 		}
 	}
@@ -239,7 +240,8 @@ int pol_place(const struct pol_config *config, const struct pol_host *host,
 		if (s & ~set)
 			continue;
 		rank = rank_of(&p, s);
-		if (rank.room < need || (place.nodes && !goes_before(&rank, &best)))
+		if ((rank.room < need && !FAULT(place_room)) ||
+		    (place.nodes && !goes_before(&rank, &best)))
 			continue;
 		best = rank;
 		place.nodes = s;

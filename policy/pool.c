@@ -131,9 +131,10 @@ static uint64_t growth_of(struct size *s, const struct pol_pending *guest, size_
 	const struct pol_pool *pool = &s->in->pools[i];
 	const struct pol_pool_past *past = past_of(s->pools, pool->node, pool->page_bytes);
 
-	if (!is_for(s, guest, i) || !past || s->now_us < past->retry_us)
+	if (!is_for(s, guest, i) || !past || (s->now_us < past->retry_us && !FAULT(pool_retry)))
 		return 0;
-	return min_u64(pool->room_bytes, s->spare) / s->page_bytes;
+	return (FAULT(pool_spare) ? pool->room_bytes : min_u64(pool->room_bytes, s->spare)) /
+	       s->page_bytes;
 }
 
 /* How long until a pool that it may use is tried again; 0: none of them has to wait. */
@@ -220,7 +221,7 @@ static enum pol_pool_why serve(struct size *s, const struct pol_pending *guest, 
 		return POL_POOL_NONE;
 	if (s->in->mode != POL_POOL_MANAGE)
 		return POL_POOL_UNMANAGED;
-	if (s->grown)
+	if (s->grown && !FAULT(pool_turn))
 		return POL_POOL_TURN;
 	s->grown = true;
 	if (is_busy(s, guest))
@@ -240,7 +241,8 @@ static void answer_one(struct size *s, size_t g, struct pol_pool_plan *plan)
 	uint64_t retry_us = 0;
 
 	/* What is there already is kept for it. */
-	claim(s, guest, have);
+	if (!FAULT(pool_claim))
+		claim(s, guest, have);
 	plan->answers[g].have_pages = have;
 	if (have >= guest->pages) {
 		plan->answers[g].answer = POL_POOL_READY;
@@ -279,18 +281,22 @@ static void settle(struct size *s, size_t i, struct pol_pool_plan *plan)
 		return;
 	floor = max_u64(pol_pool_floor(pool->total, pool->free, pool->reserved),
 			in_use + min_u64(s->claimed[i], pool->free));
+	if (FAULT(pool_floor))
+		floor = in_use;
 	target = floor;
 	if (!short_of)
 		target = max_u64(max_u64(floor, pool->base),
 				 in_use + min_u64(pool->owed, pool->free));
 	lack = sub_sat(pool->base, pool->total) * s->page_bytes;
-	excess = lasts(pool->total > target, &past->excess_us, s->now_us, short_of ? 0 : EXCESS_US);
+	excess = lasts(pool->total > target, &past->excess_us, s->now_us,
+		       short_of || FAULT(pool_excess) ? 0 : EXCESS_US);
 	back = lasts(lack && !short_of && !s->grown, &past->lack_us, s->now_us, LACK_US);
 	if (excess) {
 		plan->orders[i].pages = target;
 		plan->orders[i].why = short_of ? POL_WHY_POOL_SHORT : POL_WHY_POOL_IDLE;
-	} else if (back && lack <= pool->room_bytes / BACK_FACTOR &&
-		   lack <= s->spare / BACK_FACTOR) {
+	} else if (back &&
+		   ((lack <= pool->room_bytes / BACK_FACTOR && lack <= s->spare / BACK_FACTOR) ||
+		    FAULT(pool_back))) {
 		plan->orders[i].pages = pool->base;
 		plan->orders[i].why = POL_WHY_POOL_BACK;
 		s->spare -= lack;

@@ -106,6 +106,8 @@ static uint64_t swap_room(const struct pol *pol, const struct pol_host *host, ui
 	*ret_net = reclaim_net_ppm(host);
 	if (!pol_has(swap) || !pol_has(free))
 		return 0;
+	if (FAULT(reclaim_swap_kept))
+		return min_u64(free, swap);
 	return sub_sat(min_u64(free, swap),
 		       ppm_of(swap, is_pressed(pol) ? SWAP_KEPT_LOW : SWAP_KEPT_PPM));
 }
@@ -129,9 +131,10 @@ static enum pol_reason host_off(const struct pol *pol, const struct pol_host *ho
 		return POL_WHY_NOT_OFFERED;
 	if (room < LEAST)
 		return POL_WHY_SWAP_FULL;
-	if (net < NET_LEAST_PPM)
+	if (net < NET_LEAST_PPM && !FAULT(reclaim_swap_costs))
 		return POL_WHY_SWAP_COSTS;
-	return kept_of(host, POL_RUNG_RECLAIM) < GAIN_LEAST_PPM && !is_pressed(pol)
+	return kept_of(host, POL_RUNG_RECLAIM) < GAIN_LEAST_PPM && !is_pressed(pol) &&
+			       !FAULT(reclaim_gain_low)
 		       ? POL_WHY_GAIN_LOW
 		       : POL_WHY_NONE;
 }
@@ -141,11 +144,14 @@ static bool is_held_back(const struct pol *pol, const struct now_guest *guest)
 	const struct guest_past *past = guest->past;
 	uint64_t young = is_pressed(pol) ? YOUNG_PRESSED_US : YOUNG_US;
 
-	if (pol->tick.now_us - past->reclaim.first_us < young || guest->starves ||
-	    guest->distress || guest->grant || pol->tick.now_us < past->trouble_us)
+	if (pol->tick.now_us - past->reclaim.first_us < young && !FAULT(reclaim_young))
+		return true;
+	if ((guest->starves || guest->distress || guest->grant ||
+	     pol->tick.now_us < past->trouble_us) &&
+	    !FAULT(reclaim_needy))
 		return true;
 	return guest->usable && guest->trust == POL_TRUST_OK && guest->held_back &&
-	       !is_pressed(pol);
+	       !is_pressed(pol) && !FAULT(reclaim_held_back);
 }
 
 bool reclaim_is_blind(const struct pol *pol, const struct now_guest *guest)
@@ -169,11 +175,13 @@ static enum pol_reason guest_off(const struct pol *pol, const struct now_guest *
 	if (reclaim_on_hold(pol, past))
 		return past->hold_why;
 	if (pol->tick.now_us < pol->reclaim.pause_us && !pol_has(guest->in->psi_some_us) &&
-	    !is_pressed(pol))
+	    !is_pressed(pol) && !FAULT(reclaim_pause))
 		return POL_WHY_PRESSURE;
 	if (is_held_back(pol, guest))
 		return POL_WHY_HELD_BACK;
-	return reclaim_resident(guest) < past->floor + LEAST ? POL_WHY_AT_FLOOR : POL_WHY_NONE;
+	return reclaim_resident(guest) < past->floor + LEAST && !FAULT(reclaim_floor)
+		       ? POL_WHY_AT_FLOOR
+		       : POL_WHY_NONE;
 }
 
 /* The most to ask of the guest now. */
@@ -188,8 +196,8 @@ static uint64_t most_of(const struct pol *pol, struct now_guest *guest)
 		past->step = clamp_u64(resident / (is_pressed(pol) ? 16 : 64), 4 * MIB,
 				       pol->config.step_bytes);
 	most = min_u64(past->step, max_u64(resident / 8, 4 * MIB));
-	most = min_u64(most, sub_sat(resident, past->floor));
-	return min_u64(most, bytes_in(guest->in->reclaimable_bytes));
+	most = min_u64(most, FAULT(reclaim_floor) ? resident : sub_sat(resident, past->floor));
+	return FAULT(reclaim_bound) ? most : min_u64(most, bytes_in(guest->in->reclaimable_bytes));
 }
 
 uint64_t reclaim_spare(const struct now_guest *guest, uint64_t balloon_bytes)
@@ -324,7 +332,7 @@ void reclaim_decide(struct pol *pol, const struct pol_host *host, uint64_t need)
 	if (left < LEAST)
 		return;
 	why = lacks < LEAST ? POL_WHY_RECLAIM_AHEAD : POL_WHY_RECLAIM;
-	if (lacks >= LEAST && any && !is_pressed(pol) &&
+	if (lacks >= LEAST && any && !is_pressed(pol) && !FAULT(reclaim_patience) &&
 	    pol->tick.now_us - past->left_since_us < PATIENCE_US)
 		return;
 	if (off == POL_WHY_NONE && host->reclaim_busy)

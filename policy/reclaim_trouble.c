@@ -111,8 +111,9 @@ static void hold(const struct pol *pol, struct guest_reclaim *past, enum pol_rea
 	if (reclaim_on_hold(pol, past) && (past->hold_why == why || why == POL_WHY_NOTHING_LEFT))
 		return;
 	if (pol->tick.now_us >= past->hold_us)
-		past->backoff_us = past->backoff_us ? min_u64(2 * past->backoff_us, HOLD_MOST_US)
-						    : HOLD_FIRST_US;
+		past->backoff_us = past->backoff_us && !FAULT(reclaim_backoff)
+					   ? min_u64(2 * past->backoff_us, HOLD_MOST_US)
+					   : HOLD_FIRST_US;
 	past->held_us = pol->tick.now_us;
 	past->hold_us = add_sat(pol->tick.now_us, past->backoff_us);
 	past->hold_why = why;
@@ -161,12 +162,12 @@ static void judge(const struct pol *pol, const struct now_guest *guest, uint64_t
 
 	refaults = rate(past->refault, guest->in->refault_bytes, SEC, span_us);
 	psi = rate(past->psi_us, guest->in->psi_some_us, PPM, span_us);
-	if (refaults > refault_limit(pol->tick.state, resident)) {
+	if (refaults > refault_limit(pol->tick.state, resident) && !FAULT(reclaim_refaults)) {
 		/* It needs as much as it has now, and what it will have read back in a while. */
 		past->sore = min_u64(add_sat(resident, refaults), guest->memory);
 		past->sore_us = pol->tick.now_us;
 		hold(pol, past, POL_WHY_REFAULTS);
-	} else if (psi > pressure_limit(pol->tick.state)) {
+	} else if (psi > pressure_limit(pol->tick.state) && !FAULT(reclaim_guest_psi)) {
 		hold(pol, past, POL_WHY_PRESSURE);
 	}
 }
@@ -180,7 +181,7 @@ static void settle_order(struct pol *pol, const struct now_guest *guest)
 	if (!past->order_us || pol->tick.now_us - past->order_us < EVERY_US)
 		return;
 	past->order_us = 0;
-	if (sub_sat(past->base, resident) < past->asked / 8) {
+	if (sub_sat(past->base, resident) < past->asked / 8 && !FAULT(reclaim_nothing_left)) {
 		hold(pol, past, POL_WHY_NOTHING_LEFT);
 		return;
 	}

@@ -126,22 +126,24 @@ static enum pol_repair_why bar(const struct pol_repair_host *host, const struct 
 		return POL_REPAIR_POOL;
 	if (ours)
 		return POL_REPAIR_OWN;
-	if (!managed)
+	if (!managed && !FAULT(repair_manage))
 		return POL_REPAIR_MANAGE;
 	if (!memory_of(guest) || !pol_has(guest->huge_bytes))
 		return POL_REPAIR_UNKNOWN;
 	/* One merged page keeps all of a huge page broken. */
-	if (merged && merged >= (broken + merged) / SHARED_PART)
+	if (merged && merged >= (broken + merged) / SHARED_PART && !FAULT(repair_shared))
 		return POL_REPAIR_SHARED;
 	if (broken < LEAST_BYTES)
 		return POL_REPAIR_WHOLE;
-	if (is_moving(host, guest, past))
+	if (is_moving(host, guest, past) && !FAULT(repair_moving))
 		return POL_REPAIR_MOVING;
-	if (host->state != POL_STATE_HIGH || host->spare_bytes < LEAST_BYTES)
+	if ((host->state != POL_STATE_HIGH || host->spare_bytes < LEAST_BYTES) &&
+	    !FAULT(repair_short))
 		return POL_REPAIR_SHORT;
-	if (pol_has(host->free_huge_bytes) && host->free_huge_bytes < LEAST_BYTES)
+	if (pol_has(host->free_huge_bytes) && host->free_huge_bytes < LEAST_BYTES &&
+	    !FAULT(repair_pieces))
 		return POL_REPAIR_PIECES;
-	if (past->cpu_ppm < IDLE_PPM)
+	if (past->cpu_ppm < IDLE_PPM && !FAULT(repair_idle))
 		return POL_REPAIR_IDLE;
 	return POL_REPAIR_NOW;
 }
@@ -170,11 +172,11 @@ enum pol_repair_why pol_repair_judge(const struct pol_repair_host *host,
 	*ret_bytes = broken;
 	*ret_gain_us = gain;
 	*ret_cost_us = cost;
-	if (gain / PAY_FACTOR < cost)
+	if (gain / PAY_FACTOR < cost && !FAULT(repair_pays))
 		past->why = POL_REPAIR_COST;
-	else if (host->now_us < past->rest_us)
+	else if (host->now_us < past->rest_us && !FAULT(repair_rest))
 		past->why = POL_REPAIR_REST;
-	else if (host->busy)
+	else if (host->busy && !FAULT(repair_turn))
 		past->why = POL_REPAIR_TURN;
 	return past->why;
 }

@@ -38,6 +38,7 @@ static void read_config(struct input *in, struct pol_config *config)
 	pol_config_default(config);
 	config->ksm_manage = flags & 1;
 	config->balloon_manage = !(flags & 2);
+	config->merge_across = (flags >> 3 & 7) % POL_ACROSS_COUNT;
 	if (!(flags & 4))
 		return;
 	/* Unchecked on purpose: nonsense costs sense, never safety. */
@@ -73,20 +74,108 @@ static uint64_t change_value(struct input *in, uint64_t now)
 	return take(in, 8);
 }
 
+/* What is not a number of the guest: whether it is there, what it can do, whose it is. */
+static void change_kind(struct input *in, struct pol_host *host, struct pol_guest *guests,
+			size_t one, uint8_t word)
+{
+	static const size_t device[] = {
+		offsetof(struct pol_guest, mem_max_bytes),
+		offsetof(struct pol_guest, mem_size_bytes),
+		offsetof(struct pol_guest, mem_requested_bytes),
+		offsetof(struct pol_guest, mem_block_bytes),
+	};
+	struct pol_guest *g = &guests[one];
+
+	switch (word) {
+	case 0: /* it has ended, and the next one that starts is another */
+		host->n_guests--;
+		memmove(g, g + 1, (host->n_guests - one) * sizeof(*g));
+		return;
+	case 1:
+		if (host->n_guests == GUESTS)
+			return;
+		g = &guests[host->n_guests++];
+		*g = scene_guest(guests[host->n_guests - 2].id + 1);
+		return;
+	case 2:
+		g->domain = (uint32_t)take(in, 1) % 3;
+		return;
+	case 3:
+		g->merge_switch ^= true;
+		return;
+	case 4:
+		g->merge_on ^= true;
+		return;
+	case 5:
+		g->pool ^= true;
+		return;
+	case 6:
+		g->reclaim_blind ^= true;
+		return;
+	case 7:
+		g->reporting ^= true;
+		return;
+	case 8:
+		g->numa_moving ^= true;
+		return;
+	case 9:
+		g->numa_bar = (enum pol_numa_why)take(in, 1);
+		return;
+	case 10:
+		g->shares = take(in, 8);
+		return;
+	default: {
+		uint64_t *value = (uint64_t *)(void *)((char *)g + device[word % 4]);
+
+		*value = change_value(in, *value);
+	}
+	}
+}
+
+/* Words of a node; its number is any. */
+static void change_node(struct input *in, struct pol_host *host, uint8_t word)
+{
+	struct pol_node *node;
+	uint64_t *words;
+
+	if (word >= 224) {
+		host->n_nodes = word % (POL_NODES_MAX + 1);
+		return;
+	}
+	node = &host->nodes[word % 8 % POL_NODES_MAX];
+	word /= 8;
+	if (word >= 24) {
+		node->node = (uint32_t)take(in, 1);
+		return;
+	}
+	words = (uint64_t *)(void *)&node->memory_bytes;
+	word %= (sizeof(*node) - offsetof(struct pol_node, memory_bytes)) / sizeof(uint64_t);
+	words[word] = change_value(in, words[word]);
+}
+
 static void change(struct input *in, struct pol_host *host, struct pol_guest *guests)
 {
 	uint8_t where = (uint8_t)take(in, 1), word = (uint8_t)take(in, 1);
 	uint64_t *words;
 	size_t n;
 
+	if (where >= 232) {
+		change_node(in, host, word);
+		return;
+	}
 	if (where < 128 && host->n_guests) {
-		struct pol_guest *g = &guests[where % host->n_guests];
+		size_t one = where % host->n_guests;
+		struct pol_guest *g = &guests[one];
 
 		if (word >= 224) {
 			g->answering ^= word & 1;
 			g->has_balloon ^= (word >> 1) & 1;
 			g->deflate_on_oom ^= (word >> 2) & 1;
 			g->mergeable ^= (word >> 3) & 1;
+			return;
+		}
+		if (word >= 208) {
+			change_kind(in, host, guests, one, word - 208);
 			return;
 		}
 		if (word >= 192) {
@@ -127,6 +216,11 @@ static void obey(struct pol_host *host, struct pol_guest *guests, const struct p
 		for (size_t k = 0; a->kind == POL_RECLAIM && k < host->n_guests; k++)
 			if (guests[k].id == a->guest && how & (1u << k))
 				guests[k].resident_bytes = a->to;
+		for (size_t k = 0; a->kind == POL_MERGE && k < host->n_guests; k++)
+			if (guests[k].id == a->guest && how & (1u << k))
+				guests[k].merge_on = a->to;
+		if (a->kind == POL_KSM_NODES)
+			host->ksm.across_nodes = a->to;
 		if (a->kind == POL_KSM_RATE) {
 			host->ksm.pages_to_scan = a->to;
 			host->ksm.sleep_ms = a->to2;

@@ -100,7 +100,7 @@ static bool may_be_paced(const struct history *h, const struct pol_action *a)
  */
 static void test_constant_input_comes_to_rest(void **state)
 {
-	uint64_t runs = steps_wanted(STEPS) / 300;
+	uint64_t runs = steps_wanted(STEPS) / 200;
 
 	for (uint64_t seed = first_seed(); runs--; seed++) {
 		struct history h;

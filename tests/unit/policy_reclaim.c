@@ -359,6 +359,73 @@ static void test_young_guest_is_left_alone(void **state)
 	scene_close(&s);
 }
 
+/* One that had its OOM killer run: at first whatever the host lacks, then for as long as trouble
+ * holds, unless the host is hard pressed. */
+static void test_guest_after_trouble_is_left_alone(void **state)
+{
+	static const struct {
+		uint64_t available;
+		unsigned int ticks;
+	} cases[] = {{60 * MIB, 10}, {400 * MIB, 120}};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct scene s;
+
+		scene_open_silent(&s, 2);
+		s.guests[0].has_balloon = true;
+		s.guests[0].stat_age_us = 0;
+		make_short(&s, cases[i].available);
+		s.guests[0].stat_oom_kills++;
+		for (unsigned int t = 0; t < cases[i].ticks; t++) {
+			s.host.available_bytes = cases[i].available;
+			s.host.swap_bytes = s.host.swap_free_bytes = 64 * GIB;
+			run_reclaim(&s, 1);
+			assert_int_equal(s.guests[0].resident_bytes, 2 * GIB);
+		}
+		assert_true(s.guests[1].resident_bytes < 2 * GIB);
+		scene_close(&s);
+	}
+}
+
+/* Most of what is resident may be locked, merged or shared. */
+static void test_no_more_is_asked_than_can_be_swapped(void **state)
+{
+	const struct pol_action *a;
+	struct scene s;
+
+	scene_open_silent(&s, 1);
+	s.guests[0].reclaimable_bytes = 8 * MIB;
+	make_short(&s, 60 * MIB);
+	scene_step(&s);
+	a = reclaim_of(&s, 1);
+	assert_non_null(a);
+	assert_in_range(a->from - a->to, 7 * MIB, 8 * MIB);
+	scene_close(&s);
+}
+
+/* Balloons that bring a part of it in time are waited for, unless the host is hard pressed. */
+static void test_balloons_are_waited_for(void **state)
+{
+	for (int pressed = 0; pressed < 2; pressed++) {
+		unsigned int ticks = 1;
+		struct scene s;
+
+		scene_open_silent(&s, 2);
+		s.guests[0].has_balloon = true;
+		s.guests[0].stat_age_us = 0;
+		s.guests[0].stat_free_bytes = s.guests[0].stat_available_bytes = 320 * MIB;
+		s.guests[0].stat_cache_bytes = 0;
+		make_short(&s, pressed ? 60 * MIB : 440 * MIB);
+		while (!run_reclaim(&s, 1) && ticks < 10)
+			ticks++;
+		if (pressed)
+			assert_int_equal(ticks, 1);
+		else
+			assert_in_range(ticks, 4, 6);
+		scene_close(&s);
+	}
+}
+
 /* In want, memory goes whether cold or not, and by larger orders. */
 static void test_want_swaps_what_is_in_use(void **state)
 {
@@ -397,6 +464,9 @@ int main(void)
 		cmocka_unit_test(test_busy_hands_get_nothing),
 		cmocka_unit_test(test_shares_say_from_whom),
 		cmocka_unit_test(test_young_guest_is_left_alone),
+		cmocka_unit_test(test_guest_after_trouble_is_left_alone),
+		cmocka_unit_test(test_no_more_is_asked_than_can_be_swapped),
+		cmocka_unit_test(test_balloons_are_waited_for),
 		cmocka_unit_test(test_want_swaps_what_is_in_use),
 	};
 
