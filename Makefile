@@ -3,10 +3,11 @@
 # memd: vmm, memd, policy and memctl. One file for all of it; objects go to $(O).
 #
 #   make            build the programs
+#   make setup      install what it takes to build
 #   make demo       a dense host with real guests, start to end (installs what is missing)
 #   make check      every test (installs what is missing); SAN=address,undefined for sanitizers
-#   make bench      measure against peers, PART=vmm|ksm|density|numa
-#   make mutation switch each rule of the policy off: does a test notice?
+#   make bench      measure against peers, PART=vmm|ksm|inflate|density|density-lab|numa
+#   make mutation   switch each rule of the policy off: does a test notice?
 #   make lint fuzz install uninstall clean
 #
 # O= build directory, V=1 shows commands, SAN= sanitizers, CC=clang, DESTDIR= prefix=.

@@ -151,6 +151,8 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 		log_warn("%s: guests are given what they need, and no more",
 			 pol_reason_text(POL_WHY_COW_CLIFF));
 	daemon->merge = plan->merge;
+	if (plan->split_huge && !daemon->splits.wanted && daemon->options->dry_run)
+		log_info("would split guests' huge pages: the kernel swaps guests");
 	daemon->splits.wanted = plan->split_huge;
 	daemon->guests.calm = is_calm(daemon, plan);
 	daemon->numa = plan->numa;
@@ -361,7 +363,10 @@ static void reopen_record(struct daemon *daemon, const struct config *old)
 		return;
 	r = record_open(new->trace, new->trace_bytes, daemon->options->dry_run, &daemon->record);
 	if (r < 0)
-		daemon_error(daemon, "%s: no trace is written: %s", new->trace, strerror(-r));
+		daemon_error(daemon,
+			     "%s: no trace is written: %s (trace= names another file, trace=off "
+			     "is none)",
+			     new->trace, strerror(-r));
 	else
 		record_resume(daemon->record);
 }

@@ -36,6 +36,7 @@
 static int make_dir(const char *path, mode_t mode)
 {
 	char part[CONFIG_PATH_MAX + 16];
+	int r;
 
 	snprintf(part, sizeof(part), "%s", path);
 	for (char *p = part + 1; *p; p++) {
@@ -49,8 +50,10 @@ static int make_dir(const char *path, mode_t mode)
 	if (mkdir(part, mode) == 0 || errno == EEXIST)
 		return 0;
 fail:
-	log_err("%s: cannot be created: %s", part, strerror(errno));
-	return -errno;
+	r = -errno;
+	log_err("%s: cannot be created: %s%s", part, strerror(-r),
+		geteuid() ? " (run memd as root, or set runtime-dir and state-dir)" : "");
+	return r;
 }
 
 static int make_dirs(const struct config *config)
@@ -386,8 +389,10 @@ int daemon_open(struct daemon *daemon, const struct daemon_options *options, str
 		r = record_open(config->trace, config->trace_bytes, options->dry_run,
 				&daemon->record);
 		if (r < 0)
-			daemon_error(daemon, "%s: no trace is written: %s", config->trace,
-				     strerror(-r));
+			daemon_error(daemon,
+				     "%s: no trace is written: %s (trace= names another file, "
+				     "trace=off is none)",
+				     config->trace, strerror(-r));
 	}
 	daemon_look_around(daemon, clock_now_us());
 	open_psi(daemon);
@@ -414,7 +419,8 @@ static void leave_host(struct daemon *daemon)
 	daemon_numa_leave(daemon);
 	daemon_huge_leave(daemon);
 	if (act_restore(&daemon->act, NULL) != 0)
-		log_err("some host settings could not be restored; %s/undo lists them",
+		log_err("some host settings could not be restored; %s/undo lists them, and "
+			"`memctl reset` tries again",
 			daemon->config->runtime_dir);
 	daemon_cgroup_leave(daemon, NULL);
 }

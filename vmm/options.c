@@ -110,7 +110,7 @@ static const struct option_entry {
 	{"qmp", OPT_QMP, "PATH", false, "socket to serve QMP on"},
 	{"paused", OPT_PAUSED, NULL, false, "do not start the guest until QMP `cont`"},
 	{"no-reboot", OPT_NO_REBOOT, NULL, false, "a guest that resets ends the process"},
-	{"sandbox", OPT_SANDBOX, "auto|on|off|log", false,
+	{"sandbox", OPT_SANDBOX, "auto|on|off|log|explain", false,
 	 "confine the process: auto takes what this kernel has\n"
 	 "(default), on refuses to run without system call filters,\n"
 	 "log lets calls pass and has the kernel log them;\n"

@@ -71,9 +71,11 @@ cpu=$((($(cpu_us) - cpu) / ($(ask_memd .tick.count) - ticks)))
 echo "# 1000 guests, host short: $cpu us of CPU a tick, longest tick $(ask_memd .tick.max_us) us"
 if [ -n "${MEMD_SAN:-}" ]; then
 	skip pressed-cpu 'sanitizers make it dearer'
+	skip pressed-memory 'sanitizers make it larger'
 else
 	# As at rest.
 	check pressed-cpu "$cpu us a tick" [ "$cpu" -le 15000 ]
+	check pressed-memory "$(rss_kib) KiB" [ "$(rss_kib)" -le 16384 ]
 fi
 check pressed-all 'some are lost' holds '.guests.answering == 1000'
 check pressed-stop 'SIGTERM does not end it with 0' stop_memd

@@ -236,6 +236,22 @@ replayed() {
 	return 1
 }
 check replay 'other decisions than the recorded ones' replayed
+laws() {
+	"$MEMCTL" --json replay "$T/state/trace" --policy memd --policy pve --set step=64M >"$T/laws" &&
+		jq -e '[.policies[].policy] | contains(["memd", "pve"])' "$T/laws" >/dev/null && return
+	echo "# $(jq -c '[.policies[]?.policy]' "$T/laws")"
+	return 1
+}
+check replay-laws 'other policies are not worked out' laws
+check replay-set 'a key that there is not is taken' \
+	[ "$("$MEMCTL" replay "$T/state/trace" --set nonsense=1 >"$T/out" 2>&1; echo $?)" = 2 ]
+days() {
+	"$MEMCTL" --json simulate --scenario leak --hours 1 --policy memd --policy none >"$T/days" &&
+		jq -e '.policies | length == 2' "$T/days" >/dev/null && return
+	echo "# $(head -c 400 "$T/days")"
+	return 1
+}
+check simulate 'a simulated day is not run' days
 check replay-starts 'starts of memd are not told apart' jq -e '.starts >= 3 and (.notes | length) == 0' "$T/replay"
 rm -rf "$T/state"
 before=$(commands web1)-$(commands web2)
