@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "memd/chunk.h"
 #include "memd/guest.h"
+#include "memd/guest_max.h"
 #include "memd/guest_qmp.h"
 #include "memd/guest_turn.h"
 #include "memd/guest_watch.h"
@@ -317,18 +318,6 @@ static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct po
 	p->stat_alloc_stalls = s->alloc_stalls;
 }
 
-/* A configured maximum is one of the device, as far as the device goes. */
-static void snapshot_device(const struct guest *guest, struct pol_guest *p)
-{
-	uint64_t over = guest->memory_bytes - p->memory_bytes, block = p->mem_block_bytes;
-
-	if (!p->mem_max_bytes || !over)
-		return;
-	over = (over + block - 1) / block * block;
-	p->mem_max_bytes = over < p->mem_max_bytes ? p->mem_max_bytes - over : 0;
-	p->memory_bytes = guest->memory_bytes - guest->mem_max_bytes + p->mem_max_bytes;
-}
-
 bool guest_is_off_by_us(const struct guest *guest)
 {
 	for (size_t i = 0; i < guest->n_backends && i < GUEST_BACKENDS_MAX; i++)
@@ -396,11 +385,10 @@ static void snapshot_hot(const struct guest *guest, uint64_t now_us, struct pol_
 static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
-	uint64_t max = section ? section->max_bytes : POL_ABSENT;
 
 	*p = (struct pol_guest){
 		.id = guest->id,
-		.memory_bytes = max < guest->memory_bytes ? max : guest->memory_bytes,
+		.memory_bytes = guest->memory_bytes,
 		.min_bytes = section ? section->min_bytes : POL_ABSENT,
 		.shares = section ? section->shares : 1000,
 		.answering = guest_is_answering(guest),
@@ -422,14 +410,15 @@ static void snapshot_guest(const struct guest *guest, uint64_t now_us, struct po
 			       guest->mem_bytes,
 	};
 	snprintf(p->name, sizeof(p->name), "%s", guest->name);
-	snapshot_device(guest, p);
+	snapshot_stats(guest, now_us, p);
+	if (section)
+		guest_max_apply(section->max_bytes, p);
 	snapshot_merge(guest, now_us, p);
 	guest_swap_snapshot(guest, p);
 	snapshot_place(guest, p);
 	snapshot_hot(guest, now_us, p);
 	if (pol_has(p->min_bytes) && p->min_bytes > p->memory_bytes)
 		p->min_bytes = p->memory_bytes;
-	snapshot_stats(guest, now_us, p);
 }
 
 size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_guest *ret,

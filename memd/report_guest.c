@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/size.h"
 #include "memd/chunk.h"
+#include "memd/guest_max.h"
 #include "memd/merge.h"
 #include "memd/report_cgroup.h"
 #include "memd/report_idle.h"
@@ -174,6 +175,9 @@ static json_object *notes_of(const struct guest *guest)
 				"back to the pool and is not available to others");
 	if (guest->stats_rejected)
 		add_note(notes, "its statistics contradict what the host knows and are ignored");
+	else if (guest_max_exceeded(guest))
+		add_note(notes, "it uses more than max= of its section allows: nothing is taken "
+				"from it until it uses less");
 	else if (guest->has_view && guest->view.trust != POL_TRUST_OK)
 		add_note(notes, pol_trust_text(guest->view.trust));
 	if (guest->has_view && guest->view.trouble)

@@ -239,12 +239,18 @@ static void test_short_gives_back(void **state)
 	assert_orders(POL_ABSENT, 300);
 }
 
+/* What a guest is about to take is kept for it, from when it is told so. */
 static void test_granted_outlives_shortage(void **state)
 {
+	struct pol_pending *guest = wait_for(400, 0);
+
 	has(0, 512, 512);
-	wait_for(400, 0)->granted = true;
 	w.in.state = POL_STATE_LOW;
 	w.in.spare_bytes = 0;
+	decide(SEC);
+	assert_answer(0, POL_POOL_READY, POL_POOL_OK, 400);
+	assert_orders(400, POL_ABSENT);
+	guest->granted = true;
 	decide(SEC);
 	assert_orders(400, POL_ABSENT);
 }
