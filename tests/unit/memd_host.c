@@ -97,6 +97,12 @@ static void absent_parts(void **state)
 	assert_int_equal(h.n_nodes, 1); /* no CONFIG_NUMA: all of it is one node */
 	assert_int_equal(h.nodes[0].memory_bytes, 1000 * KB);
 	assert_int_equal(h.nodes[0].free_bytes, 400 * KB);
+	assert_int_equal(h.nodes[0].cache_bytes, POL_ABSENT);
+	tree_set(&tree, "proc/meminfo",
+		 "MemTotal: 1000 kB\nMemFree: 400 kB\nActive(file): 120 kB\n"
+		 "Inactive(file): 30 kB\n");
+	h = sense(&tree);
+	assert_int_equal(h.nodes[0].cache_bytes, 150 * KB);
 }
 
 static void pools_without_hugetlb_line(void **state)
