@@ -167,6 +167,8 @@ static void decide_and_act(struct daemon *daemon, uint64_t now_us)
 	daemon->act.swap_cost_ppm = daemon->snapshot.swap_cost_ppm;
 	daemon->act.tick = daemon->ticks;
 	act_plan(&daemon->act, plan, now_us);
+	if (daemon->options->dry_run)
+		pol_not_done(daemon->pol);
 	daemon_merge_acted(daemon, plan);
 	act_release(&daemon->act, now_us);
 	account_measure(&daemon->account, now_us, daemon->act.ksm_bytes, held_by, daemon);

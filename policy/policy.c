@@ -343,6 +343,19 @@ static void decide_balloons(struct pol *pol, const struct pol_host *host)
 	mem_device_plan(pol);
 }
 
+void pol_not_done(struct pol *pol)
+{
+	for (size_t i = 0; i < pol->n_past; i++) {
+		struct guest_past *past = &pol->past[i];
+
+		past->target = past->target_before = past->actual;
+		past->arrived = true;
+		past->asked = false;
+		past->mark_us = 0;
+		past->reclaim.order_us = 0;
+	}
+}
+
 int pol_step(struct pol *pol, const struct pol_host *host, uint64_t now_us,
 	     const struct pol_plan **ret_plan)
 {

@@ -365,6 +365,12 @@ void pol_free(struct pol *pol);
 void pol_configure(struct pol *pol, const struct pol_config *config);
 
 /*
+ * After a step: none of its orders to guests is carried out, as in a dry run. What would be done is
+ * then the same at the next step; else guests would seem not to follow, and be left alone.
+ */
+void pol_not_done(struct pol *pol);
+
+/*
  * One tick. now_us is monotonic and never goes back. *ret_plan points into pol, valid until the
  * next step. Guests beyond max_guests are left alone. -EINVAL: host numbers make no sense (memory
  * 0, or guests not sorted by id); the state is then unchanged.

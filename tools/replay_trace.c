@@ -163,6 +163,8 @@ static void check(struct run *run, const struct record_entry *entry)
 		tally->same++;
 	else if (run->fresh && !run->differs_wall_us)
 		run->differs_wall_us = entry->wall_us;
+	if (entry->dry_run)
+		pol_not_done(run->pol);
 }
 
 static int on_tick(struct run *run, const struct record_entry *entry)

@@ -223,6 +223,36 @@ static void test_same_inputs_same_plan(void **state)
 	scene_close(&b);
 }
 
+/* A dry run goes on saying what would be done: nobody seems not to follow. */
+static void test_orders_that_are_not_carried_out(void **state)
+{
+	struct scene s;
+	uint64_t to = 0;
+
+	scene_open(&s, 3);
+	s.obey = false;
+	s.guests[2].has_balloon = false;
+	s.guests[2].reclaimable_bytes = s.guests[2].resident_bytes;
+	s.host.swap_bytes = s.host.swap_free_bytes = 4 * GIB;
+	scene_run(&s, 60);
+	s.host.available_bytes = 60 * MIB;
+	for (int t = 0; t < 60; t++) {
+		const struct pol_action *a;
+
+		s.now_us += SEC;
+		assert_int_equal(pol_step(s.pol, &s.host, s.now_us, &s.plan), 0);
+		pol_not_done(s.pol);
+		a = scene_action(&s, 1);
+		assert_non_null(a);
+		if (t > 5) /* lower floors of a pressed host */
+			assert_true(!to || a->to == to);
+		to = t > 5 ? a->to : 0;
+		assert_false(scene_view(&s, 1)->stuck);
+		assert_int_not_equal(scene_view(&s, 3)->reclaim_off, POL_WHY_NOTHING_LEFT);
+	}
+	scene_close(&s);
+}
+
 static void test_no_allocation_after_new(void **state)
 {
 #if !defined(__SANITIZE_ADDRESS__) /* its allocator keeps no such books */
@@ -302,6 +332,7 @@ int main(void)
 		cmocka_unit_test(test_time_that_stands_or_goes_back_is_survived),
 		cmocka_unit_test(test_configure_keeps_history),
 		cmocka_unit_test(test_same_inputs_same_plan),
+		cmocka_unit_test(test_orders_that_are_not_carried_out),
 		cmocka_unit_test(test_no_allocation_after_new),
 		cmocka_unit_test(test_thousand_guests_are_cheap),
 	};
