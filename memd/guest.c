@@ -145,9 +145,12 @@ void guest_forget(struct guest *guest)
 	guest->n_backends = 0;
 	memset(guest->backends, 0, sizeof(guest->backends));
 	guest->merge_refused_us = guest->merge_set_us = 0;
+	vcpus_forget(&guest->cpus);
 	guest->cpus =
 		(struct guest_cpus){.told = POL_ABSENT, .node = POL_ABSENT, .node_ppm = POL_ABSENT};
 	guest->numa_moving = false;
+	guest->place = (struct guest_place){0};
+	guest->repair = (struct pol_repair_past){0};
 	free(guest->cgroup_why);
 	guest->cgroup_why = NULL;
 	guest->threads = guest->vhost = POL_ABSENT;

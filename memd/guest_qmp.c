@@ -250,7 +250,8 @@ static void forget_if_other(struct guest *guest, pid_t pid)
 
 	if (pid > 0 && footprint_quick(guest->all->rootfd, pid, &foot) == 0)
 		start = foot.starttime;
-	if (guest->known && (guest->pid != pid || guest->starttime != start)) {
+	/* One that was killed left its socket's file, and is not known any more. */
+	if ((guest->known || guest->pid > 0) && (guest->pid != pid || guest->starttime != start)) {
 		guest_forget(guest);
 		guest_begin_life(guest);
 		guest->release = false; /* that was the former process */

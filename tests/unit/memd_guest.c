@@ -3,6 +3,7 @@
 #include "tests/unit/guest_world.h"
 
 #include "memd/savings.h"
+#include "memd/vcpus.h"
 
 static void test_setup(void **state)
 {
@@ -250,6 +251,44 @@ static void test_gone(void **state)
 	assert_int_equal(ready()->id, 2);
 }
 
+/* Killed, so that its socket's file stays; another process comes up behind that path. */
+static void test_successor(void **state)
+{
+	struct guest *guest = ready();
+	uint64_t id = guest->id;
+	char path[128];
+
+	(void)state;
+	guest_qmp_set_target(guest, 256 * MIB, 1);
+	settle();
+	monitor_close(&w.monitor);
+	settle();
+	tick();
+	assert_false(guest->known);
+	/* What has been learned of it; it began at another time than this process. */
+	guest->starttime--;
+	guest->survey.full = true;
+	guest->backends[0].ours = true;
+	guest->place.status = GUEST_PLACE_ACTIVE;
+	guest->repair.why = 1;
+	guest->cpus.pin = calloc(1, sizeof(*guest->cpus.pin));
+	assert_int_equal(vcpus_reserve(&guest->cpus, 1), 0);
+
+	tree_path(&w.tree, "web1.qmp", path, sizeof(path));
+	unlink(path);
+	monitor_open(&w.monitor, w.tree.root, "web1.qmp");
+	assert_ptr_equal(ready(), guest);
+	assert_true(guest->id > id);
+	assert_int_equal(w.intervals, 2);
+	assert_true(guest->target_bytes == POL_ABSENT);
+	assert_false(guest->release);
+	assert_false(guest->survey.full);
+	assert_false(guest->backends[0].ours);
+	assert_null(guest->cpus.pin);
+	assert_int_equal(guest->place.status, GUEST_PLACE_NONE);
+	assert_int_equal(guest->repair.why, 0);
+}
+
 static void test_dry_run(void **state)
 {
 	(void)state;
@@ -276,8 +315,8 @@ int main(void)
 		WITH_MONITOR(test_mapped),     WITH_MONITOR(test_target),
 		WITH_MONITOR(test_mem_device), WITH_MONITOR(test_no_balloon),
 		WITH_MONITOR(test_reset),      WITH_MONITOR(test_reset_unseen),
-		WITH_MONITOR(test_gone),       WITH_MONITOR(test_dry_run),
-		WITH_MONITOR(test_vmm),
+		WITH_MONITOR(test_gone),       WITH_MONITOR(test_successor),
+		WITH_MONITOR(test_dry_run),    WITH_MONITOR(test_vmm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
