@@ -123,6 +123,8 @@ static void clear_life(struct guest *guest)
 	guest->has_view = false;
 	guest->doubt_us = 0;
 	guest->hot = (struct guest_hot){.source = IDLE_NONE};
+	/* A move goes by the id, so nobody would end it for the new life. */
+	guest->numa_moving = false;
 }
 
 void guest_forget(struct guest *guest)
@@ -148,7 +150,6 @@ void guest_forget(struct guest *guest)
 	vcpus_forget(&guest->cpus);
 	guest->cpus =
 		(struct guest_cpus){.told = POL_ABSENT, .node = POL_ABSENT, .node_ppm = POL_ABSENT};
-	guest->numa_moving = false;
 	guest->place = (struct guest_place){0};
 	guest->repair = (struct pol_repair_past){0};
 	free(guest->cgroup_why);

@@ -87,10 +87,22 @@ static void end_work(struct place *place, struct guest *guest, const struct plac
 		guest_qmp_cancel_place(guest);
 }
 
+/* By its process: a reset has given it another id, but its monitor still moves. NULL: it is gone.
+ */
+static struct guest *find_process(const struct place *place, const struct place_move *move)
+{
+	const struct guests *guests = place->act->guests;
+
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->pid == move->pid && guests->v[i]->starttime == move->starttime)
+			return guests->v[i];
+	return NULL;
+}
+
 static void finish(struct place *place, int error, const char *why, uint64_t now_us)
 {
 	struct place_move *move = last_move(place);
-	struct guest *guest = guests_find(place->act->guests, move->guest);
+	struct guest *guest = find_process(place, move);
 
 	place->active = false;
 	if (move->phase == PLACE_MEMORY)
@@ -213,6 +225,7 @@ void place_act(struct place *place, const struct pol_action *action, uint64_t no
 		.number = number,
 		.guest = guest->id,
 		.pid = guest->pid,
+		.starttime = guest->starttime,
 		.by_guest = guest->ours,
 		.from = action->from,
 		.to = (uint32_t)action->to,

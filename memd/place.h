@@ -33,6 +33,7 @@ struct place_move {
 	uint64_t guest;
 	char name[POL_NAME_MAX];
 	pid_t pid;
+	uint64_t starttime;
 	bool by_guest; /* vmm moves its memory itself */
 	enum place_phase phase;
 	uint64_t from; /* nodes, bits */

@@ -294,6 +294,28 @@ static void test_hangs_or_goes(void **state)
 	assert_int_equal(entry(guest)->outcome, ACCOUNT_FAILED);
 }
 
+/* A guest that is reset begins a new life under another id: its monitor is told to end the move. */
+static void test_reset(void **state)
+{
+	struct guest *guest = find_guest(true);
+	uint64_t id = guest->id;
+
+	order(guest, 0, 24 * MIB);
+	settle();
+	tick();
+	guest_begin_life(guest);
+	assert_true(guest->id > id);
+	assert_false(guest->numa_moving);
+	tick();
+	assert_false(w.place->active);
+	assert_int_equal(w.cancelled, 1);
+	assert_contains(w.place->moves[0].error, "was reset");
+	order(guest, 0, 24 * MIB);
+	settle();
+	assert_true(guest->numa_moving);
+	assert_int_equal(w.asked, 2);
+}
+
 /* memd stops or is reset: a move under way ends where it is, and nobody is asked to look. */
 static void test_cancelled(void **state)
 {
@@ -491,6 +513,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_vmm_moves_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vmm_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hangs_or_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
