@@ -69,11 +69,11 @@ static int restore_journal(const struct memctl *ctl, json_object **ret_answer)
 	json_object_object_add(*ret_answer, "restored", list);
 	dir = dirname(path);
 	r = undo_restore_dir(root, dir, collect, list);
+	if (r == -EWOULDBLOCK || r == -EXDEV) /* a living memd's, or another host's */
+		return r;
 	pins = pin_restore(root, dir, collect_pins, list);
 	if (r == 0 && pins < 0)
 		r = pins;
-	if (r == -EWOULDBLOCK || r == -EXDEV) /* a living memd's, or another host's */
-		return r;
 	groups = guest_groups_restore(root, dir, &memcg_hands_live, collect_cgroups, list);
 	if (r == 0 && groups < 0)
 		r = groups;

@@ -190,6 +190,12 @@ start_memd
 
 # ---- reset, then stop ----
 wait_for 15 changed
+# By a socket that nobody answers on beside a living memd: nothing is undone under it.
+echo nonsense >"$T/run/pinned"
+check reset-living 'memctl does not see the living one' \
+	grep -q 'a memd holds the journal' <("$MEMCTL" --socket "$T/run/none" reset 2>&1)
+check reset-living-pins 'its pins are undone' [ -e "$T/run/pinned" ]
+rm -f "$T/run/pinned"
 "$MEMCTL" --socket "$SOCKET" reset >/dev/null
 check reset-restores "KSM reads $(ksm_now)" [ "$(ksm_now)" = "$KSM_AFTER" ]
 check reset-stops 'memd goes on' holds status '.mode == "stopped" and (.changes | length == 0)'
