@@ -82,7 +82,9 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	char why[256];
 	int n = manager_scan(host_rootfd(daemon->host), daemon->managers, MANAGERS_MAX);
 
-	daemon->n_managers = n < 0 ? 0 : n > MANAGERS_MAX ? MANAGERS_MAX : n;
+	/* Who could not be looked for is not gone: those that were seen stay. */
+	if (n >= 0)
+		daemon->n_managers = n > MANAGERS_MAX ? MANAGERS_MAX : n;
 	daemon->managers_us = now_us;
 	daemon->ksm_aside = find_manager(daemon, MANAGER_KSM) != NULL;
 	daemon->balloon_aside = find_manager(daemon, MANAGER_BALLOON) != NULL;

@@ -227,6 +227,13 @@ start_memd
 check aside 'memd does not stand aside' holds status '.standing_aside[] | select(.what == "ksm") | .why | contains("ksmtuned")'
 sleep 3
 check aside-ksm 'KSM was set beside ksmtuned' [ "$(ksm_now)" = "$KSM_BEFORE" ]
+# Who cannot be looked for is not gone.
+mv "$T/tree/proc" "$T/tree/hidden"
+kill -HUP "${PID[memd]}"
+check aside-blind 'no reload' wait_for 5 logged 'configuration reloaded'
+mv "$T/tree/hidden" "$T/tree/proc"
+check aside-blind-stays 'KSM is taken over unseen' eval '! logged "taking over KSM"'
+check aside-blind-ksm 'KSM was set beside ksmtuned' [ "$(ksm_now)" = "$KSM_BEFORE" ]
 stop_memd
 
 # ---- a dry run ----
