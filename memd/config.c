@@ -285,9 +285,8 @@ static bool is_set(struct config *config, const char *name)
 }
 
 /* Paths that nobody set follow the directories that somebody may have. */
-static void derive_paths(struct loader *l)
+static bool derive_paths(struct config *c)
 {
-	struct config *c = l->config;
 	int n = 0, m = 0, k = 0;
 
 	if (!is_set(c, "socket"))
@@ -297,8 +296,20 @@ static void derive_paths(struct loader *l)
 			     c->runtime_dir);
 	if (!is_set(c, "trace"))
 		k = snprintf(c->trace, sizeof(c->trace), "%s/trace", c->state_dir);
-	if (n >= CONFIG_PATH_MAX || m >= CONFIG_TEXT_MAX || k >= CONFIG_PATH_MAX)
-		complain(l, true, "runtime-dir or state-dir is too long");
+	return n < CONFIG_PATH_MAX && m < CONFIG_TEXT_MAX && k < CONFIG_PATH_MAX;
+}
+
+bool config_keep_places(struct config *config, const struct config *old)
+{
+	bool other = strcmp(config->socket, old->socket) != 0 ||
+		     strcmp(config->runtime_dir, old->runtime_dir) != 0 ||
+		     strcmp(config->state_dir, old->state_dir) != 0;
+
+	memcpy(config->runtime_dir, old->runtime_dir, sizeof(config->runtime_dir));
+	memcpy(config->state_dir, old->state_dir, sizeof(config->state_dir));
+	derive_paths(config);
+	memcpy(config->socket, old->socket, sizeof(config->socket));
+	return other;
 }
 
 static void check_whole(struct loader *l)
@@ -350,7 +361,8 @@ int config_load(const struct config_source *source, config_say_fn say, void *ctx
 		return -ENOMEM;
 	config_key_defaults(l.config);
 	r = load_files(&l, source);
-	derive_paths(&l);
+	if (!derive_paths(l.config))
+		complain(&l, true, "runtime-dir or state-dir is too long");
 	check_whole(&l);
 	number_domains(l.config);
 	if (r == 0 && l.failed)

@@ -98,6 +98,12 @@ int config_load(const struct config_source *source, config_say_fn say, void *ctx
 void config_free(struct config *config); /* NULL is fine */
 
 /*
+ * For a reload: socket, runtime-dir and state-dir stay the old ones, and what nobody set follows
+ * these. True: others were asked for.
+ */
+bool config_keep_places(struct config *config, const struct config *old);
+
+/*
  * One key of [policy] by its name in memd.conf. 0, or -EINVAL with the reason in why: there is no
  * such key, or the value is none. Whether the values make sense together pol_config_check() tells.
  */

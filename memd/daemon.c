@@ -332,18 +332,6 @@ const struct guests_hooks daemon_guests_hooks = {
 	.changed = on_changed,
 };
 
-/* Paths that are open or that others know cannot move under a running daemon. */
-static void keep_places(struct config *new, const struct config *old)
-{
-	if (strcmp(new->socket, old->socket) != 0 ||
-	    strcmp(new->runtime_dir, old->runtime_dir) != 0 ||
-	    strcmp(new->state_dir, old->state_dir) != 0)
-		log_warn("socket, runtime-dir and state-dir change at the next start only");
-	memcpy(new->socket, old->socket, sizeof(new->socket));
-	memcpy(new->runtime_dir, old->runtime_dir, sizeof(new->runtime_dir));
-	memcpy(new->state_dir, old->state_dir, sizeof(new->state_dir));
-}
-
 static void say_config(void *ctx, bool error, const char *text)
 {
 	if (error)
@@ -385,7 +373,9 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *si,
 	if (config_load(&daemon->options->source, say_config, daemon, &new) < 0) {
 		log_err("configuration not reloaded; the one in force stays");
 	} else {
-		keep_places(new, old);
+		/* Paths that are open or that others know cannot move under a running daemon. */
+		if (config_keep_places(new, old))
+			log_warn("socket, runtime-dir and state-dir change at the next start only");
 		daemon->config = new;
 		daemon->guests.config = new;
 		log_init("memd", new->log_level);

@@ -196,6 +196,37 @@ static void test_file(void **state)
 	config_free(config);
 }
 
+/* A reload that asks for other directories gets nothing of them, also not what follows from them.
+ */
+static void test_places_stay(void **state)
+{
+	struct config *old = NULL, *new = NULL;
+
+	(void)state;
+	assert_int_equal(load_text("[memd]\nruntime-dir=/tmp/m\nstate-dir=/tmp/s\n"
+				   "socket=/tmp/memd\nguests=/tmp/*.qmp\n",
+				   &old),
+			 0);
+	assert_int_equal(load_text("[memd]\nruntime-dir=/tmp/other\nstate-dir=/tmp/other\n", &new),
+			 0);
+	assert_true(config_keep_places(new, old));
+	assert_string_equal(new->runtime_dir, "/tmp/m");
+	assert_string_equal(new->socket, "/tmp/memd");
+	assert_string_equal(new->guest_globs, "/tmp/m/guests/*.qmp");
+	assert_string_equal(new->trace, "/tmp/s/trace");
+	assert_false(config_keep_places(new, old));
+	config_free(new);
+
+	/* What somebody sets counts. */
+	assert_int_equal(load_text("[memd]\nruntime-dir=/tmp/other\nguests=/a/*\ntrace=/b\n", &new),
+			 0);
+	assert_true(config_keep_places(new, old));
+	assert_string_equal(new->guest_globs, "/a/*");
+	assert_string_equal(new->trace, "/b");
+	config_free(new);
+	config_free(old);
+}
+
 /* The last key of a section is the first of the next: both count, and so does a typing error. */
 static void test_same_key_in_a_row(void **state)
 {
@@ -370,6 +401,7 @@ int main(void)
 		cmocka_unit_test(test_refused_by_key), cmocka_unit_test(test_no_file),
 		cmocka_unit_test(test_drop_ins),       cmocka_unit_test(test_documented),
 		cmocka_unit_test(test_domains),	       cmocka_unit_test(test_same_key_in_a_row),
+		cmocka_unit_test(test_places_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
