@@ -222,9 +222,9 @@ static void become_ready(struct guest *guest)
 	guest->ready_us = clock_now_us();
 	set_note(guest, "");
 	/* Statistics come only while the hypervisor polls for them. Somebody's faster or equal
-	 * interval is left; a slower one would leave us with old numbers. */
-	if (guest->balloon_path[0] && !all->dry_run && !guest->poll_interval_set &&
-	    pol_has(guest->poll_interval_s) &&
+	 * interval is left; a slower one would leave us with old numbers. Ours is sent again with
+	 * each connection: the last one may have broken before the guest had read it. */
+	if (guest->balloon_path[0] && !all->dry_run && pol_has(guest->poll_interval_s) &&
 	    (guest->poll_interval_s == 0 || guest->poll_interval_s > 2) &&
 	    guest_ask_interval(guest, POLL_INTERVAL_S) == 0)
 		guest->poll_interval_set = true;

@@ -289,6 +289,24 @@ static void test_successor(void **state)
 	assert_int_equal(guest->repair.why, 0);
 }
 
+/* The connection breaks with the order to poll for statistics unread: it is sent again. */
+static void test_interval_lost(void **state)
+{
+	struct guest *guest = ready();
+
+	(void)state;
+	for (unsigned int i = 2; i < 4; i++) {
+		wire_conn_free(w.monitor.conn);
+		w.monitor.conn = NULL;
+		settle();
+		assert_int_equal(guest->phase, GUEST_WAITING);
+		ready();
+		assert_int_equal(w.intervals, i);
+		assert_true(guest->poll_interval_set);
+		assert_int_equal(guest->poll_interval_s, 0); /* as found */
+	}
+}
+
 static void test_dry_run(void **state)
 {
 	(void)state;
@@ -311,12 +329,13 @@ static void test_vmm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_MONITOR(test_setup),      WITH_MONITOR(test_statistics),
-		WITH_MONITOR(test_mapped),     WITH_MONITOR(test_target),
-		WITH_MONITOR(test_mem_device), WITH_MONITOR(test_no_balloon),
-		WITH_MONITOR(test_reset),      WITH_MONITOR(test_reset_unseen),
-		WITH_MONITOR(test_gone),       WITH_MONITOR(test_successor),
-		WITH_MONITOR(test_dry_run),    WITH_MONITOR(test_vmm),
+		WITH_MONITOR(test_setup),	  WITH_MONITOR(test_statistics),
+		WITH_MONITOR(test_mapped),	  WITH_MONITOR(test_target),
+		WITH_MONITOR(test_mem_device),	  WITH_MONITOR(test_no_balloon),
+		WITH_MONITOR(test_reset),	  WITH_MONITOR(test_reset_unseen),
+		WITH_MONITOR(test_gone),	  WITH_MONITOR(test_successor),
+		WITH_MONITOR(test_interval_lost), WITH_MONITOR(test_dry_run),
+		WITH_MONITOR(test_vmm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
