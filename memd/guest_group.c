@@ -374,8 +374,9 @@ void guest_groups_tick(struct guest_groups *groups, uint64_t now_us)
 	for (size_t i = 0, n = groups->n; i < LOOK_MOST && i < n && groups->n; i++) {
 		struct guest_group *group = &groups->v[groups->next++ % groups->n];
 		struct footprint foot;
-		bool ended = footprint_quick(groups->rootfd, group->pid, &foot) < 0 ||
-			     foot.starttime != group->starttime;
+		int r = footprint_quick(groups->rootfd, group->pid, &foot);
+		/* One that cannot be looked at just now has not ended. */
+		bool ended = r == -ESRCH || (r == 0 && foot.starttime != group->starttime);
 
 		if (ended)
 			changed |= undo_and_say(groups, group, false, "the guest has ended", NULL,

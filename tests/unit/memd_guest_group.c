@@ -398,6 +398,11 @@ static void test_goes_with_its_process(void **state)
 	assert_int_equal(take(""), 0);
 	guest_groups_tick(w.groups, clock_now_us());
 	assert_true(is_there(V1 "/shell/memd-web_1-42"));
+	/* It cannot be looked at, which says nothing. */
+	tree_set(&w.tree, "proc/42/stat", "nonsense");
+	guest_groups_tick(w.groups, clock_now_us());
+	assert_true(is_there(V1 "/shell/memd-web_1-42"));
+	assert_non_null(guest_groups_find(w.groups, &w.guest));
 	/* It has ended, but the kernel is not through with it. */
 	tree_remove(&w.tree, "proc/42/stat");
 	tree_set(&w.tree, V1 "/shell/memd-web_1-42/cgroup.procs", "");
