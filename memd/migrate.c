@@ -14,13 +14,17 @@
 
 #include <errno.h>
 #include <numaif.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/footprint.h"
 #include "memd/host.h"
 #include "memd/smaps.h"
 #include "memd/worker.h"
@@ -37,6 +41,7 @@
 struct window {
 	struct migrate_job *job;
 	const atomic_bool *cancel;
+	int pidfd;
 	uint64_t end_us;
 	void *pages[WINDOW_PAGES]; /* elsewhere, in rising order */
 	int nodes[WINDOW_PAGES];
@@ -145,6 +150,13 @@ static uint64_t thread_cpu_us(void)
 	return (uint64_t)ts.tv_sec * USEC_PER_SEC + (uint64_t)ts.tv_nsec / 1000;
 }
 
+static bool has_ended(int pidfd)
+{
+	struct pollfd poll_fd = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
 /* All of it, or until as much was seen as there is of it in memory. */
 static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t resident)
 {
@@ -160,6 +172,9 @@ static int move_mapping(struct window *w, uint64_t start, uint64_t end, uint64_t
 			return -ETIMEDOUT;
 		if (atomic_load(w->cancel))
 			return -ECANCELED;
+		/* move_pages(2) takes a number, which may be another process's by now. */
+		if (has_ended(w->pidfd))
+			return -ESRCH;
 		/* Windows begin on their own multiples, so that no huge page lies in two. */
 		to = (start / window + 1) * window;
 		to = to < end ? to : end;
@@ -193,20 +208,37 @@ static int move_one(void *ctx, const struct smaps_mapping *map, uint64_t residen
 	return r == -EFAULT || r == -ENOENT ? 0 : r;
 }
 
+static int open_process(struct window *w, char **ret_smaps)
+{
+	const struct migrate_job *job = w->job;
+	struct footprint foot;
+	char path[64];
+	int r;
+
+	w->pidfd = (int)syscall(SYS_pidfd_open, job->pid, 0);
+	if (w->pidfd < 0)
+		return -errno;
+	snprintf(path, sizeof(path), "proc/%d/smaps", (int)job->pid);
+	r = kfile_read_all(job->rootfd, path, ret_smaps, NULL);
+	if (r == -ENOENT || (r == 0 && !(*ret_smaps)[0]))
+		return -ESRCH;
+	/* Is what was opened of the process that is meant? */
+	if (r == 0)
+		r = footprint_quick(job->rootfd, job->pid, &foot);
+	return r == 0 && foot.starttime != job->starttime ? -ESRCH : r;
+}
+
 void migrate_run(void *arg, const atomic_bool *cancel)
 {
 	struct migrate_job *job = arg;
-	struct window w = {.job = job, .cancel = cancel};
+	struct window w = {.job = job, .cancel = cancel, .pidfd = -1};
 	AUTO_FREE char *smaps = NULL;
-	char path[64];
 	uint64_t start_us = clock_now_us();
 
 	w.end_us = start_us + job->limit_us;
-	snprintf(path, sizeof(path), "proc/%d/smaps", (int)job->pid);
-	job->error = kfile_read_all(job->rootfd, path, &smaps, NULL);
-	if (job->error == -ENOENT || (job->error == 0 && !smaps[0]))
-		job->error = -ESRCH;
+	job->error = open_process(&w, &smaps);
 	if (job->error == 0)
 		job->error = smaps_each(smaps, move_one, &w);
+	cleanup_fd(&w.pidfd);
 	job->took_us = clock_now_us() - start_us;
 }

@@ -14,6 +14,7 @@ struct migrate_job {
 	/* asked for */
 	int rootfd;
 	pid_t pid;
+	uint64_t starttime; /* of the process that is meant */
 	uint32_t node;
 	uint64_t bytes_per_s;
 	uint64_t limit_us; /* it ends with -ETIMEDOUT after so long */

@@ -173,6 +173,7 @@ static int start_worker(struct place *place, const struct place_move *move, uint
 		return -ENOMEM;
 	job->rootfd = place->act->rootfd;
 	job->pid = move->pid;
+	job->starttime = move->starttime;
 	job->node = move->to;
 	job->bytes_per_s = rate;
 	job->limit_us = limit_us(move, rate);

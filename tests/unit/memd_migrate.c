@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/kfile.h"
 #include "common/size.h"
+#include "memd/footprint.h"
 #include "tests/unit/child.h"
 
 /* What a worker says of processes that it cannot move. */
@@ -18,10 +19,18 @@ static void test_migrate_errors(void **state)
 	struct migrate_job job = {
 		.rootfd = rootfd, .pid = 0x7ffffff0, .node = 0, .limit_us = 60 * USEC_PER_SEC};
 	atomic_bool cancel = false;
+	struct footprint foot;
 
 	migrate_run(&job, &cancel);
 	assert_int_equal(job.error, -ESRCH);
+	/* A process of that number, but another one. */
+	assert_int_equal(footprint_quick(rootfd, child, &foot), 0);
 	job.pid = child;
+	job.starttime = foot.starttime - 1;
+	migrate_run(&job, &cancel);
+	assert_int_equal(job.error, -ESRCH);
+	assert_int_equal(job.looked_bytes, 0);
+	job.starttime = foot.starttime;
 	migrate_run(&job, &cancel);
 	if (job.error == -ENOSYS)
 		skip();

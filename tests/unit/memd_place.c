@@ -358,7 +358,10 @@ static void test_cancelled(void **state)
 static void test_worker_moves_others(void **state)
 {
 	struct guest *guest = find_guest(false);
+	struct footprint foot;
 
+	assert_int_equal(footprint_quick(w.rootfd, w.child, &foot), 0);
+	guest->starttime = foot.starttime;
 	order(guest, 0, 24 * MIB);
 	for (int i = 0; i < 500 && w.place->moves[0].phase == PLACE_MEMORY; i++) {
 		usleep(10000);
