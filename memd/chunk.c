@@ -12,7 +12,9 @@
 #include "memd/guest_qmp.h"
 
 #define GUEST_CHUNK_BYTES_MAX (1ULL << 46)
-#define GROWN_BYTES	      (32 * MIB)
+/* Regions that end within a chunk count as whole ones: so much more than the guest was promised. */
+#define ROUND_BYTES (2 * CHUNK_REGIONS_MAX * CHUNK_BYTES)
+#define GROWN_BYTES (32 * MIB)
 /* A guest that KSM has merged more of is not unmerged before it is known what for. */
 #define MERGED_LEAST (64 * MIB)
 
@@ -31,6 +33,7 @@ static void ask_runs(struct guest *guest, uint64_t gpa)
 	json_object *args = json_object_new_object();
 
 	json_add_u64(args, "gpa", gpa);
+	guest->chunks->asked_gpa = gpa;
 	guest->chunks->asking = guest_qmp_send_json(guest, GUEST_REQUEST_QUERY_MERGE,
 						    "__memd-query-merge", args, 0) == 0;
 }
@@ -59,6 +62,10 @@ static int add_run(struct guest *guest, json_object *run)
 	if (!json_get_u64(run, "host-address", &address) ||
 	    !is_merged_backend(guest, json_get_str(run, "memdev")))
 		return 0;
+	n = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+	/* A monitor that lies must not have memory taken here without end. */
+	if ((chunks->n + n) * CHUNK_BYTES > guest->memory_bytes + ROUND_BYTES)
+		return -EPROTO;
 	json_get_bool(run, "merge", &merge);
 	if (chunks->n_regions && last->gpa + last->bytes == gpa &&
 	    last->address + last->bytes == address && last->bytes % CHUNK_BYTES == 0) {
@@ -69,7 +76,6 @@ static int add_run(struct guest *guest, json_object *run)
 		chunks->regions[chunks->n_regions++] =
 			(struct chunk_region){.gpa = gpa, .bytes = bytes, .address = address};
 	}
-	n = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
 	on = reallocarray(chunks->on, chunks->n + n, sizeof(*on));
 	if (!on)
 		return -ENOMEM;
@@ -108,8 +114,11 @@ void chunk_take_runs(struct guest *guest, json_object *value)
 	for (size_t i = 0; r == 0 && i < json_object_array_length(runs); i++)
 		r = add_run(guest, json_object_array_get_idx(runs, i));
 	if (r == 0 && json_get_u64(value, "next-gpa", &next)) {
-		ask_runs(guest, next);
-		return;
+		if (next > chunks->asked_gpa) {
+			ask_runs(guest, next);
+			return;
+		}
+		r = -EPROTO; /* it would go round for ever */
 	}
 	if (r == 0 && chunks->n > 0) {
 		begin(guest);

@@ -28,6 +28,7 @@ struct guest_chunks {
 	bool allowed; /* it may be merged */
 	bool dirty;   /* `on` has changed since it was told */
 	bool sampled;
+	uint64_t asked_gpa;	 /* regions from there on, while asking */
 	uint64_t sampled_bytes;	 /* resident then */
 	uint64_t expected_bytes; /* what the chosen chunks save */
 	uint64_t all_bytes;	 /* and what all of them would */

@@ -129,6 +129,12 @@ static void test_guests_that_cannot(void **state)
 		"{\"runs\":[{\"gpa\":0,\"length\":0}]}",
 		"{\"runs\":[{\"gpa\":0,\"length\":18446744073709551615}]}",
 		"{\"runs\":[" RUN("0", "2097152", "true", "ram1", "1000") "]}",
+		/* More than it was promised, in one run and in two. */
+		"{\"runs\":[" RUN("0", "70368744177664", "true", "ram0", "1000") "]}",
+		"{\"runs\":[" RUN("0", "1073741824", "true", "ram0",
+				  "1000") "," RUN("0", "1073741824", "true", "ram0", "1000") "]}",
+		/* The same over again. */
+		"{\"runs\":[" RUN("0", "2097152", "true", "ram0", "1000") "],\"next-gpa\":0}",
 	};
 
 	(void)state;
@@ -148,6 +154,19 @@ static void test_guests_that_cannot(void **state)
 		chunk_take_runs(guest, NULL); /* what nobody asked */
 		guest_end(guest);
 	}
+}
+
+/* A guest whose last chunks are cut short is within what it was promised. */
+static void test_as_promised(void **state)
+{
+	struct guest *guest = guest_new(1);
+
+	(void)state;
+	take(guest, "{\"runs\":[" RUN("0", "1072693248", "true", "ram0", "1000") "," RUN(
+			    "4294967296", "1048576", "true", "ram0", "2000000000") "]}");
+	assert_true(chunk_is_used(guest));
+	assert_int_equal(guest->chunks->n, 513);
+	guest_end(guest);
 }
 
 static struct guest *ready(uint64_t id, size_t chunks)
@@ -290,8 +309,11 @@ static void test_choosing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_new_guest),	   cmocka_unit_test(test_known_guest),
-		cmocka_unit_test(test_guests_that_cannot), cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_new_guest),
+		cmocka_unit_test(test_known_guest),
+		cmocka_unit_test(test_guests_that_cannot),
+		cmocka_unit_test(test_as_promised),
+		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_choosing),
 	};
 
