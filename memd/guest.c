@@ -136,6 +136,7 @@ void guest_forget(struct guest *guest)
 	guest->deflate_on_oom = guest->reporting = guest->merge_asked = guest->pool = false;
 	guest->release = guest->late = guest->poll_interval_set = guest->foot_valid = false;
 	guest->running = true;
+	guest->recalled = false;
 	guest->memory_bytes = guest->poll_interval_s = POL_ABSENT;
 	guest->survey = (struct footprint){0};
 	guest->survey_us = guest->survey_start_us = 0;

@@ -142,6 +142,7 @@ struct guest {
 	bool known; /* set up at least once: the facts below hold */
 	bool ours;  /* vmm, not QEMU */
 	bool running;
+	bool recalled; /* what a memd before this one has noted of it has been read */
 	pid_t pid;
 	uint64_t starttime;
 	char version[48];

@@ -41,10 +41,17 @@ bool merge_is_unsorted(const struct guests *guests, const struct guest **ret_gue
 
 /* ---- what outlives a crash: lines of "PID STARTTIME BACKEND" ---- */
 
+struct kept_note {
+	const struct guests *guests;
+	const char *dir;
+};
+
 static void fill_note(FILE *file, const void *ctx)
 {
-	const struct guests *guests = ctx;
+	const struct kept_note *note = ctx;
+	const struct guests *guests = note->guests;
 
+	note_keep_unclaimed(file, note->dir, KEEP_NAME, guests);
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
@@ -57,7 +64,9 @@ static void fill_note(FILE *file, const void *ctx)
 
 int merge_keep(const struct guests *guests, const char *dir)
 {
-	return note_write(dir, KEEP_NAME, fill_note, guests);
+	struct kept_note note = {guests, dir};
+
+	return note_write(dir, KEEP_NAME, fill_note, &note);
 }
 
 void merge_recall(struct guest *guest, const char *dir)
@@ -65,6 +74,7 @@ void merge_recall(struct guest *guest, const char *dir)
 	char path[CONFIG_PATH_MAX + 32], line[160];
 	FILE *file;
 
+	guest->recalled = true;
 	snprintf(path, sizeof(path), "%s/" KEEP_NAME, dir);
 	file = fopen(path, "re");
 	if (!file)

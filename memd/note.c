@@ -3,10 +3,14 @@
 #include "memd/note.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "common/cleanup.h"
 #include "memd/config.h"
+#include "memd/footprint.h"
 
 int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const void *ctx),
 	       const void *ctx)
@@ -27,4 +31,35 @@ int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const
 		return 0;
 	unlink(temp);
 	return -EIO;
+}
+
+static bool is_unclaimed(const struct guests *guests, pid_t pid, uint64_t starttime)
+{
+	struct footprint foot;
+	int r;
+
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->pid == pid && guests->v[i]->starttime == starttime &&
+		    guests->v[i]->recalled)
+			return false;
+	r = footprint_quick(guests->rootfd, pid, &foot);
+	/* One that cannot be looked at just now has not ended. */
+	return r == 0 ? foot.starttime == starttime : r != -ESRCH;
+}
+
+void note_keep_unclaimed(FILE *file, const char *dir, const char *name, const struct guests *guests)
+{
+	char path[CONFIG_PATH_MAX + 32];
+	AUTO_FREE char *line = NULL;
+	AUTO_FILE FILE *old = NULL;
+	uint64_t starttime;
+	size_t room = 0;
+	int pid;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	old = fopen(path, "re");
+	while (old && getline(&line, &room, old) > 0)
+		if (sscanf(line, "%d %" SCNu64 " ", &pid, &starttime) == 2 && pid > 0 &&
+		    is_unclaimed(guests, pid, starttime))
+			fputs(line, file);
 }

@@ -5,8 +5,17 @@
 
 #include <stdio.h>
 
+#include "memd/guest.h"
+
 /* Have fill write DIR/NAME anew. 0; -errno of fopen(3); -EIO: the old one stays. */
 int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const void *ctx),
 	       const void *ctx);
+
+/*
+ * For fill: those lines "PID STARTTIME ..." that the note has whose process lives, and has not been
+ * found as a guest yet by this memd (guest->recalled): its monitor may hang.
+ */
+void note_keep_unclaimed(FILE *file, const char *dir, const char *name,
+			 const struct guests *guests);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Guests' merging switched by the policy's word, and what is remembered of it across a crash. */
+#include "common/kfile.h"
 #include "tests/unit/merge_world.h"
 
 static void test_off_and_on(void **state)
@@ -170,6 +171,38 @@ static void test_remembered(void **state)
 	assert_int_equal(merge_keep(&w.guests, "/nonexistent"), -ENOENT);
 }
 
+/* Noted before a crash, and not found again yet: that stays in the note for as long as they live.
+ */
+static void test_remembered_unfound(void **state)
+{
+	struct guest *guest = merge_ready();
+	char note[512];
+
+	(void)state;
+	tree_set(&w.tree, "run/merge-off",
+		 "42 777 ram0\n42 777 ram1\n42 776 old\n43 777 gone\nnonsense\n44 9 odd\n");
+	tree_set(&w.tree, "proc/42/stat",
+		 "42 (qemu) S 1 1 1 0 -1 4194560 1 0 0 0 5 1 0 0 20 0 3 0 777 1 1 1 1 1 1 1 1 0 0 "
+		 "0 0 0 0 0 17 0 0 0 0 0 0\n");
+	tree_set(&w.tree, "proc/42/status", "Name:\tqemu\nState:\tS (sleeping)\nVmRSS:\t1 kB\n");
+	tree_set(&w.tree, "proc/44/stat", "unreadable");
+	merge_recall(guest, w.dir);
+	merge_order(guest, POL_MERGE, 0, 0);
+	assert_true(kfile_read(w.guests.rootfd, "run/merge-off", note, sizeof(note)) > 0);
+	assert_contains(note, "42 777 ram0\n42 777 ram1\n44 9 odd\n");
+	assert_null(strstr(note, "776"));
+	assert_null(strstr(note, "43 "));
+	assert_contains(note, " ram0\n"); /* its own */
+	/* Found by now, and it is not off any more. */
+	guest->pid = 42;
+	guest->starttime = 777;
+	for (size_t i = 0; i < 3; i++)
+		guest->backends[i].ours = false;
+	assert_int_equal(merge_keep(&w.guests, w.dir), 0);
+	assert_true(kfile_read(w.guests.rootfd, "run/merge-off", note, sizeof(note)) > 0);
+	assert_string_equal(note, "44 9 odd\n");
+}
+
 static void add_section(size_t i, const char *name, const char *domain, uint32_t number)
 {
 	snprintf(w.sections[i].name, sizeof(w.sections[i].name), "%s", name);
@@ -317,13 +350,21 @@ static void test_not_by_chunks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		MERGE_TEST(test_off_and_on),	    MERGE_TEST(test_started_off_is_not_ours),
-		MERGE_TEST(test_refused),	    MERGE_TEST(test_marks_that_stay_are_told),
-		MERGE_TEST(test_broken_off),	    MERGE_TEST(test_backends_that_cannot_be_named),
-		MERGE_TEST(test_too_many_backends), MERGE_TEST(test_dry_run),
-		MERGE_TEST(test_remembered),	    MERGE_TEST(test_left_as_found),
-		MERGE_TEST(test_left_apart),	    MERGE_TEST(test_unsorted),
-		MERGE_TEST(test_domain_of_a_guest), MERGE_TEST(test_by_chunks),
+		MERGE_TEST(test_off_and_on),
+		MERGE_TEST(test_started_off_is_not_ours),
+		MERGE_TEST(test_refused),
+		MERGE_TEST(test_marks_that_stay_are_told),
+		MERGE_TEST(test_broken_off),
+		MERGE_TEST(test_backends_that_cannot_be_named),
+		MERGE_TEST(test_too_many_backends),
+		MERGE_TEST(test_dry_run),
+		MERGE_TEST(test_remembered),
+		MERGE_TEST(test_left_as_found),
+		MERGE_TEST(test_remembered_unfound),
+		MERGE_TEST(test_left_apart),
+		MERGE_TEST(test_unsorted),
+		MERGE_TEST(test_domain_of_a_guest),
+		MERGE_TEST(test_by_chunks),
 		MERGE_TEST(test_not_by_chunks),
 	};
 

@@ -443,6 +443,36 @@ static void test_threads_alone(void **state)
 	assert_true(runs_on(w.all));
 }
 
+/* After a crash: what was noted of a process that is not found again yet stays noted. */
+static void test_threads_of_others(void **state)
+{
+	AUTO_FD int root = tree_rootfd(&w.tree);
+	struct guest *guest = find_guest(true);
+	uint64_t node1[NODES_CPU_WORDS];
+	struct footprint foot;
+	char line[64], gone[64], note[512];
+
+	nodes_cpus_of(&w.cpus, 1, node1);
+	if (!node1[0])
+		skip();
+	assert_int_equal(footprint_quick(w.rootfd, getpid(), &foot), 0);
+	snprintf(gone, sizeof(gone), "%d %llu 0 0\n", (int)getpid(),
+		 (unsigned long long)foot.starttime - 1);
+	snprintf(line, sizeof(line), "%d %llu 0 0\n", (int)getpid(),
+		 (unsigned long long)foot.starttime);
+	snprintf(note, sizeof(note), "%s%s", gone, line);
+	tree_set(&w.tree, "pinned", note);
+	pin_recall(guest, w.act.dir);
+	order(guest, 1, 0);
+	assert_true(kfile_read(root, "pinned", note, sizeof(note)) > 0);
+	assert_contains(note, line);
+	assert_null(strstr(note, gone));
+	assert_contains(note, " 4711 ");
+	assert_int_equal(pin_leave(&w.guests, w.rootfd, w.act.dir), 1);
+	assert_true(kfile_read(root, "pinned", note, sizeof(note)) > 0);
+	assert_string_equal(note, line);
+}
+
 /* The machine's own cpuset, on one with a single node: the move is not begun, and it says why. */
 static void test_cpuset_without_the_node(void **state)
 {
@@ -520,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worker_moves_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_threads_of_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cpuset_without_the_node, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strangers_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_processor_there, setup, teardown),
