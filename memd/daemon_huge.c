@@ -96,8 +96,6 @@ void daemon_huge_tick(struct daemon *daemon, uint64_t now_us)
 	if (!daemon->sensed || !daemon->high_bytes)
 		return;
 	pools_tick(daemon->pools, daemon->config, &pools, now_us);
-	if (daemon->splits.wanted)
-		repairs_stop(daemon->repairs);
 	repairs_tick(daemon->repairs, daemon->config, &repairs, now_us);
 	split_tick(daemon, now_us);
 }

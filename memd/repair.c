@@ -69,12 +69,6 @@ void repairs_close(struct repairs *repairs)
 	free(repairs);
 }
 
-void repairs_stop(struct repairs *repairs)
-{
-	if (repairs)
-		worker_cancel(repairs->worker);
-}
-
 /* "Node 0, zone   Normal      3      1 ...": free blocks by order. */
 static uint64_t huge_in_line(const char *line)
 {
@@ -268,6 +262,17 @@ static struct pol_repair_host host_of(const struct repairs *repairs, const struc
 	};
 }
 
+/* May the one under way go on? It takes huge pages that are free, and minutes. */
+static bool may_go_on(struct repairs *repairs, const struct config *config,
+		      const struct repairs_host *host)
+{
+	const struct repair *repair = last_of(repairs);
+	const struct config_guest *section = config_find_guest(config, repair->name);
+
+	return config->huge_repair && host->state == POL_STATE_HIGH &&
+	       (!section || section->manage);
+}
+
 void repairs_tick(struct repairs *repairs, const struct config *config,
 		  const struct repairs_host *host, uint64_t now_us)
 {
@@ -278,6 +283,8 @@ void repairs_tick(struct repairs *repairs, const struct config *config,
 	if (!repairs || repairs->act->stopped)
 		return;
 	take_result(repairs, now_us);
+	if (repairs->active && !may_go_on(repairs, config, host))
+		worker_cancel(repairs->worker);
 	look_after(repairs);
 	look_at_pieces(repairs, now_us);
 	in = host_of(repairs, config, host, now_us);

@@ -31,10 +31,8 @@ int repairs_open(struct act *act, collapse_advise_fn advise, bool possible,
 /* Ends one under way; NULL is fine. */
 void repairs_close(struct repairs *repairs);
 
-/* Let one under way end soon. NULL is fine. */
-void repairs_stop(struct repairs *repairs);
-
-/* Each tick: who is broken, is it worth it, and what came of the last one. NULL is fine. */
+/* Each tick: who is broken, is it worth it, and what came of the last one. One under way ends soon
+ * when the host is short or the configuration says so. NULL is fine. */
 void repairs_tick(struct repairs *repairs, const struct config *config,
 		  const struct repairs_host *host, uint64_t now_us);
 

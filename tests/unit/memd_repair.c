@@ -187,6 +187,63 @@ static void test_refused(void **state)
 	assert_true(w.v[1].repair.rest_us > w.now_us);
 }
 
+/* The next one is under way, and slow: a piece each eighth of a second. */
+static bool is_begun(void)
+{
+	w.config.huge_bytes_per_s = 16 * MIB;
+	if (!has_huge_pages_free())
+		return false;
+	for (int i = 0; i < 100 && !w.calls; i++) {
+		tick();
+		usleep(10000);
+	}
+	assert_true(w.calls > 0);
+	return true;
+}
+
+static void assert_ends_soon(void)
+{
+	const struct account_entry *entry = NULL;
+
+	for (int i = 0; i < 1000; i++) {
+		repairs_tick(w.repairs, &w.config, &w.host, w.now_us);
+		entry = account_last(&w.account, POL_COLLAPSE, 2);
+		if (entry && entry->outcome != ACCOUNT_PENDING)
+			break;
+		usleep(1000);
+	}
+	assert_non_null(entry);
+	assert_int_equal(entry->outcome, ACCOUNT_DONE);
+	assert_in_range(w.calls, 1, 16);
+}
+
+static void test_ends_when_short(void **state)
+{
+	if (!is_begun())
+		skip();
+	w.host.state = POL_STATE_SOFT;
+	assert_ends_soon();
+}
+
+static void test_ends_when_off(void **state)
+{
+	if (!is_begun())
+		skip();
+	w.config.huge_repair = false;
+	assert_ends_soon();
+}
+
+static void test_ends_when_not_managed(void **state)
+{
+	struct config_guest section = {.name = "busy"};
+
+	if (!is_begun())
+		skip();
+	w.config.guests = &section;
+	w.config.n_guests = 1;
+	assert_ends_soon();
+}
+
 static void test_left_alone(void **state)
 {
 	w.act.dry_run = true;
@@ -208,6 +265,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_busiest_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_balloon_keeps_holes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ends_when_short, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ends_when_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ends_when_not_managed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_left_alone, setup, teardown),
 	};
 
