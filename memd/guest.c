@@ -118,7 +118,7 @@ static void clear_life(struct guest *guest)
 	memset(guest->mapped_bytes, 0xff, sizeof(guest->mapped_bytes));
 	memset(&guest->stats, 0xff, sizeof(guest->stats));
 	guest->stats.last_update_s = 0;
-	guest->stats_seen_us = 0;
+	guest->stats_seen_us = guest->emptied_us = 0;
 	guest->stats_rejected = guest->driver_seen = guest->renew = guest->balloon_active = false;
 	guest->has_view = false;
 	guest->doubt_us = 0;

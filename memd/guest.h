@@ -182,11 +182,14 @@ struct guest {
 	uint64_t mapped_bytes[GUEST_MAPPED_SIZES];
 	bool mapped_refused; /* it has no such statistics: not asked again */
 	struct guest_stats stats;
-	uint64_t stats_seen_us; /* when last_update_s was seen to change, 0: never */
-	bool stats_rejected;	/* contradict what the host knows */
-	bool driver_seen;	/* the balloon's driver has shown itself */
-	bool renew;		/* reset seen: begins a new life at the next tick */
-	bool release;		/* its last life was ballooned by us: give the new one all */
+	uint64_t stats_seen_us;	    /* when last_update_s was seen to change, 0: never */
+	uint64_t emptied_us;	    /* its balloon was, by itself: reset, or out of memory? 0: no */
+	uint64_t emptied_tick;	    /* seen by that poll */
+	struct guest_stats emptied; /* the last ones before that */
+	bool stats_rejected;	    /* contradict what the host knows */
+	bool driver_seen;	    /* the balloon's driver has shown itself */
+	bool renew;		    /* reset seen: begins a new life at the next tick */
+	bool release;		    /* its last life was ballooned by us: give the new one all */
 
 	/* what the host's kernel counts */
 	struct footprint foot; /* of this tick */

@@ -223,7 +223,25 @@ static void take_memdevs(struct guest *guest, json_object *value)
 		 guest->merge_asked ? "" : reason);
 }
 
-static void take_actual(struct guest *guest, json_object *value)
+/*
+ * Back to full in one look, and not because we asked: the guest was reset or its driver is gone.
+ * Either way what we knew of it is void. Or it took all of its balloon since it ran out of memory:
+ * then its statistics go on, which guest_stats_take() sees. They can tell only on a connection that
+ * they were seen on before: while there was none, it may have been reset and have booted.
+ */
+static void judge_full(struct guest *guest, uint64_t now_us)
+{
+	if (guest->deflate_on_oom && guest->stats_seen_us > guest->ready_us &&
+	    guest_stats_age_us(guest, now_us) < guest->all->config->policy.stats_max_age_us) {
+		guest->emptied_us = now_us;
+		guest->emptied_tick = guest->ticks;
+		guest->emptied = guest->stats;
+	} else {
+		guest->renew = true;
+	}
+}
+
+static void take_actual(struct guest *guest, json_object *value, uint64_t now_us)
 {
 	uint64_t actual, before = guest->actual_bytes, target = guest->target_bytes;
 
@@ -237,13 +255,12 @@ static void take_actual(struct guest *guest, json_object *value)
 	actual = guest->actual_bytes;
 	if (actual + guest->mem_max_bytes < guest->memory_bytes + guest->mem_size_bytes)
 		guest->driver_seen = true;
-	/*
-	 * Back to full from well below in one tick, and not because we asked: the guest was reset
-	 * or its driver is gone. Either way what we knew of it is void.
-	 */
 	if (pol_has(before) && pol_has(target) && target + SLACK_BYTES < guest->memory_bytes &&
 	    before + SLACK_BYTES < guest->memory_bytes && actual == guest->memory_bytes)
-		guest->renew = true;
+		judge_full(guest, now_us);
+	else if (guest->emptied_us &&
+		 now_us - guest->emptied_us > guest->all->config->policy.stats_max_age_us)
+		guest->renew = true; /* and no statistics since */
 }
 
 static void take_returned(struct guest *guest, json_object *value)
@@ -350,7 +367,7 @@ void guest_reply_value(struct guest *guest, enum guest_request_kind kind, json_o
 			guest->poll_interval_s = json_object_get_uint64(value);
 		break;
 	case GUEST_REQUEST_BALLOON:
-		take_actual(guest, value);
+		take_actual(guest, value, now_us);
 		break;
 	case GUEST_REQUEST_STATS:
 		guest_stats_take(guest, value, now_us);

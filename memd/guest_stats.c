@@ -60,6 +60,28 @@ int guest_stats_read(json_object *value, uint64_t memory_bytes, struct guest_sta
 	return -ERANGE;
 }
 
+/* Does the same kernel count on? Only with something counted can that be told. */
+static bool went_on(const struct guest_stats *before, const struct guest_stats *now)
+{
+	const uint64_t counters[][2] = {
+		{before->swap_in_bytes, now->swap_in_bytes},
+		{before->swap_out_bytes, now->swap_out_bytes},
+		{before->major_faults, now->major_faults},
+		{before->oom_kills, now->oom_kills},
+		{before->alloc_stalls, now->alloc_stalls},
+	};
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+		if (!pol_has(counters[i][0]))
+			continue;
+		if (!pol_has(counters[i][1]) || counters[i][1] < counters[i][0])
+			return false;
+		any |= counters[i][0] > 0;
+	}
+	return any;
+}
+
 void guest_stats_take(struct guest *guest, json_object *value, uint64_t now_us)
 {
 	struct guest_stats stats;
@@ -90,6 +112,13 @@ void guest_stats_take(struct guest *guest, json_object *value, uint64_t now_us)
 	/* Any update ever is the driver's work; a new one dates these numbers by our own clock,
 	 * since the wall clocks of host and hypervisor may jump. */
 	guest->driver_seen = true;
-	if (known && before != stats.last_update_s)
-		guest->stats_seen_us = now_us;
+	if (!known || before == stats.last_update_s)
+		return;
+	guest->stats_seen_us = now_us;
+	/* Those of the same poll may be from just before. */
+	if (!guest->emptied_us || guest->emptied_tick == guest->ticks)
+		return;
+	if (!went_on(&guest->emptied, &stats))
+		guest->renew = true;
+	guest->emptied_us = 0;
 }

@@ -230,6 +230,109 @@ static void test_reset_unseen(void **state)
 	assert_true(guest->id > id);
 }
 
+static void set_faults(unsigned int when, unsigned int faults)
+{
+	snprintf(w.stats, sizeof(w.stats),
+		 "{\"stats\":{\"stat-total-memory\":500000000,\"stat-major-faults\":%u},"
+		 "\"last-update\":%u}",
+		 faults, when);
+}
+
+/* Ballooned by us, with statistics, and then its balloon is empty. */
+static struct guest *emptied(unsigned int faults)
+{
+	struct guest *guest;
+
+	w.config.policy.stats_max_age_us = 200000;
+	set_faults(100, faults);
+	guest = ready();
+	set_faults(101, faults);
+	guest_qmp_set_target(guest, 256 * MIB, 1);
+	snprintf(w.actual, sizeof(w.actual), "%llu", 300 * MIB);
+	tick();
+	snprintf(w.actual, sizeof(w.actual), "%llu", 512 * MIB);
+	return guest;
+}
+
+/* It ran out of memory and took all of its balloon (deflate-on-oom): the same life. */
+static void test_out_of_memory(void **state)
+{
+	struct guest *guest = emptied(70);
+	uint64_t id = guest->id;
+
+	(void)state;
+	tick(); /* no statistics since */
+	assert_false(guest->renew);
+	set_faults(103, 75);
+	tick();
+	usleep(250000);
+	set_faults(104, 75);
+	tick();
+	tick();
+	assert_int_equal(guest->id, id);
+	assert_int_equal(guest->target_bytes, 256 * MIB);
+	assert_int_equal(w.reset, 0);
+}
+
+/* Reset, with the event missed: another kernel counts from the beginning, or nobody counts. */
+static void test_reset_unseen_with_statistics(void **state)
+{
+	struct guest *guest = emptied(70);
+	uint64_t id = guest->id;
+
+	(void)state;
+	set_faults(102, 70); /* from just before */
+	tick();
+	set_faults(103, 5);
+	tick();
+	tick();
+	assert_true(guest->id > id);
+	assert_int_equal(w.reset, 1);
+}
+
+static void test_reset_unseen_and_silent(void **state)
+{
+	struct guest *guest = emptied(70);
+
+	(void)state;
+	tick();
+	assert_false(guest->renew);
+	usleep(250000);
+	tick();
+	tick();
+	assert_int_equal(w.reset, 1);
+}
+
+/* Nothing was counted, so that nothing can be told from it. */
+static void test_reset_unseen_without_counters(void **state)
+{
+	struct guest *guest = emptied(0);
+
+	(void)state;
+	tick();
+	assert_false(guest->renew);
+	set_faults(102, 5);
+	tick();
+	tick();
+	assert_int_equal(w.reset, 1);
+}
+
+/* While there was no connection it may have been reset. */
+static void test_reset_without_connection(void **state)
+{
+	struct guest *guest = emptied(70);
+
+	(void)state;
+	wire_conn_free(w.monitor.conn);
+	w.monitor.conn = NULL;
+	settle();
+	set_faults(103, 75);
+	ready();
+	tick();
+	assert_int_equal(w.reset, 1);
+	assert_true(guest->target_bytes == POL_ABSENT);
+}
+
 static void test_gone(void **state)
 {
 	struct guest *guest = ready();
@@ -329,12 +432,23 @@ static void test_vmm(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_MONITOR(test_setup),	  WITH_MONITOR(test_statistics),
-		WITH_MONITOR(test_mapped),	  WITH_MONITOR(test_target),
-		WITH_MONITOR(test_mem_device),	  WITH_MONITOR(test_no_balloon),
-		WITH_MONITOR(test_reset),	  WITH_MONITOR(test_reset_unseen),
-		WITH_MONITOR(test_gone),	  WITH_MONITOR(test_successor),
-		WITH_MONITOR(test_interval_lost), WITH_MONITOR(test_dry_run),
+		WITH_MONITOR(test_setup),
+		WITH_MONITOR(test_statistics),
+		WITH_MONITOR(test_mapped),
+		WITH_MONITOR(test_target),
+		WITH_MONITOR(test_mem_device),
+		WITH_MONITOR(test_no_balloon),
+		WITH_MONITOR(test_reset),
+		WITH_MONITOR(test_reset_unseen),
+		WITH_MONITOR(test_gone),
+		WITH_MONITOR(test_successor),
+		WITH_MONITOR(test_interval_lost),
+		WITH_MONITOR(test_out_of_memory),
+		WITH_MONITOR(test_reset_unseen_with_statistics),
+		WITH_MONITOR(test_reset_unseen_and_silent),
+		WITH_MONITOR(test_reset_unseen_without_counters),
+		WITH_MONITOR(test_reset_without_connection),
+		WITH_MONITOR(test_dry_run),
 		WITH_MONITOR(test_vmm),
 	};
 
