@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -391,33 +392,48 @@ int act_restore_below(struct act *act, const char *dir)
 			 : 0;
 }
 
+struct taken {
+	struct guest *guest;
+	uint64_t bytes;
+};
+
+static int most_first(const void *a, const void *b)
+{
+	const struct taken *x = a, *y = b;
+
+	return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
+}
+
 size_t act_deflate(struct act *act, uint64_t available_bytes, uint64_t keep_free_bytes)
 {
-	size_t given = 0;
+	struct taken list[GUESTS_MAX];
+	size_t given = 0, n = 0;
 
 	if (act->dry_run)
 		return 0;
-	for (;;) {
-		struct guest *most = NULL;
-		uint64_t taken = 0;
+	for (size_t i = 0; i < act->guests->n && n < GUESTS_MAX; i++) {
+		struct guest *guest = act->guests->v[i];
+		uint64_t taken = guest->balloon_active ? guest_taken_bytes(guest) : 0;
 
-		for (size_t i = 0; i < act->guests->n; i++) {
-			struct guest *guest = act->guests->v[i];
+		if (taken)
+			list[n++] = (struct taken){guest, taken};
+	}
+	qsort(list, n, sizeof(list[0]), most_first);
+	for (size_t i = 0; i < n; i++) {
+		struct guest *guest = list[i].guest;
 
-			if (!guest->balloon_active || !pol_has(guest->target_bytes) ||
-			    guest->target_bytes >= guest->memory_bytes ||
-			    guest->memory_bytes - guest->target_bytes <= taken)
-				continue;
-			taken = guest->memory_bytes - guest->target_bytes;
-			most = guest;
+		/* There may be room for a smaller one. */
+		if (available_bytes < keep_free_bytes + list[i].bytes) {
+			log_info("guest %s: %s of it stay taken: the host has not so much to spare",
+				 guest->name, SIZE_TEXT(list[i].bytes));
+			continue;
 		}
-		if (!most || available_bytes < keep_free_bytes + taken)
-			return given;
-		if (guest_qmp_set_target(most, most->memory_bytes, 0) == 0) {
-			log_info("guest %s: given back %s", most->name, SIZE_TEXT(taken));
-			available_bytes -= taken;
+		if (guest_qmp_set_target(guest, guest->memory_bytes, 0) == 0) {
+			log_info("guest %s: given back %s", guest->name, SIZE_TEXT(list[i].bytes));
+			available_bytes -= list[i].bytes;
 			given++;
 		}
-		most->target_bytes = POL_ABSENT; /* done, one way or the other */
+		guest->target_bytes = POL_ABSENT; /* done, one way or the other */
 	}
+	return given;
 }

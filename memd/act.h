@@ -73,7 +73,7 @@ int act_restore(struct act *act, json_object *restored);
 int act_restore_below(struct act *act, const char *dir);
 
 /*
- * Give back what was taken from guests, biggest first, while the host keeps more than
+ * Give back what was taken from guests, biggest first, those for whom the host keeps more than
  * keep_free_bytes available. For a clean stop. Returns how many guests were given memory.
  */
 size_t act_deflate(struct act *act, uint64_t available_bytes, uint64_t keep_free_bytes);

@@ -104,6 +104,7 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	daemon->policy = daemon->config->policy;
 	daemon->policy.ksm_manage &= !daemon->ksm_aside;
 	daemon->policy.balloon_manage &= !daemon->balloon_aside;
+	daemon->guests.balloons = daemon->policy.balloon_manage;
 	daemon->policy.numa_manage &= daemon->act.place && !daemon->numa_aside;
 	pol_configure(daemon->pol, &daemon->policy);
 	if (daemon->record)

@@ -120,6 +120,7 @@ static void clear_life(struct guest *guest)
 	guest->stats.last_update_s = 0;
 	guest->stats_seen_us = guest->emptied_us = 0;
 	guest->stats_rejected = guest->driver_seen = guest->renew = guest->balloon_active = false;
+	guest->below = false;
 	guest->has_view = false;
 	guest->doubt_us = 0;
 	guest->hot = (struct guest_hot){.source = IDLE_NONE};
@@ -164,8 +165,8 @@ void guest_begin_life(struct guest *guest)
 	struct guests *all = guest->all;
 	size_t i;
 
-	guest->release = guest->release || (pol_has(guest->target_bytes) &&
-					    guest->target_bytes < guest->memory_bytes);
+	guest->release |= pol_has(guest->target_bytes) ? guest->target_bytes < guest->memory_bytes
+						       : guest->below && guest_is_inherited(guest);
 	clear_life(guest);
 	guest->id = all->next_id++;
 	for (i = 0; i < all->n && all->v[i] != guest; i++)
@@ -282,6 +283,33 @@ bool guest_is_managed(const struct guest *guest, const char **ret_why)
 	if (why && ret_why)
 		*ret_why = why;
 	return !why;
+}
+
+uint64_t guest_held_bytes(const struct guest *guest)
+{
+	/* What balloons count: without virtio-mem devices. */
+	uint64_t mem = guest->mem_max_bytes + guest->other_mem_bytes;
+	uint64_t full = guest->memory_bytes > mem ? guest->memory_bytes - mem : 0;
+
+	if (!guest->balloon_active || !pol_has(guest->memory_bytes) ||
+	    !pol_has(guest->balloon_actual_bytes) || guest->balloon_actual_bytes >= full)
+		return 0;
+	return full - guest->balloon_actual_bytes;
+}
+
+bool guest_is_inherited(const struct guest *guest)
+{
+	return guest->all->balloons && !pol_has(guest->target_bytes) &&
+	       guest->target_sent_us == 0 && guest_is_managed(guest, NULL);
+}
+
+uint64_t guest_taken_bytes(const struct guest *guest)
+{
+	uint64_t has = guest->target_bytes;
+
+	if (guest_is_inherited(guest) && guest_held_bytes(guest) > GUEST_SLACK_BYTES)
+		has = guest->actual_bytes;
+	return has < guest->memory_bytes ? guest->memory_bytes - has : 0;
 }
 
 bool guest_can_switch_merge(const struct guest *guest)

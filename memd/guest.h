@@ -30,6 +30,9 @@
 /* And on one that is not, no more than these in a second. */
 #define GUESTS_ASKED_MOST 320
 
+/* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
+#define GUEST_SLACK_BYTES (4ULL << 20)
+
 #define GUEST_PATH_MAX	   108 /* sun_path */
 #define GUEST_NOTE_MAX	   200
 #define GUEST_REQUEST_MAX  16
@@ -187,6 +190,7 @@ struct guest {
 	uint64_t emptied_tick;	    /* seen by that poll */
 	struct guest_stats emptied; /* the last ones before that */
 	bool stats_rejected;	    /* contradict what the host knows */
+	bool below;		    /* its balloon has held something in this life */
 	bool driver_seen;	    /* the balloon's driver has shown itself */
 	bool renew;		    /* reset seen: begins a new life at the next tick */
 	bool release;		    /* its last life was ballooned by us: give the new one all */
@@ -241,6 +245,8 @@ struct guests {
 	size_t turn_at[4]; /* where guest_turn.c goes on, by rank */
 	/* Set by the daemon: the host has plenty, and nobody has to be asked at once. */
 	bool calm;
+	/* Set by the daemon: no other manager sets balloons, and memd is to. */
+	bool balloons;
 	/* Set by the daemon: memd itself reads guests' memory back from swap just now. */
 	bool reading_back;
 	bool full_told;
@@ -290,6 +296,18 @@ bool guest_is_off_by_us(const struct guest *guest);
 
 /* May memd give it balloon targets? *ret_why (may be NULL): static text when not. */
 bool guest_is_managed(const struct guest *guest, const char **ret_why);
+
+/* What its balloon holds of it; 0: nothing, or not known. */
+uint64_t guest_held_bytes(const struct guest *guest);
+
+/*
+ * Has memd no target of it, but may one before this one have had? Then what its balloon holds is
+ * ours to give back.
+ */
+bool guest_is_inherited(const struct guest *guest);
+
+/* What was taken from it by memd, or a memd before this one, and may be given back. */
+uint64_t guest_taken_bytes(const struct guest *guest);
 
 /* Since the guest's statistics were seen to change; POL_ABSENT: never, or not believed. */
 uint64_t guest_stats_age_us(const struct guest *guest, uint64_t now_us);

@@ -16,9 +16,6 @@
 #include "memd/guest_stats.h"
 #include "memd/vcpus.h"
 
-/* Less than this is balloon noise, not a balloon gone or back (a page here and there). */
-#define SLACK_BYTES (4 * MIB)
-
 static bool get_bytes(json_object *obj, const char *key, uint64_t *ret_bytes)
 {
 	uint64_t bytes;
@@ -241,9 +238,19 @@ static void judge_full(struct guest *guest, uint64_t now_us)
 	}
 }
 
+/* Well below its memory, by us: held is what its balloon held then. */
+static bool was_below(const struct guest *guest, uint64_t before, uint64_t held)
+{
+	const uint64_t full = guest->memory_bytes, target = guest->target_bytes;
+
+	if (!pol_has(target))
+		return held > GUEST_SLACK_BYTES && guest_is_inherited(guest);
+	return target + GUEST_SLACK_BYTES < full && before + GUEST_SLACK_BYTES < full;
+}
+
 static void take_actual(struct guest *guest, json_object *value, uint64_t now_us)
 {
-	uint64_t actual, before = guest->actual_bytes, target = guest->target_bytes;
+	uint64_t actual, before = guest->actual_bytes, held = guest_held_bytes(guest);
 
 	if (!get_bytes(value, "actual", &actual)) {
 		guest->balloon_active = false;
@@ -253,10 +260,10 @@ static void take_actual(struct guest *guest, json_object *value, uint64_t now_us
 	guest->balloon_actual_bytes = actual;
 	count_actual(guest);
 	actual = guest->actual_bytes;
+	guest->below |= guest_held_bytes(guest) > GUEST_SLACK_BYTES;
 	if (actual + guest->mem_max_bytes < guest->memory_bytes + guest->mem_size_bytes)
 		guest->driver_seen = true;
-	if (pol_has(before) && pol_has(target) && target + SLACK_BYTES < guest->memory_bytes &&
-	    before + SLACK_BYTES < guest->memory_bytes && actual == guest->memory_bytes)
+	if (pol_has(before) && was_below(guest, before, held) && actual == guest->memory_bytes)
 		judge_full(guest, now_us);
 	else if (guest->emptied_us &&
 		 now_us - guest->emptied_us > guest->all->config->policy.stats_max_age_us)

@@ -2,6 +2,7 @@
 /* Guests: the registry against a scripted monitor: setup, polls, targets, resets, disappearance. */
 #include "tests/unit/guest_world.h"
 
+#include "memd/act.h"
 #include "memd/savings.h"
 #include "memd/vcpus.h"
 
@@ -230,6 +231,82 @@ static void test_reset_unseen(void **state)
 	assert_true(guest->id > id);
 }
 
+/* Another memd: it has no target of the guest, whose balloon holds 212 MiB. */
+static struct guest *inherited(void)
+{
+	w.guests.balloons = true;
+	set_update(100, 1000);
+	snprintf(w.actual, sizeof(w.actual), "%llu", 300 * MIB);
+	return ready();
+}
+
+static void test_inherited_reset(void **state)
+{
+	struct guest *guest = inherited();
+
+	(void)state;
+	assert_int_equal(guest_taken_bytes(guest), 212 * MIB);
+	monitor_tell(&w.monitor, "{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n");
+	settle();
+	tick();
+	assert_int_equal(w.reset, 1);
+	assert_true(guest->release);
+	/* The event missed, too. */
+	guest->release = false;
+	snprintf(w.actual, sizeof(w.actual), "%llu", 512 * MIB);
+	tick();
+	tick();
+	assert_int_equal(w.reset, 2);
+	assert_true(guest->release);
+}
+
+/* Balloons are somebody else's, or a full one is just not known of: nothing of ours. */
+static void test_not_inherited(void **state)
+{
+	struct guest *guest = inherited();
+	struct act act = {.guests = &w.guests};
+
+	(void)state;
+	w.guests.balloons = false;
+	assert_int_equal(guest_taken_bytes(guest), 0);
+	assert_int_equal(act_deflate(&act, GIB, 0), 0);
+	snprintf(w.actual, sizeof(w.actual), "%llu", 512 * MIB);
+	tick();
+	tick();
+	assert_int_equal(w.reset, 0);
+	monitor_tell(&w.monitor, "{\"event\":\"RESET\",\"data\":{\"guest\":true}}\r\n");
+	settle();
+	tick();
+	assert_int_equal(w.reset, 1);
+	assert_false(guest->release);
+}
+
+/* At the end of memd: also what another one has taken, and those that there is room for. */
+static void test_deflate(void **state)
+{
+	struct guest *guest = inherited(), *other = calloc(1, sizeof(*other));
+	struct act act = {.guests = &w.guests};
+
+	(void)state;
+	other->all = &w.guests;
+	other->id = guest->id + 1;
+	other->balloon_active = true;
+	other->memory_bytes = 2 * GIB;
+	other->target_bytes = GIB;
+	w.guests.v[w.guests.n++] = other;
+	assert_int_equal(act_deflate(&act, 600 * MIB, 400 * MIB), 0);
+	assert_int_equal(act_deflate(&act, 900 * MIB, 400 * MIB), 1);
+	settle();
+	assert_int_equal(w.last_target, 512 * MIB);
+	assert_int_equal(other->target_bytes, GIB);
+	assert_int_equal(act_deflate(&act, 900 * MIB, 400 * MIB), 0);
+	/* That is what was asked for, and no reset. */
+	snprintf(w.actual, sizeof(w.actual), "%llu", 512 * MIB);
+	tick();
+	tick();
+	assert_int_equal(w.reset, 0);
+}
+
 static void set_faults(unsigned int when, unsigned int faults)
 {
 	snprintf(w.stats, sizeof(w.stats),
@@ -443,6 +520,9 @@ int main(void)
 		WITH_MONITOR(test_gone),
 		WITH_MONITOR(test_successor),
 		WITH_MONITOR(test_interval_lost),
+		WITH_MONITOR(test_inherited_reset),
+		WITH_MONITOR(test_not_inherited),
+		WITH_MONITOR(test_deflate),
 		WITH_MONITOR(test_out_of_memory),
 		WITH_MONITOR(test_reset_unseen_with_statistics),
 		WITH_MONITOR(test_reset_unseen_and_silent),
