@@ -45,8 +45,8 @@ void undo_close(struct undo *undo); /* NULL is fine; the journal stays on disk *
  */
 int undo_record(struct undo *undo, const char *path, const char *original, const char *ours);
 
-/* The file says its original again, or is gone: there is nothing to restore. 0; errno of write(2).
- */
+/* The file says its original again, is gone, or is somebody else's now: there is nothing to
+ * restore. 0; errno of write(2). */
 int undo_forget(struct undo *undo, const char *path);
 
 /* Number of files recorded. */

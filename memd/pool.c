@@ -160,6 +160,8 @@ static void take_result(struct pools *pools, uint64_t now_us)
 	if (known && job->error == 0) {
 		known->set = job->after - (job->surplus < job->after ? job->surplus : job->after);
 		(void)journal(pools, job, job->after);
+	} else if (known) {
+		known->set = POL_ABSENT; /* it may have come part of the way: that is no one else */
 	}
 	if (job->error < 0)
 		snprintf(text, sizeof(text), "%s", strerror(-job->error));

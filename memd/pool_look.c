@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The pools as policy/pool.h wants them. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/kfile.h"
+#include "common/log.h"
 #include "common/size.h"
 #include "memd/hugepage.h"
 #include "memd/numa.h"
@@ -19,9 +21,25 @@ struct pools_known *pools_known_of(struct pools *pools, uint32_t node, uint64_t 
 	if (pools->n_known == POL_POOLS_MAX)
 		return NULL;
 	known = &pools->known[pools->n_known++];
-	*known = (struct pools_known){
-		.node = node, .page_bytes = page_bytes, .base = POL_ABSENT, .set = POL_ABSENT};
+	*known = (struct pools_known){.node = node,
+				      .page_bytes = page_bytes,
+				      .base = POL_ABSENT,
+				      .set = POL_ABSENT,
+				      .other = POL_ABSENT};
 	return known;
+}
+
+/* Somebody has set it: that is right from then on, and not ours to give back. */
+static void leave_to_others(struct pools *pools, struct pools_known *known, const char *path,
+			    uint64_t pages)
+{
+	if (pools->act->undo && undo_original(pools->act->undo, path)) {
+		log_info("/%s: somebody else has set it to %" PRIu64 ", which stays", path, pages);
+		/* What cannot be written now is with the next change of the journal. */
+		(void)undo_forget(pools->act->undo, path);
+	}
+	known->base = pages;
+	known->set = known->other = POL_ABSENT;
 }
 
 /*
@@ -39,13 +57,19 @@ static uint64_t base_of(struct pools *pools, const struct pol_pool *pool)
 		return kept;
 	if (pool->busy)
 		return pol_has(known->base) ? known->base : kept;
-	if (!pol_has(known->set) || known->set != kept) {
-		known->base = kept;
-		pool_path(pool->node, pool->page_bytes, "nr_hugepages", path, sizeof(path));
+	pool_path(pool->node, pool->page_bytes, "nr_hugepages", path, sizeof(path));
+	if (!pol_has(known->set)) {
 		original = pools->act->undo ? undo_original(pools->act->undo, path) : NULL;
 		/* Of a memd before this one, which could not give all of it back. */
-		if (original && !pol_has(known->set))
-			known->base = strtoull(original, NULL, 10);
+		known->base = original ? strtoull(original, NULL, 10) : kept;
+	} else if (known->set == kept) {
+		known->other = POL_ABSENT;
+	} else if (known->other == kept) {
+		leave_to_others(pools, known, path, kept);
+	} else {
+		/* It comes from two files, read while guests come and go: once is not enough. */
+		known->other = kept;
+		return kept;
 	}
 	return known->base;
 }

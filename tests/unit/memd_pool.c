@@ -228,6 +228,39 @@ static void test_from_ask_to_done(void **state)
 	assert_int_equal(pool("nr_hugepages"), 0);
 }
 
+/* Between what was found and what we made of it, but somebody else's word: that stays. */
+static void test_set_by_somebody_else(void **state)
+{
+	json_object_put(want(256, 1 << 1, false));
+	settle();
+	json_object_put(want(256, 1 << 1, true));
+	pools_tick(w.pools, &w.config, &w.host, w.now_us += 1000000);
+	/* Once is nothing: two files are read one after the other. */
+	set_pool(NODE1, "surplus_hugepages", 1);
+	pools_tick(w.pools, &w.config, &w.host, w.now_us += 1000000);
+	set_pool(NODE1, "surplus_hugepages", 0);
+	pools_tick(w.pools, &w.config, &w.host, w.now_us += 1000000);
+	assert_string_equal(undo_original(w.undo, NODE1 "nr_hugepages"), "0");
+	pools_tick(w.pools, &w.config, &w.host, w.now_us += 40 * 1000000ull);
+	settle();
+	assert_int_equal(pool("nr_hugepages"), 0);
+	assert_non_null(undo_original(w.undo, NODE1 "nr_hugepages"));
+
+	set_pool(NODE1, "nr_hugepages", 128);
+	set_pool(NODE1, "free_hugepages", 128);
+	for (int i = 0; i < 100; i++)
+		pools_tick(w.pools, &w.config, &w.host, w.now_us += 1000000);
+	assert_int_equal(pool("nr_hugepages"), 128);
+	assert_null(undo_original(w.undo, NODE1 "nr_hugepages"));
+	assert_int_equal(undo_restore(w.undo, w.rootfd, NULL, NULL), 0);
+	assert_int_equal(pool("nr_hugepages"), 128);
+	/* Enlarged again, this is what is given back. */
+	json_object_put(want(256, 1 << 1, false));
+	settle();
+	assert_int_equal(pool("nr_hugepages"), 256);
+	assert_string_equal(undo_original(w.undo, NODE1 "nr_hugepages"), "128");
+}
+
 /* The kernel has 100 of 256: refused with the numbers, and not asked every second. */
 static void test_pieces(void **state)
 {
@@ -322,6 +355,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_from_ask_to_done, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_set_by_somebody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dry_run, setup, teardown),
