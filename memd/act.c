@@ -284,8 +284,6 @@ bool act_is_told(const struct act *act, const struct pol_action *action)
 
 void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 {
-	unsigned int balloons = 0;
-
 	if (act->stopped)
 		return;
 	for (size_t i = 0; i < plan->n_actions; i++) {
@@ -299,7 +297,7 @@ void act_plan(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 			place_act(act->place, action, now_us);
 		else if (action->kind != POL_BALLOON)
 			act_ksm(act, action, now_us);
-		else if (balloons++ < ACT_BALLOONS_MAX)
+		else
 			act_balloon(act, action, NULL, now_us);
 	}
 	reclaim_act(act, plan, now_us);

@@ -16,9 +16,6 @@
 #include "memd/host.h"
 #include "memd/ksm.h"
 
-/* Balloon commands in one tick; the rest is decided anew in the next. */
-#define ACT_BALLOONS_MAX 128
-
 struct act {
 	int rootfd;
 	struct undo *undo; /* NULL in a dry run */

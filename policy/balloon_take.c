@@ -295,6 +295,53 @@ static void round_parts(struct pol *pol, bool desperate)
 	}
 }
 
+/*
+ * More orders than may be sent in a tick: those of the guests stay that bring most, and of the
+ * others nothing is asked, nor remembered as asked. False: there are no more than that.
+ */
+static bool leave_out(struct pol *pol)
+{
+	uint64_t low = 0, high = 0;
+	size_t n = 0, equal = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++) {
+		const struct take *take = &pol->now[i].take;
+		uint64_t gain = balloon_gain(&pol->now[i], take->base, take->base - take->bytes);
+
+		/* One that only digs for what lies behind comes last. */
+		pol->claims[i].part = take->bytes ? gain + 1 : 0;
+		high = max_u64(high, pol->claims[i].part);
+		n += take->bytes > 0;
+	}
+	if (n <= POL_TAKES_MAX || FAULT(takes_most))
+		return false;
+	/* The least that no more than so many are above. */
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		n = 0;
+		for (size_t i = 0; i < pol->n_now; i++)
+			n += pol->claims[i].part > middle;
+		if (n <= POL_TAKES_MAX)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	n = 0;
+	for (size_t i = 0; i < pol->n_now; i++)
+		n += pol->claims[i].part > high;
+	for (size_t i = 0; i < pol->n_now; i++) {
+		struct take *take = &pol->now[i].take;
+		uint64_t part = pol->claims[i].part;
+
+		take->bytes = take->part = take->part_free = 0;
+		if (part > high || (part && part == high && equal++ < POL_TAKES_MAX - n))
+			continue;
+		take->most = take->free_most = take->gain = take->gain_free = 0;
+	}
+	return true;
+}
+
 /* Free memory, like a balloon that reports: guests keep twice their reserve. */
 static void ease_decide(struct pol *pol, uint64_t ease)
 {
@@ -302,8 +349,10 @@ static void ease_decide(struct pol *pol, uint64_t ease)
 		return;
 	for (size_t i = 0; i < pol->n_now; i++)
 		prepare(pol, &pol->now[i], true, false);
-	spread_free(pol, ease);
-	round_parts(pol, false);
+	do {
+		spread_free(pol, ease);
+		round_parts(pol, false);
+	} while (leave_out(pol));
 	for (size_t i = 0; i < pol->n_now; i++)
 		if (pol->now[i].take.bytes)
 			add_take(pol, &pol->now[i], POL_WHY_COLLECT, 0);
@@ -318,11 +367,14 @@ void take_decide(struct pol *pol, uint64_t need, uint64_t host_need, uint64_t ot
 		return;
 	}
 	take_turns(pol);
-	missing = FAULT(free_first) ? need : spread_free(pol, need);
-	if (missing)
-		missing = spread_cache(pol, missing);
-	/* What brings nothing at once is only taken when the host is short already. */
-	round_parts(pol, missing >= 4 * MIB && pol->tick.available < pol->tick.marks.high);
+	do {
+		missing = FAULT(free_first) ? need : spread_free(pol, need);
+		if (missing)
+			missing = spread_cache(pol, missing);
+		/* What brings nothing at once is only taken when the host is short already. */
+		round_parts(pol, missing >= 4 * MIB && pol->tick.available < pol->tick.marks.high);
+		/* The parts of those left out are asked of the others. */
+	} while (leave_out(pol));
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 

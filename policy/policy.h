@@ -221,6 +221,12 @@ enum pol_trust {
 /* One sentence in an operator's words, static. */
 const char *pol_trust_text(enum pol_trust trust);
 
+/*
+ * The most balloons that are asked for memory in one tick: each is a command to a hypervisor, and
+ * what is not sent must not count as asked. What is given is not bounded: once per guest at most.
+ */
+#define POL_TAKES_MAX 128
+
 /* What the policy thinks of each guest this tick, for `memctl guests` and `explain`. */
 struct pol_view {
 	uint64_t guest;

@@ -18,7 +18,9 @@
 #include "policy/parts.h"
 #include "tests/unit/policy_guest.h"
 
+#ifndef SCENE_MAX
 #define SCENE_MAX 16
+#endif
 
 struct scene {
 	struct pol_config config;
