@@ -16,7 +16,7 @@
 #include "memd/pageout.h"
 #include "policy/policy.h"
 
-#define RECLAIM_ORDERS_MAX 64
+#define RECLAIM_ORDERS_MAX POL_RECLAIMS_MAX
 
 enum reclaim_way { RECLAIM_NONE, RECLAIM_CGROUP, RECLAIM_PAGEOUT };
 

@@ -218,6 +218,7 @@ struct reclaim_past {
 	uint64_t room;		    /* of swap, that may be used, */
 	uint64_t net_ppm, kept_ppm; /* what comes free of a byte, and what of that came */
 	uint64_t us_per_gib;	    /* its price */
+	uint64_t last;		    /* of more guests than can be asked at once, the last asked */
 };
 
 #define RATE_WINDOWS 5

@@ -226,6 +226,8 @@ const char *pol_trust_text(enum pol_trust trust);
  * what is not sent must not count as asked. What is given is not bounded: once per guest at most.
  */
 #define POL_TAKES_MAX 128
+/* And the most guests of which memory is swapped out at a time. */
+#define POL_RECLAIMS_MAX 64
 
 /* What the policy thinks of each guest this tick, for `memctl guests` and `explain`. */
 struct pol_view {

@@ -257,6 +257,42 @@ static void add_order(struct pol *pol, struct now_guest *guest, enum pol_reason 
 	past->asked = bytes;
 }
 
+/*
+ * Of more guests than can be asked at once those that follow the last one asked, and of the others
+ * nothing. Parts too small for an order count when the large ones bring too little: of many guests
+ * all may be. False: there are no more than that.
+ */
+static bool choose(struct pol *pol, uint64_t need)
+{
+	uint64_t least = LEAST, sum = 0;
+	size_t n = 0, begin = 0;
+
+	for (size_t i = 0; i < pol->n_now; i++)
+		if (pol->claims[i].part >= least)
+			sum = add_sat(sum, pol->claims[i].part);
+	if (sum < need / 2)
+		least = 1;
+	for (size_t i = 0; i < pol->n_now; i++)
+		n += pol->claims[i].part >= least;
+	if (n <= POL_RECLAIMS_MAX || FAULT(reclaims_most))
+		return false;
+	while (begin < pol->n_now && pol->now[begin].in->id <= pol->reclaim.last &&
+	       !FAULT(reclaims_turn))
+		begin++;
+	n = 0;
+	for (size_t k = 0; k < pol->n_now; k++) {
+		size_t i = (begin + k) % pol->n_now;
+
+		if (n == POL_RECLAIMS_MAX || pol->claims[i].part < least) {
+			pol->claims[i].limit = 0;
+			continue;
+		}
+		n++;
+		pol->reclaim.last = pol->now[i].in->id;
+	}
+	return true;
+}
+
 static void spread(struct pol *pol, enum pol_reason why, uint64_t need, uint64_t net)
 {
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -271,6 +307,9 @@ static void spread(struct pol *pol, enum pol_reason why, uint64_t need, uint64_t
 		};
 	}
 	share_spread(&pol->config, pol->claims, pol->n_now, need);
+	/* What others are left out with is asked of these. */
+	if (choose(pol, need))
+		share_spread(&pol->config, pol->claims, pol->n_now, need);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		uint64_t bytes = min_u64(pol->claims[i].part, need) / PAGE * PAGE;
 

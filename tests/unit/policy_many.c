@@ -136,6 +136,69 @@ static void test_gives_are_not_bounded(void **state)
 	scene_close(&s);
 }
 
+static void make_large(struct scene *s)
+{
+	s->host.memory_bytes = 1024 * GIB;
+	s->host.available_bytes = s->host.free_bytes = 512 * GIB;
+	s->host.swap_bytes = s->host.swap_free_bytes = 512 * GIB;
+	scene_run(s, 40);
+}
+
+/* As much as from fewer guests, and each of them in its turn. */
+static void test_reclaim_goes_round(void **state)
+{
+	struct scene s;
+	size_t asked = 0;
+
+	(void)state;
+	scene_open_silent(&s, SCENE_MAX);
+	make_large(&s);
+	s.host.available_bytes = s.plan->high_bytes - 256 * MIB;
+	scene_step(&s);
+	assert_int_equal(count(&s, POL_RECLAIM), POL_RECLAIMS_MAX);
+	assert_null(reclaim_of(&s, SCENE_MAX));
+	assert_true(obey_reclaim(&s, 0) >= 256 * MIB);
+	for (int t = 0; t < 60; t++) {
+		s.host.available_bytes = s.plan->high_bytes - 256 * MIB;
+		scene_step(&s);
+		assert_true(count(&s, POL_RECLAIM) <= POL_RECLAIMS_MAX);
+		obey_reclaim(&s, 0);
+	}
+	for (size_t i = 0; i < SCENE_MAX; i++) {
+		asked += s.guests[i].swapped_bytes > 0;
+		/* What was not asked of it is not held against it. */
+		assert_int_not_equal(scene_view(&s, s.guests[i].id)->reclaim_off,
+				     POL_WHY_NOTHING_LEFT);
+	}
+	assert_int_equal(asked, SCENE_MAX);
+	scene_close(&s);
+}
+
+/* Also of those that have more than their share for long. */
+static void test_reclaim_begins_where_it_ended(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open_silent(&s, SCENE_MAX);
+	for (size_t i = 0; i < 100; i++)
+		s.guests[i].shares = 10;
+	make_large(&s);
+	s.host.available_bytes = s.plan->high_bytes - 256 * MIB;
+	scene_step(&s);
+	assert_int_equal(count(&s, POL_RECLAIM), POL_RECLAIMS_MAX);
+	assert_non_null(reclaim_of(&s, 64));
+	obey_reclaim(&s, 0);
+	s.host.reclaim_busy = true;
+	scene_run(&s, 5);
+	s.host.reclaim_busy = false;
+	s.host.available_bytes = s.plan->high_bytes - 256 * MIB;
+	scene_step(&s);
+	for (uint64_t id = 65; id <= 100; id++)
+		assert_non_null(reclaim_of(&s, id));
+	scene_close(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -144,6 +207,8 @@ int main(void)
 		cmocka_unit_test(test_who_brings_most_is_asked),
 		cmocka_unit_test(test_collecting_is_bounded),
 		cmocka_unit_test(test_gives_are_not_bounded),
+		cmocka_unit_test(test_reclaim_goes_round),
+		cmocka_unit_test(test_reclaim_begins_where_it_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
