@@ -86,8 +86,51 @@ static void found_stuck(const struct now_host *tick, struct now_guest *guest)
 		}
 		settle(past, guest->actual);
 	}
-	/* Stuck on the way up, the offer stands: it is the guest's memory. It only does not count
-	 * as granted any more. */
+	/* Stuck on the way up, the offer stands for now: it is the guest's memory. It only does not
+	 * count as granted any more. */
+}
+
+bool balloon_is_owed(const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+
+	return past->stuck && !past->arrived && past->target > guest->actual;
+}
+
+bool balloon_is_stuck(const struct now_guest *guest)
+{
+	return guest->past->stuck && (!balloon_is_owed(guest) || FAULT(owed_taken));
+}
+
+/*
+ * Another try. What was to be given is decided anew, by what the guest has and what is free now; a
+ * device that was told is not to go there by itself, when nobody reckons with it any more.
+ */
+static void retry(struct now_guest *guest)
+{
+	struct guest_past *past = guest->past;
+
+	if (!past->arrived) {
+		if (guest->in->target_bytes == past->target && !FAULT(owed_release)) {
+			guest->released = true;
+			guest->release = guest->actual;
+		}
+		settle(past, guest->actual);
+	}
+	past->stuck = false;
+}
+
+/* An order that got lost on the way to a guest in distress is not the balloon's fault. */
+static bool is_retry_due(const struct now_host *tick, const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+
+	if (!past->stuck || (!past->arrived && FAULT(owed_retry)))
+		return false;
+	if (balloon_is_owed(guest) && guest->distress && guest->in->target_bytes != past->target &&
+	    !FAULT(owed_distress))
+		return true;
+	return tick->now_us >= past->retry_us && past->life != life_of(guest->in);
 }
 
 static void measure_speed(const struct now_host *tick, struct guest_past *past, uint64_t actual)
@@ -167,9 +210,8 @@ uint64_t balloon_follow(const struct pol_config *config, const struct now_host *
 	} else if (distance(guest->actual, past->target) > ARRIVED_BYTES) {
 		moved_by_itself(config, tick, guest);
 	}
-	if (past->stuck && past->arrived && tick->now_us >= past->retry_us &&
-	    past->life != life_of(guest->in))
-		past->stuck = false;
+	if (is_retry_due(tick, guest))
+		retry(guest);
 	past->actual = guest->actual;
 	return freed;
 }
@@ -251,7 +293,7 @@ uint64_t balloon_yield(const struct pol *pol, const struct now_guest *guest)
 {
 	uint64_t speed = guest->past->speed, size = sub_sat(guest->actual, speed);
 
-	if (guest->past->stuck || guest->trust != POL_TRUST_OK ||
+	if (balloon_is_stuck(guest) || guest->trust != POL_TRUST_OK ||
 	    size < balloon_cache_floor(pol, guest, guest->floor, false))
 		return 0;
 	return balloon_gain(guest, guest->actual, size);

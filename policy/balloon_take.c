@@ -45,7 +45,8 @@ static uint64_t bottom_of(const struct pol *pol, const struct now_guest *guest, 
 		return guest->floor;
 	if (FAULT(take_from_needy) && guest->want)
 		return guest->floor;
-	if (!guest->usable || guest->past->stuck || guest->released || guest->want || guest->grant)
+	if (!guest->usable || balloon_is_stuck(guest) || guest->released || guest->want ||
+	    guest->grant)
 		return guest->actual;
 	if (guest->held_back && !guest->liar)
 		return gently ? guest->actual : held_bottom(pol, guest);

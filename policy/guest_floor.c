@@ -368,15 +368,18 @@ void guest_hold(const struct now_host *tick, struct guest_past *past, uint64_t f
 void guest_conclude(const struct now_host *tick, struct now_guest *guest)
 {
 	struct guest_past *past = guest->past;
+	uint64_t target = past->target;
 	bool held;
 
+	/* What did not come is nothing to live on. */
+	if (balloon_is_owed(guest) && !FAULT(owed_urgent))
+		target = guest->actual;
 	if (tick->now_us >= past->sore_us)
 		past->sore = 0;
 	if (guest->distress)
 		past->trouble_us = tick->now_us + TROUBLE_US;
-	guest->urgent =
-		guest->trust == POL_TRUST_OK &&
-		add_sat(guest->available, past->target) < guest->actual_late + guest->reserve / 4;
+	guest->urgent = guest->trust == POL_TRUST_OK &&
+			add_sat(guest->available, target) < guest->actual_late + guest->reserve / 4;
 	guest->starves =
 		(guest->distress || guest->urgent) && guest->trust == POL_TRUST_OK &&
 		((guest->held_known && guest->held + guest->reserve / 4 >= guest->actual) ||

@@ -138,7 +138,7 @@ static bool wary(struct pol *pol)
 
 	for (size_t i = 0; i < pol->n_now; i++) {
 		any |= pol->now[i].usable;
-		if (pol->now[i].usable && !pol->now[i].past->stuck)
+		if (pol->now[i].usable && !balloon_is_stuck(&pol->now[i]))
 			speed = add_sat(speed, pol->now[i].past->speed);
 	}
 	goal = prepared_for(m, pol->host.fall_most, speed);
@@ -153,7 +153,7 @@ static uint64_t gives_per_s(const struct pol *pol, const struct now_guest *guest
 {
 	uint64_t floor;
 
-	if (!guest->usable || guest->past->stuck || guest->trust != POL_TRUST_OK ||
+	if (!guest->usable || balloon_is_stuck(guest) || guest->trust != POL_TRUST_OK ||
 	    (guest->held_back && !FAULT(ready_held)))
 		return 0;
 	floor = FAULT(ready_floor) ? 0 : balloon_cache_floor(pol, guest, guest->floor, false);

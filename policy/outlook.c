@@ -64,7 +64,7 @@ static enum pol_keep keep_of(const struct now_guest *guest, uint64_t size, uint6
 		return POL_KEEP_ALONE;
 	if (guest->distress || guest->urgent)
 		return POL_KEEP_TROUBLE;
-	if (past->stuck)
+	if (balloon_is_stuck(guest))
 		return POL_KEEP_STUCK;
 	if (guest->trust != POL_TRUST_OK)
 		return POL_KEEP_DOUBT;

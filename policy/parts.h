@@ -101,6 +101,12 @@ uint64_t balloon_yield(const struct pol *pol, const struct now_guest *guest);
 /* First sight: what the guest has is its target. */
 void balloon_adopt(const struct now_host *tick, struct now_guest *guest);
 
+/* Stuck on the way up: what it was given has not come. */
+bool balloon_is_owed(const struct now_guest *guest);
+
+/* Stuck so that nothing can be taken by it: not when it only does not give back. */
+bool balloon_is_stuck(const struct now_guest *guest);
+
 /* Smallest change worth an order. */
 uint64_t balloon_least(const struct now_guest *guest);
 

@@ -243,11 +243,12 @@ static uint64_t sense_guests(struct pol *pol)
 	return returned;
 }
 
-/* Somebody is nearly out of memory, and its balloon has some of it. */
+/* Somebody is nearly out of memory, and its balloon has some of it that it would give back. */
 static bool anybody_starves(const struct pol *pol)
 {
 	for (size_t i = 0; i < pol->n_now; i++)
-		if (pol->now[i].starves && pol->now[i].past->target < pol->now[i].memory)
+		if (pol->now[i].starves && pol->now[i].past->target < pol->now[i].memory &&
+		    (!balloon_is_owed(&pol->now[i]) || FAULT(owed_starves)))
 			return true;
 	return false;
 }

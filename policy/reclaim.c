@@ -57,7 +57,7 @@ static uint64_t in_use_of(const struct now_guest *guest)
 
 static bool has_balloon(const struct now_guest *guest)
 {
-	return guest->usable && !guest->past->stuck;
+	return guest->usable && !balloon_is_stuck(guest);
 }
 
 /* Host bytes that the guest's balloon can bring within the time it takes to matter. */

@@ -428,6 +428,130 @@ static void test_lost_order_is_not_taken_back(void **state)
 	scene_close(&s);
 }
 
+/* It was squeezed, needs some of that back, and its balloon does not move: `told` of it or not. */
+static void until_owed(struct scene *s, bool told)
+{
+	scene_open(s, 2);
+	s->guests[0].actual_bytes = s->guests[0].resident_bytes = GIB;
+	s->guests[0].stat_total_bytes = GIB - 40 * MIB;
+	s->guests[0].stat_free_bytes = s->guests[0].stat_available_bytes = 560 * MIB;
+	s->guests[0].stat_cache_bytes = 0;
+	s->host.available_bytes = 900 * MIB; /* nothing is given back for plenty */
+	scene_run(s, 30);
+	assert_int_equal(s->guests[0].target_bytes, POL_ABSENT);
+	s->guests[0].stat_free_bytes = s->guests[0].stat_available_bytes = 20 * MIB;
+	for (int t = 0; t < 20 && !scene_view(s, 1)->stuck; t++) {
+		if (!told)
+			s->guests[0].target_bytes = POL_ABSENT;
+		scene_step(s);
+	}
+	if (!told)
+		s->guests[0].target_bytes = POL_ABSENT;
+	assert_true(scene_view(s, 1)->stuck);
+	assert_true(scene_view(s, 1)->target_bytes > GIB + 32 * MIB);
+}
+
+/* What never came is asked for again, later and ever later, from what it has. */
+static void test_what_was_not_given_is_given_again(void **state)
+{
+	(void)state;
+	for (int told = 0; told < 2; told++) {
+		struct scene s;
+		uint64_t tries[4] = {0};
+		unsigned int n = 0;
+
+		until_owed(&s, told);
+		for (int t = 0; t < 400 && n < 3; t++) {
+			s.guests[0].cpu_us += 1000; /* it lives */
+			scene_step(&s);
+			if (!told)
+				s.guests[0].target_bytes = POL_ABSENT;
+			if (!scene_action(&s, 1))
+				continue;
+			assert_int_equal(scene_action(&s, 1)->reason, POL_WHY_GUEST_NEEDS);
+			assert_int_equal(scene_action(&s, 1)->from, GIB);
+			assert_true(scene_action(&s, 1)->to > GIB + 32 * MIB);
+			tries[n++] = s.now_us;
+		}
+		assert_int_equal(n, 3);
+		assert_true(tries[1] - tries[0] >= 60 * SEC);
+		assert_true(tries[2] - tries[1] >= 120 * SEC);
+		scene_close(&s);
+	}
+}
+
+/* An offer that is not needed any more does not stand for ever. */
+static void test_what_was_not_given_is_taken_back(void **state)
+{
+	struct scene s;
+	const struct pol_action *a = NULL;
+
+	(void)state;
+	until_owed(&s, true);
+	s.guests[0].stat_free_bytes = s.guests[0].stat_available_bytes = 560 * MIB;
+	for (int t = 0; t < 60 && !a; t++) {
+		s.guests[0].cpu_us += 1000;
+		scene_step(&s);
+		a = scene_action(&s, 1);
+	}
+	assert_non_null(a);
+	assert_int_equal(a->reason, POL_WHY_RELEASE);
+	assert_int_equal(a->to, GIB);
+	assert_false(scene_view(&s, 1)->stuck);
+	scene_close(&s);
+}
+
+/* In distress it does not wait for an order that was lost. */
+static void test_lost_order_is_repeated_in_distress(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	until_owed(&s, false);
+	s.guests[0].stat_oom_kills++;
+	scene_step(&s);
+	assert_non_null(scene_action(&s, 1));
+	assert_int_equal(scene_action(&s, 1)->reason, POL_WHY_TROUBLE);
+	assert_int_equal(scene_action(&s, 1)->from, GIB);
+	assert_false(scene_view(&s, 1)->stuck);
+	scene_close(&s);
+}
+
+/* It is nearly out of memory as it was before, but others' reserves would not reach it. */
+static void test_what_cannot_be_given_is_not_taken_from_others(void **state)
+{
+	struct scene s;
+	uint64_t floor;
+
+	(void)state;
+	until_owed(&s, true);
+	assert_true(s.pol->now[0].urgent);
+	floor = scene_view(&s, 2)->floor_bytes;
+	s.host.available_bytes = 60 * MIB;
+	scene_step(&s);
+	assert_int_equal(s.plan->state, POL_STATE_LOW);
+	assert_true(scene_view(&s, 1)->stuck);
+	assert_int_equal(scene_view(&s, 2)->floor_bytes, floor);
+	scene_close(&s);
+}
+
+/* When it needs that no more, it can be taken from like any other. */
+static void test_balloon_stuck_on_the_way_up_is_taken_from(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	until_owed(&s, true);
+	s.guests[0].stat_free_bytes = s.guests[0].stat_available_bytes = 900 * MIB;
+	/* Before it is time for another try. */
+	for (int t = 0; t < 24 && !scene_action(&s, 1); t++)
+		scene_step(&s);
+	assert_non_null(scene_action(&s, 1));
+	assert_true(scene_action(&s, 1)->to < GIB);
+	assert_false(scene_view(&s, 1)->stuck);
+	scene_close(&s);
+}
+
 static void test_target_set_by_someone_else_is_respected(void **state)
 {
 	struct scene s;
@@ -476,6 +600,11 @@ int main(void)
 		cmocka_unit_test(test_stuck_balloon_is_released_and_made_up_for),
 		cmocka_unit_test(test_stuck_balloon_does_not_hold_up_the_others),
 		cmocka_unit_test(test_stuck_balloon_is_retried_later_and_ever_later),
+		cmocka_unit_test(test_what_was_not_given_is_given_again),
+		cmocka_unit_test(test_what_was_not_given_is_taken_back),
+		cmocka_unit_test(test_lost_order_is_repeated_in_distress),
+		cmocka_unit_test(test_what_cannot_be_given_is_not_taken_from_others),
+		cmocka_unit_test(test_balloon_stuck_on_the_way_up_is_taken_from),
 		cmocka_unit_test(test_nothing_is_retried_where_nothing_stirs),
 		cmocka_unit_test(test_slow_progress_is_progress),
 		cmocka_unit_test(test_lost_order_is_not_taken_back),
