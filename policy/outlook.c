@@ -157,12 +157,12 @@ static struct pol_guest *find(struct pol_guest *guests, size_t n, uint64_t id)
 	return NULL;
 }
 
-/* What was ordered of the guest goes to swap; returns what the host gains. */
-static uint64_t swap_out(const struct pol *pol, const struct pol_action *action,
-			 struct pol_host *host, struct pol_guest *guest)
+/* What was ordered of the guest goes to swap. */
+static void swap_out(const struct pol *pol, uint64_t ordered, struct pol_host *host,
+		     struct pol_guest *guest, struct pol_outlook *out)
 {
 	/* So much of what was promised came of late: the rest stayed where it was. */
-	uint64_t bytes = ppm_of(action->from - action->to, pol->reclaim.kept_ppm);
+	uint64_t bytes = ppm_of(ordered, pol->reclaim.kept_ppm);
 
 	bytes = min_u64(min_u64(bytes, guest->resident_bytes), guest->reclaimable_bytes);
 	bytes = min_u64(bytes, host->swap_free_bytes);
@@ -171,7 +171,28 @@ static uint64_t swap_out(const struct pol *pol, const struct pol_action *action,
 	guest->swapped_bytes =
 		add_sat(pol_has(guest->swapped_bytes) ? guest->swapped_bytes : 0, bytes);
 	host->swap_free_bytes -= bytes;
-	return bytes;
+	out->swapped_bytes += bytes;
+	out->swap_us += reclaim_cost_us(pol, bytes);
+	bytes = ppm_of(bytes, pol->reclaim.net_ppm);
+	host->available_bytes = add_sat(host->available_bytes, bytes);
+	host->free_bytes = add_sat(host->free_bytes, bytes);
+}
+
+/*
+ * The orders that are worked on as it begins are done after a second, all that is left of them.
+ * Here no others are: each is done at once.
+ */
+static void end_swapping(const struct pol *pol, struct pol_host *host, struct pol_guest *guests,
+			 struct pol_outlook *out)
+{
+	for (size_t i = 0; i < pol->n_now && host->reclaim_busy; i++) {
+		const struct guest_reclaim *past = &pol->now[i].past->reclaim;
+		uint64_t done = sub_sat(past->base, reclaim_resident(&pol->now[i]));
+
+		if (past->order_us && pol_has(guests[i].reclaimable_bytes))
+			swap_out(pol, sub_sat(past->asked, done), host, &guests[i], out);
+	}
+	host->reclaim_busy = false;
 }
 
 /* The orders reach the guests. Returns how many there were. */
@@ -184,17 +205,11 @@ static size_t deliver(const struct pol *pol, struct pol_host *host, struct pol_g
 	for (size_t i = 0; i < plan->n_actions; i++) {
 		const struct pol_action *action = &plan->actions[i];
 		struct pol_guest *guest = find(guests, host->n_guests, action->guest);
-		uint64_t bytes;
 
 		if (!guest)
 			continue;
 		if (action->kind == POL_RECLAIM) {
-			bytes = swap_out(pol, action, host, guest);
-			out->swapped_bytes += bytes;
-			out->swap_us += reclaim_cost_us(pol, bytes);
-			bytes = ppm_of(bytes, pol->reclaim.net_ppm);
-			host->available_bytes = add_sat(host->available_bytes, bytes);
-			host->free_bytes = add_sat(host->free_bytes, bytes);
+			swap_out(pol, action->from - action->to, host, guest, out);
 		} else if (action->kind == POL_BALLOON) {
 			guest->target_bytes = action->to;
 			guest->mem_requested_bytes = action->to2;
@@ -238,6 +253,7 @@ int pol_outlook(struct pol *pol, struct pol_host *host, struct pol_guest *guests
 			return r;
 		if (plan->state > out.worst)
 			out.worst = plan->state;
+		end_swapping(pol, host, guests, &out);
 		quiet = deliver(pol, host, guests, &out) || taken ? 0 : quiet + 1;
 		if (!quiet)
 			out.seconds = second;

@@ -211,8 +211,9 @@ static void test_nobody_new(void **state)
 	assert_true(a.taken > 100 * MIB);
 }
 
-/* Four guests without balloons that hold 2 GiB each, swap of so much, which frees but a part. */
-static struct answer ask_swap(uint64_t swap, uint64_t cost_ppm, uint64_t more)
+/* Four guests without balloons that hold 2 GiB each, swap of so much, which frees but a part; busy:
+ * asked while memd swaps some of it out already. */
+static struct answer ask_swap(uint64_t swap, uint64_t cost_ppm, uint64_t more, bool busy)
 {
 	struct answer answer = {0};
 	struct pol_guest guests[4];
@@ -225,6 +226,13 @@ static struct answer ask_swap(uint64_t swap, uint64_t cost_ppm, uint64_t more)
 	s.host.swap_bytes = s.host.swap_free_bytes = swap;
 	s.host.swap_cost_ppm = cost_ppm;
 	scene_run(&s, 60);
+	if (busy) {
+		s.host.available_bytes = 500 * MIB;
+		scene_run(&s, 1);
+		assert_non_null(scene_kind(&s, POL_RECLAIM));
+		s.host.available_bytes = 4 * GIB;
+		s.host.reclaim_busy = true;
+	}
 	host = s.host;
 	memcpy(guests, s.guests, sizeof(guests));
 	host.guests = guests;
@@ -249,8 +257,10 @@ static struct answer ask_swap(uint64_t swap, uint64_t cost_ppm, uint64_t more)
 /* What can go to swap counts, with its price; where swap is memory, for less. */
 static void test_one_more_by_swap(void **state)
 {
-	struct answer none = ask_swap(0, 0, 4 * GIB), disk = ask_swap(8 * GIB, 0, 4 * GIB);
-	struct answer zram = ask_swap(8 * GIB, 500000, 4 * GIB), full = ask_swap(GIB, 0, 8 * GIB);
+	struct answer none = ask_swap(0, 0, 4 * GIB, false);
+	struct answer disk = ask_swap(8 * GIB, 0, 4 * GIB, false);
+	struct answer zram = ask_swap(8 * GIB, 500000, 4 * GIB, false);
+	struct answer full = ask_swap(GIB, 0, 8 * GIB, false);
 
 	(void)state;
 	assert_false(none.outlook.fits);
@@ -264,6 +274,17 @@ static void test_one_more_by_swap(void **state)
 	/* A twentieth of swap stays free, whatever comes. */
 	assert_false(full.outlook.fits);
 	assert_in_range(full.outlook.swapped_bytes, 900 * MIB, GIB - GIB / 20);
+}
+
+/* What is being swapped out when somebody asks is done in a moment, and more can be. */
+static void test_one_more_while_swapping(void **state)
+{
+	struct answer disk = ask_swap(8 * GIB, 0, 4 * GIB, true);
+
+	(void)state;
+	assert_true(disk.outlook.fits);
+	assert_in_range(disk.outlook.swapped_bytes, disk.outlook.end_bytes,
+			disk.outlook.end_bytes + MIB);
 }
 
 /* What each could spare by swap, beside its balloon and never twice; and all that swap takes. */
@@ -312,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_one_more_that_does_not_fit),
 		cmocka_unit_test(test_nobody_new),
 		cmocka_unit_test(test_one_more_by_swap),
+		cmocka_unit_test(test_one_more_while_swapping),
 		cmocka_unit_test(test_spare_by_swap),
 	};
 
