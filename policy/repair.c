@@ -107,12 +107,16 @@ static uint64_t memory_of(const struct pol_guest *guest)
 	return sum || !pol_has(guest->resident_bytes) ? sum : bytes_in(guest->resident_bytes);
 }
 
+/* A target need not be a whole number of what the balloon, or the memory device, moves. */
 static bool is_moving(const struct pol_repair_host *host, const struct pol_guest *guest,
 		      const struct pol_repair_past *past)
 {
+	uint64_t target = guest->target_bytes, actual = guest->actual_bytes, gap = 0;
+
+	if (pol_has(target) && pol_has(actual))
+		gap = target > actual ? target - actual : actual - target;
 	return guest->numa_moving || host->now_us - past->calm_us < CALM_US ||
-	       (pol_has(guest->target_bytes) && pol_has(guest->actual_bytes) &&
-		guest->target_bytes != guest->actual_bytes);
+	       gap > (FAULT(repair_slack) ? 0 : ARRIVED_BYTES);
 }
 
 /* What stands against it apart from its price. */

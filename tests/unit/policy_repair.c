@@ -108,6 +108,9 @@ static void test_what_stands_against_it(void **state)
 	w.guest.numa_moving = false;
 	w.guest.target_bytes = GIB;
 	assert_int_equal(run(1, SEC / 2), POL_REPAIR_MOVING);
+	/* It is as near as it comes to what is no whole number of pages. */
+	w.guest.target_bytes = w.guest.actual_bytes - 1234567 % MIB;
+	assert_int_not_equal(run(1, SEC / 2), POL_REPAIR_MOVING);
 	w.guest.target_bytes = POL_ABSENT;
 	w.guest.huge_bytes = POL_ABSENT;
 	assert_int_equal(run(1, SEC / 2), POL_REPAIR_UNKNOWN);
