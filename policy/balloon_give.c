@@ -9,6 +9,7 @@
 #include "policy/parts.h"
 
 #define GIVE_LEAD_US	(4 * SEC)  /* until the next grant can have arrived */
+#define LATE_US		(30 * SEC) /* a give is there by then */
 #define GIFT_HOLD_US	(60 * SEC) /* nothing is taken from who was just given and uses it, */
 #define REGRET_HOLD_US	(10 * SEC) /* nor, twice so long at first, from who needed it back */
 #define HOLD_MOST_US	(600 * SEC)
@@ -21,6 +22,18 @@
 #define DOUBT_MOST	4	    /* how often the two times of calm are doubled */
 #define ROUND_BYTES	(2 * MIB)
 
+/* Also to a guest whose monitor is late: its balloon moves all the same. What one has that says
+ * nothing for long is not known. */
+static bool may_be_on_its_way(const struct pol *pol, const struct now_guest *guest)
+{
+	const struct guest_past *past = guest->past;
+
+	if (!past->met || past->stuck)
+		return false;
+	return guest->usable || (guest->in->has_balloon && !FAULT(grant_late) &&
+				 pol->tick.now_us - past->asked_us < LATE_US);
+}
+
 /* Grants on their way: the host's free memory has not shrunk by them yet. */
 static uint64_t outstanding(const struct pol *pol)
 {
@@ -31,7 +44,7 @@ static uint64_t outstanding(const struct pol *pol)
 	for (size_t i = 0; i < pol->n_now; i++) {
 		const struct now_guest *guest = &pol->now[i];
 
-		if (guest->usable && !guest->past->stuck)
+		if (may_be_on_its_way(pol, guest))
 			sum = add_sat(sum, sub_sat(guest->past->target, guest->actual));
 	}
 	return sum;

@@ -472,9 +472,36 @@ static void test_stuck_on_the_way_up_keeps_its_offer(void **state)
 	scene_close(&s);
 }
 
+/* What one is about to take is not there for another, whether the first one's monitor answers in
+ * time or not. */
+static void test_nothing_is_granted_twice(void **state)
+{
+	for (int late = 0; late < 2; late++) {
+		const struct pol_action *a;
+		uint64_t first;
+		struct scene s;
+
+		(void)state;
+		open_squeezed(&s, 2, 500 * MIB);
+		a = oom(&s, 1);
+		assert_non_null(a);
+		first = a->to - a->from;
+		assert_true(first > 300 * MIB);
+		s.guests[0].answering = !late;
+		a = oom(&s, 2);
+		assert_true(!a || a->to - a->from <= 500 * MIB - first);
+		/* But not for ever. */
+		scene_run(&s, 40);
+		a = oom(&s, 2);
+		assert_true(!late || (a && a->to - a->from > 300 * MIB));
+		scene_close(&s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_is_granted_twice),
 		cmocka_unit_test(test_trouble_gives_four_steps_at_once),
 		cmocka_unit_test(test_refaults_give_one_step),
 		cmocka_unit_test(test_trouble_is_served_in_every_state),
