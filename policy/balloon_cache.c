@@ -53,13 +53,21 @@ static bool is_unserved(const struct pol *pol)
 	       !FAULT(cache_unserved);
 }
 
+/* Blind, and not looked into yet: what of it can be swapped is told in a moment. */
+static bool is_unknown(const struct pol *pol, const struct now_guest *guest)
+{
+	return reclaim_is_blind(pol, guest) && !pol_has(guest->in->reclaimable_bytes) &&
+	       !FAULT(cache_unknown);
+}
+
 /* The kernel swaps by itself; not if there is no room left for that, or it has swapped next to
  * nothing for a while with the host at its end. */
 static bool is_kernels(const struct pol *pol, const struct now_guest *guest)
 {
 	enum pol_reason off = guest->past->reclaim.off;
 
-	if (off != POL_WHY_BLIND && (off != POL_WHY_SWAP_FULL || !reclaim_is_blind(pol, guest)))
+	if (off != POL_WHY_BLIND && (off != POL_WHY_SWAP_FULL || !reclaim_is_blind(pol, guest)) &&
+	    !is_unknown(pol, guest))
 		return false;
 	return pol->reclaim.fill < SWAP_SPENT &&
 	       (pol->tick.now_us - pol->reclaim.swaps_us < UNSERVED_US ||
@@ -83,6 +91,8 @@ enum cache_way balloon_cache_way(const struct pol *pol, const struct now_guest *
 		/* The want of one that is nearly out of memory does not wait. */
 		if (pol->tick.starving && !FAULT(cache_want))
 			return CACHE_TAKEN;
+		if (is_unknown(pol, guest))
+			return CACHE_LEFT;
 		return pays ? CACHE_PACED : CACHE_PACED_LAST;
 	}
 	/* Swap that is nearly full, a guest that cannot be swapped, a host in want whose swapping

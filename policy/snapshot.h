@@ -179,7 +179,7 @@ struct pol_guest {
 
 	/* Reclaim to the host's swap, as the host sees it; trusted. */
 	/* Resident memory that the kernel can swap out: private, neither locked nor pinned nor of
-	 * a pool. 0 or POL_ABSENT: nothing, or not to be touched. */
+	 * a pool. 0: nothing, or not to be touched; POL_ABSENT: it is not known, or not yet. */
 	uint64_t reclaimable_bytes;
 	uint64_t refault_bytes; /* total that it has read back from swap, at least */
 	uint64_t psi_some_us;	/* memory stalls of its own cgroup, total */

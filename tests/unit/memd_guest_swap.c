@@ -206,6 +206,14 @@ static uint64_t reclaimable(const struct scene *s)
 	return p.reclaimable_bytes;
 }
 
+static bool is_blind(const struct scene *s)
+{
+	struct pol_guest p = {0};
+
+	guest_swap_snapshot(&s->guest, &p);
+	return p.reclaim_blind;
+}
+
 /* What memd itself reads back is no sign of the guest's; how much it is comes later. */
 static void what_memd_reads_back(void **state)
 {
@@ -304,11 +312,24 @@ static void what_may_be_swapped_out(void **state)
 	assert_int_equal(reclaimable(&s), 0);
 	assert_string_equal(guest_swap_why_not(&s.guest), "a device");
 	s.guest.survey.pinned = NULL;
+	/* Not looked into yet, or it cannot be. */
 	s.guest.survey.full = false;
+	assert_int_equal(reclaimable(&s), POL_ABSENT);
+	assert_true(is_blind(&s));
+	s.guests.sees_idle = true;
+	assert_false(is_blind(&s));
+	s.guests.sees_idle = false;
+	s.guest.pool = true;
 	assert_int_equal(reclaimable(&s), 0);
+	s.guest.pool = false;
+	s.guest.survey_us = 1;
+	assert_int_equal(reclaimable(&s), 0);
+	assert_false(is_blind(&s));
 	s.guest.survey.full = true;
+	assert_true(is_blind(&s));
 	s.guest.foot.anon_bytes = POL_ABSENT;
 	assert_int_equal(reclaimable(&s), POL_ABSENT);
+	assert_false(is_blind(&s));
 	close_scene(&s);
 }
 

@@ -236,6 +236,41 @@ static void test_nothing_is_taken_at_first_sight(void **state)
 	scene_close(&s);
 }
 
+/* Nor of a guest that has not been looked into: it is not one that cannot be swapped. In want it
+ * has to do all the same. */
+static void test_cache_is_left_until_the_guest_is_known(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		open_kernels(&s, 2, 0, 3 * GIB / 2);
+		s.guests[0].reclaimable_bytes = POL_ABSENT;
+		if (i == 1) {
+			s.host.swap_free_bytes = 100 * MIB;
+		} else if (i == 2) {
+			s.guests[1].actual_bytes = s.guests[1].target_bytes = GIB;
+			s.guests[1].stat_total_bytes = GIB - 40 * MIB;
+			s.guests[1].stat_cache_bytes = s.guests[1].stat_free_bytes = 8 * MIB;
+			s.guests[1].stat_available_bytes = 8 * MIB;
+		}
+		for (int t = 0; t < 20; t++) {
+			uint64_t most;
+
+			run_short_most(&s, 1, i == 2 ? 20 * MIB : 300 * MIB, &most);
+		}
+		if (i) {
+			assert_true(s.guests[0].actual_bytes < 2 * GIB - 200 * MIB);
+		} else {
+			assert_int_equal(s.guests[0].actual_bytes, 2 * GIB);
+			s.guests[0].reclaimable_bytes = s.guests[0].resident_bytes;
+			run_short(&s, 20);
+			assert_true(s.guests[0].actual_bytes < 2 * GIB);
+		}
+		scene_close(&s);
+	}
+}
+
 /* What the host holds of one guest alone and does not use is cache, however much is merged. */
 static void test_private_cache_is_told_from_merged(void **state)
 {
@@ -323,6 +358,7 @@ int main(void)
 		cmocka_unit_test(test_seen_guests_give_at_once),
 		cmocka_unit_test(test_new_guests_may_yet_be_merged),
 		cmocka_unit_test(test_nothing_is_taken_at_first_sight),
+		cmocka_unit_test(test_cache_is_left_until_the_guest_is_known),
 		cmocka_unit_test(test_private_cache_is_told_from_merged),
 		cmocka_unit_test(test_merged_cache_comes_last),
 		cmocka_unit_test(test_want_has_no_pace),
