@@ -186,16 +186,33 @@ static bool is_loose(const struct now_guest *guest)
 	       local < LOCAL_PPM;
 }
 
+/* What of a node's load is the guest's: where it belongs, all that it takes. */
+static uint64_t own_load(const struct now_guest *guest, uint64_t node)
+{
+	return guest->in->cpu_node == node && !is_loose(guest) ? guest->past->numa.cpu_ppm : 0;
+}
+
+/* The guest begins to count where it runs, and ceases to. */
+static void add_load(struct pol *pol, const struct now_guest *guest)
+{
+	uint64_t node = guest->in->cpu_node;
+
+	if (node < POL_PLACE_NODES)
+		pol->tick.node_load[node] += own_load(guest, node);
+}
+
+static void drop_load(struct pol *pol, const struct now_guest *guest)
+{
+	uint64_t node = guest->in->cpu_node;
+
+	if (node < POL_PLACE_NODES)
+		pol->tick.node_load[node] -= own_load(guest, node);
+}
+
 /* Processor time on a node, ppm of one, by the guests that belong there but this one. */
 static uint64_t load_on(const struct pol *pol, uint32_t node, const struct now_guest *but)
 {
-	uint64_t sum = 0;
-
-	for (size_t i = 0; i < pol->n_now; i++)
-		if (&pol->now[i] != but && pol->now[i].in->cpu_node == node &&
-		    !is_loose(&pol->now[i]))
-			sum += pol->now[i].past->numa.cpu_ppm;
-	return sum;
+	return pol->tick.node_load[node] - own_load(but, node);
 }
 
 /*
@@ -257,18 +274,31 @@ static struct move best_move(const struct pol *pol, const struct pol_host *host,
 	return best;
 }
 
-/* Why the guest stays, or POL_NUMA_WATCH with *ret_move: what would pay. */
-static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *host,
-			       struct now_guest *guest, struct move *ret_move)
+/* How near its memory is: with that it may become loose, or no longer be. */
+static void look(struct pol *pol, const struct pol_host *host, struct now_guest *guest,
+		 uint64_t total)
+{
+	const struct pol_guest *in = guest->in;
+	struct numa_past *past = &guest->past->numa;
+
+	drop_load(pol, guest);
+	past->local_ppm = POL_ABSENT;
+	/* What lies on nodes beyond is not known here. */
+	if (total && find_node(host, in->cpu_node) && in->numa_bar != POL_NUMA_BEYOND)
+		past->local_ppm = local_ppm(host, in, total);
+	add_load(pol, guest);
+}
+
+/* Why the guest stays, or POL_NUMA_WATCH with *ret_move: what would pay. host_bar: why all do. */
+static enum pol_numa_why judge(struct pol *pol, const struct pol_host *host,
+			       struct now_guest *guest, enum pol_numa_why host_bar,
+			       struct move *ret_move)
 {
 	const struct pol_guest *in = guest->in;
 	struct numa_past *past = &guest->past->numa;
 	uint64_t total = placed_bytes(in);
 
-	past->local_ppm = POL_ABSENT;
-	/* What lies on nodes beyond is not known here. */
-	if (total && find_node(host, in->cpu_node) && in->numa_bar != POL_NUMA_BEYOND)
-		past->local_ppm = local_ppm(host, in, total);
+	look(pol, host, guest, total);
 	if (in->numa_moving)
 		return POL_NUMA_MOVING;
 	if (in->numa_bar != POL_NUMA_FREE && !FAULT(numa_bar))
@@ -280,6 +310,8 @@ static enum pol_numa_why judge(const struct pol *pol, const struct pol_host *hos
 		past->backoff_us = 0;
 		return POL_NUMA_LOCAL;
 	}
+	if (host_bar != POL_NUMA_FREE)
+		return host_bar;
 	if (past->cpu_ppm < IDLE_PPM && !FAULT(numa_idle))
 		return POL_NUMA_IDLE;
 	if (pol->tick.now_us < past->rest_us && !FAULT(numa_rest))
@@ -424,6 +456,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 	pol->plan.numa = bar;
 	for (size_t i = 0; i < pol->n_now; i++) {
 		follow_cpu(&pol->tick, &pol->now[i]);
+		add_load(pol, &pol->now[i]);
 		busy |= pol->now[i].in->numa_moving && !FAULT(numa_turn);
 	}
 	for (size_t i = 0; i < pol->n_now; i++) {
@@ -431,7 +464,7 @@ void numa_decide(struct pol *pol, const struct pol_host *host)
 		struct numa_past *past = &guest->past->numa;
 		struct move move = {0};
 
-		past->why = judge(pol, host, guest, &move);
+		past->why = judge(pol, host, guest, bar, &move);
 		if (bar != POL_NUMA_FREE)
 			past->why = bar;
 		if (past->why != POL_NUMA_WATCH) {

@@ -121,6 +121,8 @@ struct now_host {
 			     * writes to merged pages may claim back */
 	uint64_t coming;    /* from balloons on their way */
 	bool starving;	    /* state low, and a guest has next to nothing */
+	/* Processor time on each node, ppm of one, by the guests that belong there; see numa.c. */
+	uint64_t node_load[POL_PLACE_NODES];
 };
 
 struct guest_past;

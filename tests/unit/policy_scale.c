@@ -82,6 +82,32 @@ static int setup(void **state)
 	return 0;
 }
 
+/* Eight nodes, and every guest would rather be elsewhere. */
+static int setup_nodes(void **state)
+{
+	setup(state);
+	w.host.numa_balancing = 0;
+	w.host.n_nodes = POL_PLACE_NODES;
+	for (uint32_t i = 0; i < POL_PLACE_NODES; i++) {
+		w.host.nodes[i] = (struct pol_node){
+			.node = i,
+			.memory_bytes = 256 * GIB,
+			.free_bytes = i ? 64 * GIB : 4 * GIB,
+			.cpus = 64,
+		};
+		for (uint32_t k = 0; k < POL_PLACE_NODES; k++)
+			w.host.nodes[i].distance[k] = i == k ? 10 : 21;
+	}
+	for (size_t i = 0; i < MANY; i++) {
+		w.guests[i].node_bytes[pick(POL_PLACE_NODES)] = w.guests[i].memory_bytes;
+		w.guests[i].huge_bytes = GIB;
+		w.guests[i].vcpus = 1;
+		w.guests[i].cpu_node = pick(POL_PLACE_NODES);
+		w.guests[i].cpu_node_ppm = PPM;
+	}
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	(void)state;
@@ -245,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_plenty, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_up_and_down, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_plenty, setup_nodes, teardown),
 		cmocka_unit_test(test_hook),
 	};
 
