@@ -211,7 +211,7 @@ static int move_one(void *ctx, const struct smaps_mapping *map, uint64_t residen
 static int open_process(struct window *w, char **ret_smaps)
 {
 	const struct migrate_job *job = w->job;
-	struct footprint foot;
+	struct footprint foot = {0};
 	char path[64];
 	int r;
 

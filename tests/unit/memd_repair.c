@@ -235,7 +235,7 @@ static void test_ends_when_off(void **state)
 
 static void test_ends_when_not_managed(void **state)
 {
-	struct config_guest section = {.name = "busy"};
+	static struct config_guest section = {.name = "busy"};
 
 	if (!is_begun())
 		skip();
