@@ -16,6 +16,7 @@
 #include "common/kfile.h"
 #include "common/size.h"
 #include "memd/act.h"
+#include "memd/guest_max.h"
 #include "memd/guest_qmp.h"
 #include "memd/ksm_nice.h"
 #include "memd/merge.h"
@@ -224,11 +225,12 @@ static int act_balloon(struct act *act, const struct pol_action *action, const c
 {
 	struct guest *guest = guests_find(act->guests, action->guest);
 	char device[240];
-	uint64_t number;
+	uint64_t number, to;
 	int r;
 
 	if (!guest)
 		return -ESRCH;
+	to = guest_max_target(guest, action->to);
 	if (!text)
 		text = explain_device(guest, action, device, sizeof(device));
 	if (act->dry_run) {
@@ -240,12 +242,12 @@ static int act_balloon(struct act *act, const struct pol_action *action, const c
 	number = account_add(act->account, action, guest->name, held_bytes(guest), act_wall_us(),
 			     now_us, act->tick, ACCOUNT_PENDING);
 	account_set_text(act->account, number, text);
-	if (guest->target_bytes == action->to && guest->actual_bytes == action->to &&
+	if (guest->target_bytes == to && guest->actual_bytes == to &&
 	    (!guest->mem_max_bytes || guest->mem_requested_bytes == action->to2)) {
 		account_settle(act->account, number, ACCOUNT_UNNEEDED, NULL);
 		return 0;
 	}
-	r = guest_qmp_set_size(guest, action->to, action->to2, number);
+	r = guest_qmp_set_size(guest, to, action->to2, number);
 	if (r < 0) {
 		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
 		return r;

@@ -121,7 +121,7 @@ _Static_assert(ARRAY_SIZE(keys) <= CONFIG_KEYS_MAX, "struct config has too few o
 #define GUEST(member) offsetof(struct config_guest, member)
 
 static const struct config_key guest_keys[] = {
-	{"guest", "shares", CONFIG_NUMBER, GUEST(shares), 1, 100000, NULL, "1000"},
+	{"guest", "shares", CONFIG_NUMBER, GUEST(shares), 1, 1000000, NULL, "1000"},
 	{"guest", "min", CONFIG_SIZE, GUEST(min_bytes), 0, 0, NULL, NULL},
 	{"guest", "max", CONFIG_SIZE, GUEST(max_bytes), MIB, 0, NULL, NULL},
 	{"guest", "domain", CONFIG_LABEL, GUEST(domain), 0, 0, NULL, ""},

@@ -66,6 +66,16 @@ void guest_max_apply(uint64_t max_bytes, struct pol_guest *p)
 	p->stat_cache_bytes = at_most(less(p->stat_cache_bytes, above - free), p->stat_total_bytes);
 }
 
+uint64_t guest_max_target(const struct guest *guest, uint64_t to)
+{
+	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
+
+	if (!section || guest->mem_max_bytes || to < section->max_bytes ||
+	    !pol_has(guest->actual_bytes))
+		return to;
+	return guest->actual_bytes > to ? guest->actual_bytes : to;
+}
+
 bool guest_max_exceeded(const struct guest *guest)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);

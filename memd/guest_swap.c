@@ -120,8 +120,8 @@ static bool is_to_be_looked_into(const struct guest *guest)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
 
-	return !guest->survey.full && !guest->survey_us && !guest->pool &&
-	       (!section || section->manage);
+	return guest->known && guest->pid > 0 && !guest->survey.full && !guest->survey_us &&
+	       !guest->pool && (!section || section->manage);
 }
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)

@@ -159,9 +159,10 @@ static void take_result(struct pools *pools, uint64_t now_us)
 	known = pools_known_of(pools, job->node, job->page_bytes);
 	if (known && job->error == 0) {
 		known->set = job->after - (job->surplus < job->after ? job->surplus : job->after);
+		known->failed = false;
 		(void)journal(pools, job, job->after);
 	} else if (known) {
-		known->set = POL_ABSENT; /* it may have come part of the way: that is no one else */
+		known->failed = true; /* it may have come part of the way: that is no one else */
 	}
 	if (job->error < 0)
 		snprintf(text, sizeof(text), "%s", strerror(-job->error));

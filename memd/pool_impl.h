@@ -17,6 +17,7 @@ struct pools_known {
 	uint32_t node;
 	uint64_t page_bytes;
 	uint64_t base, set; /* pages: as it was found; as we left it, POL_ABSENT: we did not */
+	bool failed;	    /* the last change of it, which may have come part of the way */
 	uint64_t other;	    /* the last look's, when it was neither of ours; else POL_ABSENT */
 };
 

@@ -62,7 +62,12 @@ static uint64_t base_of(struct pools *pools, const struct pol_pool *pool)
 		original = pools->act->undo ? undo_original(pools->act->undo, path) : NULL;
 		/* Of a memd before this one, which could not give all of it back. */
 		known->base = original ? strtoull(original, NULL, 10) : kept;
-	} else if (known->set == kept) {
+		if (known->failed)
+			known->set = kept;
+		known->failed = false;
+	} else if (known->failed || known->set == kept) {
+		known->failed = false;
+		known->set = kept;
 		known->other = POL_ABSENT;
 	} else if (known->other == kept) {
 		leave_to_others(pools, known, path, kept);

@@ -176,8 +176,8 @@ static json_object *notes_of(const struct guest *guest)
 	if (guest->stats_rejected)
 		add_note(notes, "its statistics contradict what the host knows and are ignored");
 	else if (guest_max_exceeded(guest))
-		add_note(notes, "it uses more than max= of its section allows: nothing is taken "
-				"from it until it uses less");
+		add_note(notes, "it uses more than max= of its section allows: its balloon takes "
+				"nothing more until it uses less");
 	else if (guest->has_view && guest->view.trust != POL_TRUST_OK)
 		add_note(notes, pol_trust_text(guest->view.trust));
 	if (guest->has_view && guest->view.trouble)

@@ -54,12 +54,12 @@ static void moved_by_itself(const struct pol_config *config, const struct now_ho
 	if (guest->actual > past->target && past->asked) {
 		/* The device still holds our old target: the next configuration change would
 		 * inflate to it again, so it must be told. */
-		if (guest->in->deflate_on_oom && guest->actual < guest->memory) {
+		if (guest->in->deflate_on_oom && guest->actual < guest->memory)
 			guest->distress = guest->grave = true;
-			guest_hold(tick, past, config->trouble_hold_us);
-		} else {
-			guest_hold(tick, past, 30 * SEC);
-		}
+		/* With all of it there is nothing more to give, and it may still turn out to have
+		 * been reset. */
+		guest_hold(tick, past,
+			   guest->in->deflate_on_oom ? config->trouble_hold_us : 30 * SEC);
 		guest->released = !FAULT(moved_release);
 		guest->release = guest->actual;
 		if (FAULT(moved_hold))

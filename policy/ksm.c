@@ -73,7 +73,7 @@ static bool is_starting(const struct pol *pol)
 		const struct now_guest *guest = &pol->now[i];
 
 		if (guest->in->mergeable &&
-		    (!guest->past->ksm_seen ||
+		    (!guest->past->reclaim.seen ||
 		     pol->tick.now_us - guest->past->reclaim.first_us < URGENT_US))
 			return true;
 	}

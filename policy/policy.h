@@ -373,8 +373,9 @@ void pol_free(struct pol *pol);
 void pol_configure(struct pol *pol, const struct pol_config *config);
 
 /*
- * After a step: none of its orders to guests is carried out, as in a dry run. What would be done is
- * then the same at the next step; else guests would seem not to follow, and be left alone.
+ * After a step: none of its orders to guests is carried out, as in a dry run. They are then made
+ * again; else guests would seem not to follow, and be left alone. What the policy thinks of when it
+ * took and gave what stays.
  */
 void pol_not_done(struct pol *pol);
 

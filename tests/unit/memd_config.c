@@ -248,7 +248,7 @@ static void test_same_key_in_a_row(void **state)
 	}
 	config_free(config);
 	assert_refused("[guest a]\nshares=1\n[guest b]\nshares=0\n",
-		       ":4: shares: '0' is not between 1 and 100000");
+		       ":4: shares: '0' is not between 1 and 1000000");
 	assert_refused("[guest a]\nshares=1\n[guest b]\nshares=\n", ":4: shares has no value");
 }
 
@@ -275,7 +275,7 @@ static void test_refused(void **state)
 	assert_refused("[memd]\ntick=\n", "m.conf:2: tick has no value");
 	assert_refused("[policy]\nhigh=1\nlow=5\n", "[policy]: ");
 	assert_refused("[guest a]\nmin=2G\nmax=1G\n", "[guest a]: min is above max");
-	assert_refused("[guest a]\nshares=0\n", "shares: '0' is not between 1 and 100000");
+	assert_refused("[guest a]\nshares=0\n", "shares: '0' is not between 1 and 1000000");
 	assert_refused("[memd\ntick=1s\n", "m.conf:1: ");
 	assert_refused("[memd]\nsocket=/tmp/"
 		       "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "memd/config.h"
+#include "memd/guest.h"
 #include "memd/guest_max.h"
 #include "policy/policy.h"
 
@@ -101,12 +103,37 @@ static void test_device(void **state)
 	assert_int_equal(g.memory_bytes, GIB);
 }
 
+/* An order to its maximum, as after it took memory back by itself, takes nothing from it. */
+static void test_orders(void **state)
+{
+	static struct config_guest section = {.name = "web", .max_bytes = 4 * GIB};
+	static struct config config = {.guests = &section, .n_guests = 1};
+	static struct guests all = {.config = &config};
+	static struct guest web = {.all = &all, .name = "web", .actual_bytes = 6 * GIB};
+
+	assert_int_equal(guest_max_target(&web, 4 * GIB), 6 * GIB);
+	assert_int_equal(guest_max_target(&web, 4 * GIB - 1), 4 * GIB - 1);
+	web.actual_bytes = 3 * GIB;
+	assert_int_equal(guest_max_target(&web, 4 * GIB), 4 * GIB);
+	web.actual_bytes = 6 * GIB;
+	assert_false(guest_max_exceeded(&web));
+	web.stats_seen_us = 1;
+	web.stats.available_bytes = 2 * GIB;
+	assert_false(guest_max_exceeded(&web));
+	web.stats.available_bytes--;
+	assert_true(guest_max_exceeded(&web));
+	config.n_guests = 0;
+	assert_int_equal(guest_max_target(&web, 4 * GIB), 4 * GIB);
+	assert_false(guest_max_exceeded(&web));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_above_is_taken_already),
 		cmocka_unit_test(test_in_use_beyond),
 		cmocka_unit_test(test_device),
+		cmocka_unit_test(test_orders),
 	};
 
 	return cmocka_run_group_tests_name("memd_guest_max", tests, NULL, NULL);

@@ -314,6 +314,9 @@ static void what_may_be_swapped_out(void **state)
 	s.guest.survey.pinned = NULL;
 	/* Not looked into yet, or it cannot be. */
 	s.guest.survey.full = false;
+	assert_int_equal(reclaimable(&s), 0); /* whose process it is nobody knows */
+	s.guest.known = true;
+	s.guest.pid = 4711;
 	assert_int_equal(reclaimable(&s), POL_ABSENT);
 	assert_true(is_blind(&s));
 	s.guests.sees_idle = true;

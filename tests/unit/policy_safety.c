@@ -102,6 +102,30 @@ static void test_restarted_guest_is_young(void **state)
 	scene_close(&s);
 }
 
+/* It took all of its balloon back at once, for want of memory: that holds as long as any trouble.
+ */
+static void test_emptied_balloon_is_trouble(void **state)
+{
+	for (int oom = 0; oom < 2; oom++) {
+		struct scene s;
+
+		scene_open(&s, 1);
+		s.obey = true;
+		s.guests[0].deflate_on_oom = oom;
+		scene_settle(&s);
+		for (int i = 0; i < 20; i++) {
+			s.host.available_bytes = NEED;
+			scene_step(&s);
+		}
+		assert_true(s.guests[0].actual_bytes < 2 * GIB - 64 * MIB);
+		s.guests[0].actual_bytes = 2 * GIB;
+		scene_step(&s);
+		assert_int_equal(s.pol->past[0].hold_us - s.now_us,
+				 oom ? s.config.trouble_hold_us : 30 * SEC);
+		scene_close(&s);
+	}
+}
+
 /* To send no numbers is neither to be rich nor to be poor: such a guest uses all it has. */
 static void test_silence_is_not_taxed(void **state)
 {
@@ -293,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_fall_behind_a_balloon),
 		cmocka_unit_test(test_moved_by_someone_else),
 		cmocka_unit_test(test_restarted_guest_is_young),
+		cmocka_unit_test(test_emptied_balloon_is_trouble),
 		cmocka_unit_test(test_silence_is_not_taxed),
 		cmocka_unit_test(test_lent_not_on_its_word),
 		cmocka_unit_test(test_trouble_comes_first),
