@@ -3,13 +3,11 @@
 #include "memd/anchor_walk.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
-#include "common/kfile.h"
 #include "common/process.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
@@ -99,19 +97,13 @@ static int walk_guest(int rootfd, const struct anchor_guest *guest, struct walke
 	AUTO_FREE char *maps = NULL;
 	AUTO_FD int pagemap = process_open(rootfd, guest->pid, "pagemap");
 	AUTO_FD int mem = process_open(rootfd, guest->pid, "mem");
-	struct footprint foot;
-	char path[64];
 	int r;
 
 	if (pagemap < 0 || mem < 0)
 		return pagemap < 0 ? pagemap : mem;
-	snprintf(path, sizeof(path), "proc/%d/maps", (int)guest->pid);
-	r = kfile_read_all(rootfd, path, &maps, NULL);
-	/* Is what was opened of the process that is meant? */
-	if (r == 0)
-		r = footprint_quick(rootfd, guest->pid, &foot);
-	if (r < 0 || foot.starttime != guest->starttime)
-		return r < 0 ? r : -ESRCH;
+	r = footprint_read_text(rootfd, guest->pid, guest->starttime, "maps", &maps);
+	if (r < 0)
+		return r;
 	in->pagemap = pagemap;
 	in->mem = mem;
 	return walk_maps(in, maps);

@@ -392,6 +392,13 @@ const struct config_guest *config_find_guest(const struct config *config, const 
 	return NULL;
 }
 
+bool config_manages(const struct config *config, const char *guest)
+{
+	const struct config_guest *section = config_find_guest(config, guest);
+
+	return !section || section->manage;
+}
+
 uint32_t config_domain(const struct config *config, const char *guest)
 {
 	const struct config_guest *section = config_find_guest(config, guest);

@@ -112,6 +112,8 @@ int config_set_policy(struct pol_config *policy, const char *name, const char *v
 
 /* The section of a guest; NULL: it has none. */
 const struct config_guest *config_find_guest(const struct config *config, const char *name);
+/* Is it not said of the guest that it is to be left alone (manage=no)? */
+bool config_manages(const struct config *config, const char *guest);
 
 /*
  * The number of a guest's trust domain; 0: the common one of all guests that have none set. Names:

@@ -340,24 +340,32 @@ static void say_config(void *ctx, bool error, const char *text)
 		log_warn("%s", text);
 }
 
+void daemon_open_record(struct daemon *daemon)
+{
+	const struct config *config = daemon->config;
+	int r;
+
+	if (!config->trace[0])
+		return;
+	r = record_open(config->trace, config->trace_bytes, daemon->options->dry_run,
+			&daemon->record);
+	if (r < 0)
+		daemon_error(daemon,
+			     "%s: no trace is written: %s (trace= names another file, trace=off "
+			     "is none)",
+			     config->trace, strerror(-r));
+}
+
 static void reopen_record(struct daemon *daemon, const struct config *old)
 {
 	const struct config *new = daemon->config;
-	int r;
 
 	if (strcmp(new->trace, old->trace) == 0 && new->trace_bytes == old->trace_bytes)
 		return;
 	record_close(daemon->record);
 	daemon->record = NULL;
-	if (!new->trace[0])
-		return;
-	r = record_open(new->trace, new->trace_bytes, daemon->options->dry_run, &daemon->record);
-	if (r < 0)
-		daemon_error(daemon,
-			     "%s: no trace is written: %s (trace= names another file, trace=off "
-			     "is none)",
-			     new->trace, strerror(-r));
-	else
+	daemon_open_record(daemon);
+	if (daemon->record)
 		record_resume(daemon->record);
 }
 

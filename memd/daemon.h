@@ -216,6 +216,9 @@ void daemon_cgroup_leave(struct daemon *daemon, json_object *restored);
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);
 
+/* The trace of the configuration, where it wants one; what stands against it is told. */
+void daemon_open_record(struct daemon *daemon);
+
 /* Why memd keeps off KSM (NULL: it does not), and the same for balloons, and for moves. */
 const char *daemon_ksm_aside(const struct daemon *daemon, char *buf, size_t n);
 const char *daemon_balloon_aside(const struct daemon *daemon, char *buf, size_t n);

@@ -12,10 +12,8 @@
 
 static bool is_asked_for(const struct daemon *daemon, const struct guest *guest)
 {
-	const struct config_guest *section = config_find_guest(daemon->config, guest->name);
-
 	return daemon->config->guest_cgroups == CONFIG_CGROUPS_AUTO && !daemon->act.stopped &&
-	       !(section && !section->manage);
+	       config_manages(daemon->config, guest->name);
 }
 
 void daemon_cgroup_found(struct daemon *daemon, struct guest *guest)

@@ -47,10 +47,9 @@ static void take_split(struct daemon *daemon, uint64_t now_us)
 /* Not those of vmm: it would not know, and does not make whole what it has not broken itself. */
 static bool may_split(const struct daemon *daemon, const struct guest *guest)
 {
-	const struct config_guest *section = config_find_guest(daemon->config, guest->name);
-
 	return guest->known && guest->pid > 0 && !guest->ours && !guest->pool &&
-	       !(guest->survey.full && guest->survey.pinned) && (!section || section->manage);
+	       !(guest->survey.full && guest->survey.pinned) &&
+	       config_manages(daemon->config, guest->name);
 }
 
 static void split_tick(struct daemon *daemon, uint64_t now_us)

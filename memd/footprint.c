@@ -175,6 +175,21 @@ static bool is_in_swap(const struct footprint *footprint)
 	return pol_has(footprint->swapped_bytes) && footprint->swapped_bytes > 0;
 }
 
+int footprint_read_text(int rootfd, pid_t pid, uint64_t starttime, const char *file,
+			char **ret_text)
+{
+	struct footprint foot;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
+	r = kfile_read_all(rootfd, path, ret_text, NULL);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	r = footprint_quick(rootfd, pid, &foot);
+	return r == 0 && foot.starttime != starttime ? -ESRCH : r;
+}
+
 int footprint_again(int rootfd, pid_t pid, struct footprint *footprint)
 {
 	struct footprint out = *footprint;

@@ -62,6 +62,14 @@ struct footprint {
 int footprint_quick(int rootfd, pid_t pid, struct footprint *ret_footprint);
 
 /*
+ * FILE of /proc/PID in *ret_text, for free(3), of the process that is meant; what was opened of
+ * that pid before is then of the same. 0; -ESRCH: it has ended, or the pid is another's by now;
+ * -errno of open(2), read(2).
+ */
+int footprint_read_text(int rootfd, pid_t pid, uint64_t starttime, const char *file,
+			char **ret_text);
+
+/*
  * Of that again what memory pressure moves, less than half as dear: what is resident and in swap;
  * and, if some of it is in swap or was, which is when they tell something, the major faults. The
  * rest of *footprint stays as it was. Errors as above; *footprint is untouched.

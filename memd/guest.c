@@ -237,6 +237,14 @@ void guests_look(struct guests *guests, uint64_t now_us)
 	}
 }
 
+struct guest *guests_find_process(const struct guests *guests, pid_t pid, uint64_t starttime)
+{
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->v[i]->pid == pid && guests->v[i]->starttime == starttime)
+			return guests->v[i];
+	return NULL;
+}
+
 struct guest *guests_find(const struct guests *guests, uint64_t id)
 {
 	size_t low = 0, high = guests->n;
@@ -267,10 +275,9 @@ bool guest_is_answering(const struct guest *guest)
 
 bool guest_is_managed(const struct guest *guest, const char **ret_why)
 {
-	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
 	const char *why = NULL;
 
-	if (section && !section->manage)
+	if (!config_manages(guest->all->config, guest->name))
 		why = "manage=no in its section of the configuration";
 	else if (guest->balloon_refused)
 		why = "its hypervisor refuses to balloon it";

@@ -281,6 +281,8 @@ size_t guests_snapshot(const struct guests *guests, uint64_t now_us, struct pol_
 		       size_t max, bool *ret_mergeable_any);
 
 struct guest *guests_find(const struct guests *guests, uint64_t id);
+/* By its process, which a reset does not change. NULL: there is none. */
+struct guest *guests_find_process(const struct guests *guests, pid_t pid, uint64_t starttime);
 
 /* Is none of them still being asked what it is? */
 bool guests_have_said(const struct guests *guests);

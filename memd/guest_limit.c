@@ -230,12 +230,11 @@ enum stand {
 static enum stand stand_of(const struct guest *guest)
 {
 	const struct config *config = guest->all->config;
-	const struct config_guest *section = config_find_guest(config, guest->name);
 	const struct guest_cgroup *cgroup = guest->swap ? &guest->swap->cgroup : NULL;
 
 	if (!config->cgroup_limits)
 		return STAND_OFF;
-	if (section && !section->manage)
+	if (!config_manages(config, guest->name))
 		return STAND_MANAGE;
 	if (!cgroup || !cgroup->found_us)
 		return STAND_UNKNOWN;

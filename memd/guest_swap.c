@@ -83,9 +83,7 @@ void guest_swap_forget(struct guest *guest)
 
 const char *guest_swap_why_not(const struct guest *guest)
 {
-	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
-
-	if (section && !section->manage)
+	if (!config_manages(guest->all->config, guest->name))
 		return "manage=no in its section of the configuration";
 	if (guest->pool)
 		return "its memory is huge pages of the pool, which are never swapped";
@@ -118,27 +116,24 @@ bool guest_swap_may_read(const struct guest *guest, uint64_t bytes)
 /* It will be looked into in a moment, and nothing stands against it that is known already. */
 static bool is_to_be_looked_into(const struct guest *guest)
 {
-	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
-
 	return guest->known && guest->pid > 0 && !guest->survey.full && !guest->survey_us &&
-	       !guest->pool && (!section || section->manage);
+	       !guest->pool && config_manages(guest->all->config, guest->name);
 }
 
 void guest_swap_snapshot(const struct guest *guest, struct pol_guest *p)
 {
 	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
 	const struct footprint *foot = &guest->foot;
+	bool blind = !guest->all->sees_idle && !goes_by_cgroup(guest);
 
 	p->reclaimable_bytes = is_to_be_looked_into(guest) ? POL_ABSENT : 0;
-	p->reclaim_blind =
-		!pol_has(p->reclaimable_bytes) && !guest->all->sees_idle && !goes_by_cgroup(guest);
+	p->reclaim_blind = blind && !pol_has(p->reclaimable_bytes);
 	p->refault_bytes = guest->swap ? guest->swap->refault_bytes : POL_ABSENT;
 	p->psi_some_us = guest->swap ? guest->swap->cgroup.psi_some_us : POL_ABSENT;
 	if (guest_swap_why_not(guest))
 		return;
 	/* A kernel that does not tell will not in a moment. */
-	p->reclaim_blind =
-		pol_has(foot->anon_bytes) && !guest->all->sees_idle && !goes_by_cgroup(guest);
+	p->reclaim_blind = blind && pol_has(foot->anon_bytes);
 	p->reclaimable_bytes = foot->anon_bytes;
 	if (pol_has(foot->anon_bytes) && pol_has(foot->locked_bytes))
 		p->reclaimable_bytes =

@@ -36,7 +36,7 @@ struct host {
 	uint32_t node[POL_NODES_MAX];
 	int node_fd[POL_NODES_MAX];
 	struct pol_node node_facts[POL_NODES_MAX]; /* processors and distances, as of then */
-	uint64_t whole_cpus, whole_cache;	   /* of a host that tells of no nodes */
+	uint64_t whole_cpus;			   /* of a host that tells of no nodes */
 	int balancing_fd;
 
 	char text[16384];
@@ -192,7 +192,7 @@ static uint64_t pool_bytes(const char *meminfo)
 static int sense_memory(struct host *host, struct pol_host *out)
 {
 	int r = kept_read(host->meminfo_fd, host->text, sizeof(host->text));
-	uint64_t pools, active, inactive;
+	uint64_t pools;
 
 	if (r < 0 && r != -E2BIG)
 		return r;
@@ -206,9 +206,6 @@ static int sense_memory(struct host *host, struct pol_host *out)
 	pools = pool_bytes(host->text);
 	if (pools < out->memory_bytes)
 		out->memory_bytes -= pools;
-	active = field(host->text, "Active(file)");
-	inactive = field(host->text, "Inactive(file)");
-	host->whole_cache = pol_has(active) && pol_has(inactive) ? active + inactive : POL_ABSENT;
 	out->swap_bytes = field(host->text, "SwapTotal");
 	out->swap_free_bytes = field(host->text, "SwapFree");
 	swap_sense(host->swap, host->text, out);
@@ -272,6 +269,19 @@ static void follow_lists(struct host *host, const char *nodes)
 	host->node_changes++;
 }
 
+/* Of files, of the whole host. */
+static uint64_t read_cache(struct host *host)
+{
+	int r = kept_read(host->meminfo_fd, host->text, sizeof(host->text));
+	uint64_t active, inactive;
+
+	if (r < 0 && r != -E2BIG)
+		return POL_ABSENT;
+	active = field(host->text, "Active(file)");
+	inactive = field(host->text, "Inactive(file)");
+	return pol_has(active) && pol_has(inactive) ? active + inactive : POL_ABSENT;
+}
+
 static void sense_nodes(struct host *host, struct pol_host *out)
 {
 	char list[sizeof(host->node_list)];
@@ -285,7 +295,7 @@ static void sense_nodes(struct host *host, struct pol_host *out)
 		out->nodes[out->n_nodes++] = (struct pol_node){.node = 0,
 							       .memory_bytes = out->memory_bytes,
 							       .free_bytes = out->free_bytes,
-							       .cache_bytes = host->whole_cache,
+							       .cache_bytes = read_cache(host),
 							       .cpus = host->whole_cpus,
 							       .pool_2m_bytes = POL_ABSENT,
 							       .pool_1g_bytes = POL_ABSENT};

@@ -41,17 +41,8 @@ bool merge_is_unsorted(const struct guests *guests, const struct guest **ret_gue
 
 /* ---- what outlives a crash: lines of "PID STARTTIME BACKEND" ---- */
 
-struct kept_note {
-	const struct guests *guests;
-	const char *dir;
-};
-
-static void fill_note(FILE *file, const void *ctx)
+static void fill_note(FILE *file, const struct guests *guests)
 {
-	const struct kept_note *note = ctx;
-	const struct guests *guests = note->guests;
-
-	note_keep_unclaimed(file, note->dir, KEEP_NAME, guests);
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
@@ -64,9 +55,7 @@ static void fill_note(FILE *file, const void *ctx)
 
 int merge_keep(const struct guests *guests, const char *dir)
 {
-	struct kept_note note = {guests, dir};
-
-	return note_write(dir, KEEP_NAME, fill_note, &note);
+	return note_write_guests(dir, KEEP_NAME, guests, fill_note);
 }
 
 void merge_recall(struct guest *guest, const char *dir)

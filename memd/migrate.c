@@ -15,14 +15,12 @@
 #include <errno.h>
 #include <numaif.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/kfile.h"
 #include "common/size.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
@@ -211,21 +209,13 @@ static int move_one(void *ctx, const struct smaps_mapping *map, uint64_t residen
 static int open_process(struct window *w, char **ret_smaps)
 {
 	const struct migrate_job *job = w->job;
-	struct footprint foot = {0};
-	char path[64];
 	int r;
 
 	w->pidfd = (int)syscall(SYS_pidfd_open, job->pid, 0);
 	if (w->pidfd < 0)
 		return -errno;
-	snprintf(path, sizeof(path), "proc/%d/smaps", (int)job->pid);
-	r = kfile_read_all(job->rootfd, path, ret_smaps, NULL);
-	if (r == -ENOENT || (r == 0 && !(*ret_smaps)[0]))
-		return -ESRCH;
-	/* Is what was opened of the process that is meant? */
-	if (r == 0)
-		r = footprint_quick(job->rootfd, job->pid, &foot);
-	return r == 0 && foot.starttime != job->starttime ? -ESRCH : r;
+	r = footprint_read_text(job->rootfd, job->pid, job->starttime, "smaps", ret_smaps);
+	return r == 0 && !(*ret_smaps)[0] ? -ESRCH : r;
 }
 
 void migrate_run(void *arg, const atomic_bool *cancel)

@@ -35,20 +35,26 @@ int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const
 
 static bool is_unclaimed(const struct guests *guests, pid_t pid, uint64_t starttime)
 {
+	const struct guest *guest = guests_find_process(guests, pid, starttime);
 	struct footprint foot;
 	int r;
 
-	for (size_t i = 0; i < guests->n; i++)
-		if (guests->v[i]->pid == pid && guests->v[i]->starttime == starttime &&
-		    guests->v[i]->recalled)
-			return false;
+	if (guest && guest->recalled)
+		return false;
 	r = footprint_quick(guests->rootfd, pid, &foot);
 	/* One that cannot be looked at just now has not ended. */
 	return r == 0 ? foot.starttime == starttime : r != -ESRCH;
 }
 
-void note_keep_unclaimed(FILE *file, const char *dir, const char *name, const struct guests *guests)
+struct guests_note {
+	const char *dir, *name;
+	const struct guests *guests;
+	void (*fill)(FILE *file, const struct guests *guests);
+};
+
+static void fill_guests(FILE *file, const void *ctx)
 {
+	const struct guests_note *note = ctx;
 	char path[CONFIG_PATH_MAX + 32];
 	AUTO_FREE char *line = NULL;
 	AUTO_FILE FILE *old = NULL;
@@ -56,10 +62,19 @@ void note_keep_unclaimed(FILE *file, const char *dir, const char *name, const st
 	size_t room = 0;
 	int pid;
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	snprintf(path, sizeof(path), "%s/%s", note->dir, note->name);
 	old = fopen(path, "re");
 	while (old && getline(&line, &room, old) > 0)
 		if (sscanf(line, "%d %" SCNu64 " ", &pid, &starttime) == 2 && pid > 0 &&
-		    is_unclaimed(guests, pid, starttime))
+		    is_unclaimed(note->guests, pid, starttime))
 			fputs(line, file);
+	note->fill(file, note->guests);
+}
+
+int note_write_guests(const char *dir, const char *name, const struct guests *guests,
+		      void (*fill)(FILE *file, const struct guests *guests))
+{
+	struct guests_note note = {dir, name, guests, fill};
+
+	return note_write(dir, name, fill_guests, &note);
 }

@@ -12,10 +12,11 @@ int note_write(const char *dir, const char *name, void (*fill)(FILE *file, const
 	       const void *ctx);
 
 /*
- * For fill: those lines "PID STARTTIME ..." that the note has whose process lives, and has not been
- * found as a guest yet by this memd (guest->recalled): its monitor may hang.
+ * The same of guests, by lines "PID STARTTIME ...": fill writes those of the guests there are.
+ * Lines stay whose process lives, and has not been found as a guest yet by this memd
+ * (guest->recalled): its monitor may hang.
  */
-void note_keep_unclaimed(FILE *file, const char *dir, const char *name,
-			 const struct guests *guests);
+int note_write_guests(const char *dir, const char *name, const struct guests *guests,
+		      void (*fill)(FILE *file, const struct guests *guests));
 
 #endif

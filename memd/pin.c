@@ -75,18 +75,10 @@ static int change(int rootfd, pid_t pid, const uint64_t *from, const uint64_t *t
 
 /* ---- the note ---- */
 
-struct kept_note {
-	const struct guests *guests;
-	const char *dir;
-};
-
-static void fill_note(FILE *file, const void *ctx)
+static void fill_note(FILE *file, const struct guests *guests)
 {
-	const struct kept_note *note = ctx;
-	const struct guests *guests = note->guests;
 	char before[LIST_MAX], now[LIST_MAX];
 
-	note_keep_unclaimed(file, note->dir, NOTE_NAME, guests);
 	for (size_t i = 0; i < guests->n; i++) {
 		const struct guest *guest = guests->v[i];
 
@@ -101,9 +93,7 @@ static void fill_note(FILE *file, const void *ctx)
 
 static int keep(const struct guests *guests, const char *dir)
 {
-	struct kept_note note = {guests, dir};
-
-	return dir[0] ? note_write(dir, NOTE_NAME, fill_note, &note) : 0;
+	return dir[0] ? note_write_guests(dir, NOTE_NAME, guests, fill_note) : 0;
 }
 
 /* A line that makes sense: whose it is, and the two sets. */

@@ -87,22 +87,11 @@ static void end_work(struct place *place, struct guest *guest, const struct plac
 		guest_qmp_cancel_place(guest);
 }
 
-/* By its process: a reset has given it another id, but its monitor still moves. NULL: it is gone.
- */
-static struct guest *find_process(const struct place *place, const struct place_move *move)
-{
-	const struct guests *guests = place->act->guests;
-
-	for (size_t i = 0; i < guests->n; i++)
-		if (guests->v[i]->pid == move->pid && guests->v[i]->starttime == move->starttime)
-			return guests->v[i];
-	return NULL;
-}
-
 static void finish(struct place *place, int error, const char *why, uint64_t now_us)
 {
 	struct place_move *move = last_move(place);
-	struct guest *guest = find_process(place, move);
+	/* A reset has given it another id, but its monitor still moves. */
+	struct guest *guest = guests_find_process(place->act->guests, move->pid, move->starttime);
 
 	place->active = false;
 	if (move->phase == PLACE_MEMORY)

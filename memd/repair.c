@@ -236,13 +236,6 @@ static void look_after(struct repairs *repairs)
 
 /* ---- whose turn it is ---- */
 
-static bool is_wanted(const struct config *config, const struct guest *guest)
-{
-	const struct config_guest *section = config_find_guest(config, guest->name);
-
-	return !section || section->manage;
-}
-
 static struct pol_repair_host host_of(const struct repairs *repairs, const struct config *config,
 				      const struct repairs_host *host, uint64_t now_us)
 {
@@ -266,11 +259,8 @@ static struct pol_repair_host host_of(const struct repairs *repairs, const struc
 static bool may_go_on(struct repairs *repairs, const struct config *config,
 		      const struct repairs_host *host)
 {
-	const struct repair *repair = last_of(repairs);
-	const struct config_guest *section = config_find_guest(config, repair->name);
-
 	return config->huge_repair && host->state == POL_STATE_HIGH &&
-	       (!section || section->manage);
+	       config_manages(config, last_of(repairs)->name);
 }
 
 void repairs_tick(struct repairs *repairs, const struct config *config,
@@ -295,8 +285,8 @@ void repairs_tick(struct repairs *repairs, const struct config *config,
 
 		if (!guest ||
 		    pol_repair_judge(&in, seen, guest->ours,
-				     guest->ours || is_wanted(config, guest), &guest->repair,
-				     &bytes, &gain, &cost) != POL_REPAIR_NOW)
+				     guest->ours || config_manages(config, guest->name),
+				     &guest->repair, &bytes, &gain, &cost) != POL_REPAIR_NOW)
 			continue;
 		if (best && gain - cost <= best_gain - best_cost)
 			continue;

@@ -3,7 +3,6 @@
 #include "memd/split.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,7 +11,6 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "common/kfile.h"
 #include "common/process.h"
 #include "memd/footprint.h"
 #include "memd/host.h"
@@ -132,18 +130,13 @@ int split_process(int rootfd, const struct split_guest *guest, split_advise_fn a
 	};
 	AUTO_FREE char *maps = NULL;
 	struct smaps_mapping map;
-	struct footprint foot;
-	char path[64], *save = NULL;
+	char *save = NULL;
 
 	if (r < 0 || pagemap < 0)
 		return r < 0 ? r : pagemap;
-	snprintf(path, sizeof(path), "proc/%d/maps", (int)guest->pid);
-	r = kfile_read_all(rootfd, path, &maps, NULL);
-	/* Is what was opened of the process that is meant? */
-	if (r == 0)
-		r = footprint_quick(rootfd, guest->pid, &foot);
-	if (r == -ENOENT || (r == 0 && foot.starttime != guest->starttime))
-		return -ESRCH;
+	r = footprint_read_text(rootfd, guest->pid, guest->starttime, "maps", &maps);
+	if (r < 0)
+		return r;
 	for (char *line = strtok_r(maps, "\n", &save); r == 0 && line;
 	     line = strtok_r(NULL, "\n", &save))
 		if (smaps_header(line, &map) > 0)

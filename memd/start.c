@@ -385,15 +385,7 @@ int daemon_open(struct daemon *daemon, const struct daemon_options *options, str
 		log_err("cannot set up: %s", strerror(-r));
 		return r;
 	}
-	if (config->trace[0]) {
-		r = record_open(config->trace, config->trace_bytes, options->dry_run,
-				&daemon->record);
-		if (r < 0)
-			daemon_error(daemon,
-				     "%s: no trace is written: %s (trace= names another file, "
-				     "trace=off is none)",
-				     config->trace, strerror(-r));
-	}
+	daemon_open_record(daemon);
 	daemon_look_around(daemon, clock_now_us());
 	open_psi(daemon);
 	r = control_open(daemon);

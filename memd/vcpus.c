@@ -239,10 +239,9 @@ static bool is_beyond(const struct guest *guest)
 
 enum pol_numa_why vcpus_bar(const struct guest *guest)
 {
-	const struct config_guest *section = config_find_guest(guest->all->config, guest->name);
 	const struct guest_cpus *own = &guest->cpus;
 
-	if (section && !section->manage)
+	if (!config_manages(guest->all->config, guest->name))
 		return POL_NUMA_MANAGE;
 	if (guest->pool)
 		return POL_NUMA_POOL;

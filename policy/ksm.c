@@ -88,8 +88,6 @@ static void look_for_new(struct pol *pol, uint64_t held)
 	enum ksm_news news = KSM_NEWS_MEMORY;
 	uint64_t young = young_held(pol);
 	bool is_new = false;
-
-	past->starting = is_starting(pol);
 	for (size_t i = 0; i < pol->n_now; i++) {
 		struct now_guest *guest = &pol->now[i];
 
@@ -203,10 +201,12 @@ static bool may_skip(const struct ksm_past *past, enum mode mode)
  * within seconds. Those after that find what held still only of late, and other news (what writes
  * took apart, what the patrol found, what was read back) can wait; guests have the processor first.
  */
-static bool is_urgent(const struct ksm_past *past, enum mode mode)
+static bool is_urgent(const struct pol *pol, enum mode mode)
 {
+	const struct ksm_past *past = &pol->ksm;
+
 	return mode == MODE_PRESSURE && past->news != KSM_NEWS_BACK && !FAULT(ksm_urgent) &&
-	       (past->starting || FAULT(ksm_urgent_all)) &&
+	       (is_starting(pol) || FAULT(ksm_urgent_all)) &&
 	       (past->scans_since < KSM_SCANS_LEAST || FAULT(ksm_urgent_on));
 }
 
@@ -222,7 +222,7 @@ static void set_rate(struct pol *pol, const struct pol_ksm *in, enum mode mode, 
 {
 	struct ksm_past *past = &pol->ksm;
 	uint64_t pages = pages_for(pol, mode), sleep_ms = modes[mode].sleep_ms;
-	bool smart = may_skip(past, mode), urgent = is_urgent(past, mode);
+	bool smart = may_skip(past, mode), urgent = is_urgent(pol, mode);
 	bool same = past->asked_rate && past->urgent == urgent &&
 		    (past->smart == smart || !in->smart_scan);
 	struct pol_action *action;

@@ -178,7 +178,6 @@ struct ksm_past {
 	uint64_t trust_ppm[KSM_NEWS_COUNT]; /* of what signs promised, what campaigns brought */
 	uint64_t held;			    /* mergeable bytes when something new last appeared, */
 	uint64_t young;			    /* and of guests that had just started */
-	bool starting;			    /* there are such guests */
 	/* Pages read back from swap so far, when the last were (back_scans: in full scans), and
 	 * those that ksmd must have seen. */
 	uint64_t back, back_us, back_scans, back_seen;
