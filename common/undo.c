@@ -19,6 +19,7 @@
 #include "common/kfile.h"
 #include "common/undo_journal.h"
 
+#define KSM_DIR "sys/kernel/mm/ksm/"
 /* Rewrite when there are so many lines more than files. */
 #define SLACK_LINES 64
 
@@ -246,14 +247,11 @@ int undo_read(int rootfd, const char *path, char *buf, size_t n)
 
 static int write_back(int rootfd, const char *path, const char *original)
 {
-	int r;
-
 	if (undo_nice_is(path))
 		return undo_nice_write(rootfd, original);
 	if (undo_pool_is(path))
 		return undo_pool_write(rootfd, path, original);
-	r = kfile_write(rootfd, path, original);
-	return r == -EBUSY ? undo_write_unmerged(rootfd, path, original) : r;
+	return kfile_write(rootfd, path, original);
 }
 
 static struct undo_report entry_restore(const struct undo_item *entry, int rootfd, char *current,
@@ -292,14 +290,13 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 }
 
 /*
- * While KSM's advisor runs, pages_to_scan is its own and cannot be written; and switching it off
- * was our first change. So it goes last, whatever the order of the journal.
+ * While KSM's advisor runs, pages_to_scan is its own and cannot be written, and while ksmd runs
+ * something may be merged at any time, and merge_across_nodes cannot be. So these two go last,
+ * whatever the order of the journal.
  */
 static bool goes_last(const struct undo_item *entry)
 {
-	const char *name = strrchr(entry->path, '/');
-
-	return name && !strcmp(name, "/advisor_mode");
+	return !strcmp(entry->path, KSM_DIR "advisor_mode") || !strcmp(entry->path, KSM_DIR "run");
 }
 
 static bool is_below(const struct undo_item *entry, const char *dir)
@@ -333,12 +330,26 @@ static int restore_round(struct undo *undo, int rootfd, const char *dir, bool la
 	return failed;
 }
 
+bool undo_must_unmerge(const struct undo *undo, int rootfd)
+{
+	const struct undo_item *entry = undo_entry_find(undo, KSM_DIR "merge_across_nodes");
+	char now[UNDO_VALUE_MAX];
+
+	return entry && undo_read(rootfd, entry->path, now, sizeof(now)) == 0 &&
+	       strcmp(now, entry->original) != 0 && entry_is_ours(entry, now) &&
+	       undo_unmerge_fits(rootfd);
+}
+
 /* dir "": all of them. */
 static int restore(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 {
+	const struct undo_item *across = undo_entry_find(undo, KSM_DIR "merge_across_nodes");
 	size_t kept = 0;
 	int failed, r;
 
+	/* If that fails, the write of merge_across_nodes does, and tells. */
+	if (across && is_below(across, dir) && undo_must_unmerge(undo, rootfd))
+		undo_unmerge(undo, rootfd);
 	failed = restore_round(undo, rootfd, dir, false, fn, ctx);
 	failed += restore_round(undo, rootfd, dir, true, fn, ctx);
 	for (size_t i = 0; i < undo->n_entries; i++)

@@ -9,6 +9,7 @@
 #ifndef MEMD_COMMON_UNDO_H
 #define MEMD_COMMON_UNDO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define UNDO_PATH_MAX  256
@@ -96,12 +97,21 @@ struct undo_report {
 typedef void (*undo_report_fn)(void *ctx, const struct undo_report *report);
 
 /*
- * Put every recorded file back, last changed first, where it still says what we wrote;
- * advisor_mode after its neighbours (pages_to_scan cannot be written while the advisor runs). fn
- * (may be NULL) hears of each. The journal then holds only what failed or was done partly.
- * Returns the number of failures, or -errno when the journal itself could not be rewritten.
+ * Put every recorded file back, last changed first, where it still says what we wrote; KSM's
+ * advisor_mode and run after their neighbours (pages_to_scan cannot be written while the advisor
+ * runs, nor merge_across_nodes while something is merged: then all is unmerged first, if
+ * undo_must_unmerge()). fn (may be NULL) hears of each. The journal then holds only what failed or
+ * was done partly. Returns the number of failures, or -errno when the journal itself could not be
+ * rewritten.
  */
 int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx);
+
+/*
+ * Will restoring merge_across_nodes mean to unmerge all that KSM has merged? That takes about a
+ * second per GiB; who cannot wait writes run=2 (recorded) elsewhere before. False also where what
+ * unmerges would not fit into available memory: then it stays in the journal.
+ */
+bool undo_must_unmerge(const struct undo *undo, int rootfd);
 
 /* The same of files below a directory alone ("sys/kernel/mm/ksm"); the others stay recorded. */
 int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn,

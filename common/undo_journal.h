@@ -55,11 +55,12 @@ int undo_journal_rewrite(struct undo *undo);
 
 /* ---- undo_unmerged.c ---- */
 
-/*
- * Write a file that said -EBUSY because pages are merged: unmerge (run=2), write, put run back.
- * -EBUSY: it is another file, or what unmerges would not fit into available memory.
- */
-int undo_write_unmerged(int rootfd, const char *path, const char *value);
+/* Are pages merged, and would all that is fit into available memory? */
+bool undo_unmerge_fits(int rootfd);
+
+/* run=2, journalled, which returns when nothing is merged any more. -errno of undo_record(), of the
+ * write. */
+int undo_unmerge(struct undo *undo, int rootfd);
 
 /* ---- undo_nice.c ---- */
 

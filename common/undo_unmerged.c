@@ -3,8 +3,6 @@
  * merge_across_nodes can be set only while nothing is merged (mm/ksm.c answers EBUSY), so bringing
  * it back means unmerging everything first, where there is room for that.
  */
-#include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/kfile.h"
@@ -22,7 +20,7 @@ static uint64_t number(int rootfd, const char *path)
 	return kfile_read_u64(rootfd, path, &value) < 0 ? 0 : value;
 }
 
-static bool fits(int rootfd)
+bool undo_unmerge_fits(int rootfd)
 {
 	uint64_t merged =
 		number(rootfd, KSM_DIR "pages_sharing") + number(rootfd, KSM_DIR "ksm_zero_pages");
@@ -33,24 +31,16 @@ static bool fits(int rootfd)
 	    kfile_field_u64(text, "MemTotal", &total) < 0 ||
 	    kfile_field_u64(text, "MemAvailable", &available) < 0)
 		return false;
-	return merged < (available - total / KEEP_PART) / (uint64_t)sysconf(_SC_PAGESIZE) &&
-	       available > total / KEEP_PART;
+	return number(rootfd, KSM_DIR "pages_shared") > 0 && available > total / KEEP_PART &&
+	       merged < (available - total / KEEP_PART) / (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-int undo_write_unmerged(int rootfd, const char *path, const char *value)
+int undo_unmerge(struct undo *undo, int rootfd)
 {
-	char run[8];
-	int r, back;
+	char run[UNDO_VALUE_MAX];
+	int r = undo_read(rootfd, KSM_DIR "run", run, sizeof(run));
 
-	if (strcmp(path, KSM_DIR "merge_across_nodes") != 0 || !fits(rootfd))
-		return -EBUSY;
-	r = kfile_read_choice(rootfd, KSM_DIR "run", run, sizeof(run));
-	if (r < 0)
-		return r;
-	r = kfile_write(rootfd, KSM_DIR "run", "2");
-	if (r < 0)
-		return r;
-	r = kfile_write(rootfd, path, value);
-	back = kfile_write(rootfd, KSM_DIR "run", run);
-	return r < 0 ? r : back;
+	if (r == 0)
+		r = undo_record(undo, KSM_DIR "run", run, "2");
+	return r < 0 ? r : kfile_write(rootfd, KSM_DIR "run", "2");
 }

@@ -7,8 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "memd/daemon.h"
+#include "memd/merge.h"
+
+#define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
 
 static const struct manager *find_manager(const struct daemon *daemon, unsigned int field)
 {
@@ -75,6 +79,39 @@ static void tell(const char *what, bool before, bool after, const char *why)
 		log_info("taking over %s again: nobody else sets it", what);
 }
 
+/* The policy's part of the configuration, less what memd stands aside from. */
+static void apply(struct daemon *daemon)
+{
+	daemon->policy = daemon->config->policy;
+	daemon->policy.ksm_manage &= !daemon->ksm_aside && !daemon->ksm_leaving;
+	daemon->policy.balloon_manage &= !daemon->balloon_aside;
+	daemon->guests.balloons = daemon->policy.balloon_manage;
+	daemon->policy.numa_manage &= daemon->act.place && !daemon->numa_aside;
+	pol_configure(daemon->pol, &daemon->policy);
+	if (daemon->record)
+		record_config(daemon->record, &daemon->policy);
+}
+
+/* KSM's files are given back, without waiting for anything: true when that is done. */
+static bool leave_ksm(struct daemon *daemon)
+{
+	/* What is held would be ours alone when all is unmerged, and locked. */
+	if ((daemon->anchor && !anchor_let_go(daemon->anchor)) || !merge_may_restore(&daemon->act))
+		return false;
+	act_restore_below(&daemon->act, KSM_PATH);
+	act_restore_below(&daemon->act, UNDO_KSMD_DIR);
+	daemon->ksm_leaving = false;
+	return true;
+}
+
+void daemon_aside_tick(struct daemon *daemon, uint64_t now_us)
+{
+	if (now_us - daemon->managers_us >= MANAGERS_EVERY_US)
+		daemon_look_around(daemon, now_us);
+	else if (daemon->ksm_leaving && !daemon->act.stopped && leave_ksm(daemon))
+		apply(daemon);
+}
+
 void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 {
 	bool ksm_was = daemon->ksm_aside, balloon_was = daemon->balloon_aside;
@@ -96,17 +133,9 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	     daemon_numa_aside(daemon, why, sizeof(why)));
 	if ((daemon->numa_aside && !numa_was) || !daemon->config->policy.numa_manage)
 		daemon_numa_leave(daemon);
-	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage) {
-		act_restore_below(&daemon->act, KSM_PATH);
-		act_restore_below(&daemon->act, UNDO_KSMD_DIR);
-	}
-
-	daemon->policy = daemon->config->policy;
-	daemon->policy.ksm_manage &= !daemon->ksm_aside;
-	daemon->policy.balloon_manage &= !daemon->balloon_aside;
-	daemon->guests.balloons = daemon->policy.balloon_manage;
-	daemon->policy.numa_manage &= daemon->act.place && !daemon->numa_aside;
-	pol_configure(daemon->pol, &daemon->policy);
-	if (daemon->record)
-		record_config(daemon->record, &daemon->policy);
+	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
+		daemon->ksm_leaving = true;
+	if (daemon->ksm_leaving && !daemon->act.stopped)
+		leave_ksm(daemon);
+	apply(daemon);
 }

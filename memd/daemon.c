@@ -25,10 +25,11 @@
 #include "memd/place.h"
 
 /* How long a tick waits for answers before it goes on with what it has. */
-#define GRACE_US	  200000ULL
-#define MANAGERS_EVERY_US (60 * USEC_PER_SEC)
-#define STATUS_EVERY	  10 /* ticks */
-#define CALM_S		  10 /* must last so long, twice */
+#define GRACE_US     200000ULL
+#define STATUS_EVERY 10 /* ticks */
+#define CALM_S	     10 /* must last so long, twice */
+/* To restore a host may mean to unmerge all, and to wait for pools of huge pages. */
+#define RESTORE_MOST_US (600 * USEC_PER_SEC)
 
 void daemon_error(struct daemon *daemon, const char *fmt, ...)
 {
@@ -202,6 +203,17 @@ static void tell_systemd(struct daemon *daemon)
 					      : "");
 }
 
+void daemon_be_patient(bool on)
+{
+	const uint64_t more_us = on ? RESTORE_MOST_US : 0;
+	uint64_t us;
+
+	if (sd_watchdog_enabled(0, &us) > 0)
+		sd_notifyf(0, "WATCHDOG=1\nWATCHDOG_USEC=%" PRIu64, us + more_us);
+	if (on)
+		sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, more_us);
+}
+
 static void finish_tick(struct daemon *daemon)
 {
 	uint64_t now_us = clock_now_us();
@@ -210,8 +222,7 @@ static void finish_tick(struct daemon *daemon)
 		return;
 	daemon->in_tick = false;
 	sd_event_source_set_enabled(daemon->grace, SD_EVENT_OFF);
-	if (now_us - daemon->managers_us >= MANAGERS_EVERY_US)
-		daemon_look_around(daemon, now_us);
+	daemon_aside_tick(daemon, now_us);
 	if (sense(daemon, now_us) && is_settled(daemon, now_us))
 		decide_and_act(daemon, now_us);
 	daemon_survey_next(daemon);
@@ -471,6 +482,8 @@ json_object *daemon_reset(struct daemon *daemon)
 			 "is started again");
 	daemon->act.stopped = true;
 	daemon->stopped_us = clock_now_us();
+	daemon_be_patient(true);
+	daemon_anchor_leave(daemon);
 	daemon_idle_leave(daemon);
 	daemon_numa_leave(daemon);
 	daemon_huge_leave(daemon);
@@ -478,6 +491,7 @@ json_object *daemon_reset(struct daemon *daemon)
 	daemon_cgroup_leave(daemon, restored);
 	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
+	daemon_be_patient(false);
 	json_object_object_add(answer, "restored", restored);
 	return answer;
 }

@@ -108,7 +108,7 @@ struct daemon {
 	struct across_result across_look; /* the last look at that */
 	uint64_t across_us;		  /* 0: none yet */
 
-	sd_event_source *timer, *grace, *psi, *wake, *idle_source;
+	sd_event_source *timer, *grace, *psi, *wake, *idle_source, *anchor_source;
 	uint64_t idle_us;	 /* last look at memory in use */
 	uint64_t damon_again_us; /* DAMON is not set up before */
 	int psi_fd;
@@ -126,6 +126,7 @@ struct daemon {
 	int n_managers;
 	uint64_t managers_us;
 	bool ksm_aside, balloon_aside, numa_aside;
+	bool ksm_leaving; /* its files are being given back, and that may take a while */
 
 	/* ring of what went wrong, newest at (n_errors - 1) % MAX */
 	char errors[DAEMON_ERRORS_MAX][DAEMON_ERROR_MAX];
@@ -151,6 +152,9 @@ void daemon_error(struct daemon *daemon, const char *fmt, ...)
 /* Undo everything and change nothing more until the next start; the query's answer. */
 json_object *daemon_reset(struct daemon *daemon);
 
+/* Something that may take minutes begins, or is over: let systemd wait for it. */
+void daemon_be_patient(bool on);
+
 /* Looks at guests' processes beside the tick: begin the next one, if one is due and none is under
  * way. */
 void daemon_survey_next(struct daemon *daemon);
@@ -172,6 +176,8 @@ void daemon_merge_acted(struct daemon *daemon, const struct pol_plan *plan);
 /* What the last look tells the snapshot. */
 void daemon_merge_snapshot(struct daemon *daemon);
 int daemon_merge_sources(struct daemon *daemon);
+/* Keep no merged pages any more; before anything is unmerged, for stop and reset. */
+void daemon_anchor_leave(struct daemon *daemon);
 
 /* What merging across nodes brings, beside the tick: looks, and what they tell the snapshot. */
 void daemon_across_tick(struct daemon *daemon, uint64_t now_us);
@@ -215,6 +221,8 @@ void daemon_cgroup_leave(struct daemon *daemon, json_object *restored);
 
 /* Find out who else manages memory and stand aside from what is theirs. */
 void daemon_look_around(struct daemon *daemon, uint64_t now_us);
+/* Once in a while; and what could not be given back at once. */
+void daemon_aside_tick(struct daemon *daemon, uint64_t now_us);
 
 /* The trace of the configuration, where it wants one; what stands against it is told. */
 void daemon_open_record(struct daemon *daemon);

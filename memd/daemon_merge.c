@@ -158,7 +158,7 @@ static void work_on_anchor(struct daemon *daemon, uint64_t now_us)
 
 	if (!daemon->anchor)
 		return;
-	if (daemon->act.stopped || !daemon->merge.anchor_bytes) {
+	if (daemon->ksm_leaving || !daemon->merge.anchor_bytes) {
 		if (anchor_let_go(daemon->anchor))
 			daemon->anchored = (struct anchor_result){
 				.back_bytes = daemon->anchored.back_bytes,
@@ -282,10 +282,19 @@ int daemon_merge_sources(struct daemon *daemon)
 				on_isolation, daemon);
 
 	if (r >= 0 && daemon->anchor)
-		r = sd_event_add_io(daemon->event, NULL, anchor_fd(daemon->anchor), EPOLLIN,
-				    on_anchor, daemon);
+		r = sd_event_add_io(daemon->event, &daemon->anchor_source,
+				    anchor_fd(daemon->anchor), EPOLLIN, on_anchor, daemon);
 	if (r >= 0)
 		r = sd_event_add_io(daemon->event, NULL, chunk_work_fd(daemon->chunk_work), EPOLLIN,
 				    on_chunks, daemon);
 	return r;
+}
+
+void daemon_anchor_leave(struct daemon *daemon)
+{
+	daemon->anchor_source = sd_event_source_disable_unref(daemon->anchor_source);
+	/* All that is held would be ours alone when it is unmerged, and locked. */
+	anchor_close(daemon->anchor);
+	daemon->anchor = NULL;
+	daemon->anchored = (struct anchor_result){0};
 }

@@ -246,6 +246,11 @@ int ksm_sense(struct ksm *ksm, struct pol_ksm *ret_ksm)
 	return ksm_sense_vmstat(ksm, r < 0 ? NULL : vmstat, ret_ksm);
 }
 
+void ksm_count_anew(struct ksm *ksm)
+{
+	memset(ksm->last, 0, sizeof(ksm->last));
+}
+
 const char *ksm_reason(const struct ksm *ksm)
 {
 	return ksm->reason[0] ? ksm->reason : NULL;

@@ -47,6 +47,10 @@ int ksm_sense(struct ksm *ksm, struct pol_ksm *ret_ksm);
 /* The same by a caller that has just read /proc/vmstat (NULL: cow_breaks is then absent). */
 int ksm_sense_vmstat(struct ksm *ksm, const char *vmstat, struct pol_ksm *ret_ksm);
 
+/* All was unmerged (run=2), by us, and perhaps between two looks: the kernel's counts begin anew,
+ * which is not held against it. */
+void ksm_count_anew(struct ksm *ksm);
+
 /* Why the last ksm_sense() said present = false, in an operator's words; NULL: it is present. */
 const char *ksm_reason(const struct ksm *ksm);
 

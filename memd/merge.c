@@ -187,21 +187,27 @@ void merge_leave(struct act *act)
 
 /* ---- nodes ---- */
 
+/* -EBUSY: one is under way; -errno of one that has ended; 0. */
+static int end_unmerge(struct act *act)
+{
+	int error = 0;
+
+	if (act->unmerge && !unmerge_is_done(act->unmerge, &error))
+		return -EBUSY;
+	unmerge_free(act->unmerge);
+	act->unmerge = NULL;
+	return error;
+}
+
 /* Journalled like every other file, but written by a thread: it lasts. */
 static int begin_unmerge(struct act *act)
 {
 	const char *path = ksm_knob_path(KSM_RUN);
 	char was[UNDO_VALUE_MAX];
-	int r, error;
+	int r = end_unmerge(act);
 
-	if (act->unmerge) {
-		if (!unmerge_is_done(act->unmerge, &error))
-			return -EBUSY;
-		unmerge_free(act->unmerge);
-		act->unmerge = NULL;
-		if (error < 0)
-			return error;
-	}
+	if (r < 0)
+		return r;
 	r = ksm_knob_read(act->ksm, KSM_RUN, was, sizeof(was));
 	if (r < 0)
 		return r;
@@ -211,19 +217,28 @@ static int begin_unmerge(struct act *act)
 	return unmerge_start(act->rootfd, path, &act->unmerge);
 }
 
+bool merge_may_restore(struct act *act)
+{
+	bool begun = act->unmerge != NULL;
+
+	if (end_unmerge(act) == -EBUSY)
+		return false;
+	/* Once is enough: one that failed leaves to undo_restore() to tell what cannot be set. */
+	if (begun)
+		ksm_count_anew(act->ksm);
+	if (begun || !act->undo || !undo_must_unmerge(act->undo, act->rootfd))
+		return true;
+	log_info("unmerging all, so that merge_across_nodes can be set back");
+	return begin_unmerge(act) < 0;
+}
+
 static int set_nodes(struct act *act, const struct pol_action *action)
 {
-	int error;
-
 	if (action->to2)
 		return begin_unmerge(act);
 	/* The kernel's lock is held until it has ended: never wait for that here. */
-	if (act->unmerge) {
-		if (!unmerge_is_done(act->unmerge, &error))
-			return -EBUSY;
-		unmerge_free(act->unmerge);
-		act->unmerge = NULL;
-	}
+	if (end_unmerge(act) == -EBUSY)
+		return -EBUSY;
 	/* Where pages lie has changed, too. */
 	for (size_t i = 0; i < act->guests->n; i++)
 		act->guests->v[i]->survey_us = 0;

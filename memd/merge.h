@@ -32,6 +32,12 @@ void merge_recall(struct guest *guest, const char *dir);
 /* Carry out POL_MERGE and POL_KSM_NODES. now_us as given to pol_step(). */
 void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us);
 
+/*
+ * May KSM's files be restored, without waiting for the kernel to unmerge all? Begins that where it
+ * has to be, and until it has ended the answer is no.
+ */
+bool merge_may_restore(struct act *act);
+
 /* The answer to it (guests_hooks.merge_done). */
 void merge_act_done(struct act *act, struct guest *guest, uint64_t number, int error,
 		    const char *desc);

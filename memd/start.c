@@ -402,6 +402,7 @@ int daemon_open(struct daemon *daemon, const struct daemon_options *options, str
 static void leave_host(struct daemon *daemon)
 {
 	sd_notify(0, "STOPPING=1\nSTATUS=restoring the host");
+	daemon_be_patient(true);
 	if (daemon->config->on_stop == CONFIG_STOP_DEFLATE && daemon->sensed)
 		act_deflate(&daemon->act, daemon->snapshot.available_bytes, daemon->high_bytes);
 	for (size_t i = 0; i < daemon->guests.n; i++)
@@ -419,9 +420,7 @@ static void leave_host(struct daemon *daemon)
 
 void daemon_close(struct daemon *daemon)
 {
-	/* Before anything can be unmerged: what is held would be ours alone, and locked. */
-	anchor_close(daemon->anchor);
-	daemon->anchor = NULL;
+	daemon_anchor_leave(daemon);
 	if (daemon->undo)
 		leave_host(daemon);
 	control_close(daemon);

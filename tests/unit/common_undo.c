@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "common/cleanup.h"
-#include "common/undo.h"
+#include "common/undo_journal.h"
 
 #define KSM "sys/kernel/mm/ksm/"
 
@@ -138,8 +138,8 @@ static void restores_in_reverse(void **state)
 
 	/* a plain file keeps what is written: "scan-time" reads back as the chosen word */
 	assert_int_equal(restore(&tree), 0);
-	assert_string_equal(log_text, "restored run was 1\nrestored sleep_millisecs was 10\n"
-				      "restored pages_to_scan was 2000\n"
+	assert_string_equal(log_text, "restored sleep_millisecs was 10\n"
+				      "restored pages_to_scan was 2000\nrestored run was 1\n"
 				      "restored advisor_mode was none\n");
 	assert_file(&tree, KSM "run", "0");
 	assert_file(&tree, KSM "pages_to_scan", "100");
@@ -163,6 +163,66 @@ static void advisor_goes_last(void **state)
 	assert_int_equal(restore(&tree), 0);
 	assert_string_equal(log_text, "restored pages_to_scan was 2000\n"
 				      "restored advisor_mode was none\n");
+}
+
+/* What the kernel refuses while pages are merged: a plain file does not, but shows the way. */
+static struct tree merged_tree(void)
+{
+	struct tree tree = ksm_tree();
+	struct undo *undo = undo_in(&tree);
+
+	tree_set(&tree, KSM "run", "1\n");
+	tree_set(&tree, KSM "merge_across_nodes", "0\n");
+	tree_set(&tree, KSM "pages_shared", "5\n");
+	tree_set(&tree, KSM "pages_sharing", "50\n");
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
+	assert_int_equal(undo_record(undo, KSM "merge_across_nodes", "1", "0"), 0);
+	undo_close(undo);
+	return tree;
+}
+
+static void unmerges_for_merge_across_nodes(void **state)
+{
+	AUTO_TREE struct tree tree = merged_tree();
+
+	/* run is "2" by then, and goes last: with ksmd at work there would be merged pages again */
+	assert_int_equal(restore(&tree), 0);
+	assert_string_equal(log_text, "restored merge_across_nodes was 0\nrestored run was 2\n");
+	assert_file(&tree, KSM "merge_across_nodes", "1");
+	assert_file(&tree, KSM "run", "0");
+}
+
+static void survives_a_kill_while_unmerging(void **state)
+{
+	AUTO_TREE struct tree tree = merged_tree();
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct undo *undo = undo_in(&tree);
+
+	assert_true(undo_must_unmerge(undo, rootfd));
+	assert_int_equal(undo_unmerge(undo, rootfd), 0);
+	undo_close(undo);
+	assert_file(&tree, KSM "run", "2");
+	tree_set(&tree, KSM "pages_shared", "0\n");
+	assert_int_equal(restore(&tree), 0);
+	assert_file(&tree, KSM "merge_across_nodes", "1");
+	assert_file(&tree, KSM "run", "0");
+}
+
+static void unmerges_only_what_is_ours_and_fits(void **state)
+{
+	AUTO_TREE struct tree tree = merged_tree();
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct undo *undo = undo_in(&tree);
+
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
+	assert_false(undo_must_unmerge(undo, rootfd));
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	tree_set(&tree, KSM "merge_across_nodes", "1\n");
+	assert_false(undo_must_unmerge(undo, rootfd));
+	tree_set(&tree, KSM "merge_across_nodes", "7\n");
+	assert_false(undo_must_unmerge(undo, rootfd));
+	undo_close(undo);
 }
 
 static void leaves_what_is_not_ours(void **state)
@@ -310,7 +370,7 @@ static void survives_garbage(void **state)
 	for (const char *p = log_text; (p = strstr(p, "unreadable -\n")); p++)
 		unreadable++;
 	assert_int_equal(unreadable, 8); /* and dropped */
-	assert_contains(log_text, "restored run was 1\nrestored advisor_mode was none\n");
+	assert_contains(log_text, "restored advisor_mode was none\nrestored run was 1\n");
 	assert_file(&tree, KSM "run", "0");
 	assert_file(&tree, KSM "pages_to_scan", "20"); /* its line was cut off: never changed */
 	assert_file(&tree, KSM "sleep_millisecs", "10");
@@ -505,6 +565,9 @@ int main(void)
 		cmocka_unit_test(restores_below_a_directory),
 		cmocka_unit_test(restores_in_reverse),
 		cmocka_unit_test(advisor_goes_last),
+		cmocka_unit_test(unmerges_for_merge_across_nodes),
+		cmocka_unit_test(survives_a_kill_while_unmerging),
+		cmocka_unit_test(unmerges_only_what_is_ours_and_fits),
 		cmocka_unit_test(leaves_what_is_not_ours),
 		cmocka_unit_test(earlier_values_are_ours),
 		cmocka_unit_test(failures_stay),

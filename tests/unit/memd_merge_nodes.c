@@ -36,6 +36,41 @@ static void test_unmerge_first(void **state)
 	merge_assert_file("merge_across_nodes", "1");
 }
 
+/* Given back without waiting for the kernel: it is unmerged beside the loop, once. */
+static void test_unmerge_before_restore(void **state)
+{
+	struct pol_ksm seen;
+	int error;
+
+	(void)state;
+	assert_true(merge_may_restore(&w.act));
+	tree_set(&w.tree, KSM "pages_shared", "0\n");
+	merge_order(NULL, POL_KSM_NODES, 0, 0);
+	assert_true(merge_may_restore(&w.act)); /* nothing is merged */
+	tree_set(&w.tree, KSM "full_scans", "40\n");
+	assert_int_equal(ksm_sense(w.act.ksm, &seen), 0);
+	assert_true(seen.present);
+	tree_set(&w.tree, KSM "pages_shared", "5\n");
+	tree_set(&w.tree, KSM "pages_sharing", "50\n");
+	tree_set(&w.tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
+	assert_true(merge_may_restore(&w.act)); /* and here that would not fit */
+	tree_set(&w.tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	assert_false(merge_may_restore(&w.act));
+	while (!unmerge_is_done(w.act.unmerge, &error))
+		usleep(1000);
+	merge_assert_file("run", "2");
+	assert_string_equal(undo_original(w.undo, KSM "run"), "1");
+	assert_true(merge_may_restore(&w.act));
+	assert_null(w.act.unmerge);
+	assert_int_equal(act_restore_below(&w.act, KSM_PATH), 0);
+	merge_assert_file("merge_across_nodes", "1");
+	merge_assert_file("run", "1");
+	/* The kernel counts anew, and is believed. */
+	tree_set(&w.tree, KSM "full_scans", "0\n");
+	assert_int_equal(ksm_sense(w.act.ksm, &seen), 0);
+	assert_true(seen.present);
+}
+
 static void test_unmerge_fails(void **state)
 {
 	char path[160];
@@ -65,6 +100,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		MERGE_TEST(test_nodes),
 		MERGE_TEST(test_unmerge_first),
+		MERGE_TEST(test_unmerge_before_restore),
 		MERGE_TEST(test_unmerge_fails),
 	};
 
