@@ -40,6 +40,9 @@ void reclaim_act(struct act *act, const struct pol_plan *plan, uint64_t now_us)
 	size_t n = 0;
 	int r;
 
+	/* Its next orders are for any memory. */
+	if (act->reclaim && plan->state >= POL_STATE_HARD)
+		reclaim_work_hurry(act->reclaim);
 	for (size_t i = 0; i < plan->n_actions && n < RECLAIM_ORDERS_MAX; i++) {
 		const struct pol_action *a = &plan->actions[i];
 		struct guest *guest;

@@ -342,6 +342,16 @@ int reclaim_work_start(struct reclaim_work *work, const struct reclaim_order *or
 	return r;
 }
 
+void reclaim_work_hurry(struct reclaim_work *work)
+{
+	bool any = false;
+
+	for (size_t i = 0; work->busy && i < work->job.n; i++)
+		any |= work->job.orders[i].any;
+	if (work->busy && !any)
+		worker_cancel(work->worker);
+}
+
 size_t reclaim_work_take(struct reclaim_work *work, const struct reclaim_order **ret_orders)
 {
 	if (!worker_take(work->worker))

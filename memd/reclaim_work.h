@@ -53,6 +53,10 @@ bool reclaim_work_is_busy(const struct reclaim_work *work);
 /* Begin; orders are copied, up to RECLAIM_ORDERS_MAX. -EBUSY. */
 int reclaim_work_start(struct reclaim_work *work, const struct reclaim_order *orders, size_t n);
 
+/* A host in want does not wait for orders that look for what is cold: if none of those under way is
+ * for any memory, they end soon, as far as they got. */
+void reclaim_work_hurry(struct reclaim_work *work);
+
 /* The orders with their results, until the next start. Returns how many, 0: none are done. */
 size_t reclaim_work_take(struct reclaim_work *work, const struct reclaim_order **ret_orders);
 

@@ -212,6 +212,43 @@ static void own_cgroup(void **state)
 	close_scene(&s);
 }
 
+/* Marked idle, and looked at ten seconds later: unless the host cannot wait. */
+static void want_does_not_wait(void **state)
+{
+	struct pol_plan plan = {.state = POL_STATE_SOFT};
+	struct act act = {0};
+	struct scene s;
+	uint64_t start_us;
+
+	(void)state;
+	open_scene(&s, false);
+	for (uint64_t i = 0; i < 32 * MIB / 4096; i++)
+		tree_map(&s.tree, getpid(), i, FRAME_OWN | (1000 + i));
+	tree_set(&s.tree, "sys/kernel/mm/page_idle/bitmap", "");
+	act.reclaim = s.work;
+	assert_int_equal(reclaim_work_start(s.work, &s.order, 1), 0);
+	start_us = clock_now_us();
+	usleep(100000);
+	reclaim_act(&act, &plan, 0);
+	usleep(100000);
+	assert_int_equal(reclaim_work_take(s.work, &s.done), 0);
+	plan.state = POL_STATE_HARD;
+	reclaim_act(&act, &plan, 0);
+	while (!reclaim_work_take(s.work, &s.done))
+		usleep(1000);
+	assert_true(clock_now_us() - start_us < PAGEOUT_AGE_US);
+	assert_int_equal(s.done->error, -EINPROGRESS);
+	assert_int_equal(advised, 0);
+	/* What is for any memory is worked on. */
+	s.order.any = true;
+	assert_int_equal(reclaim_work_start(s.work, &s.order, 1), 0);
+	reclaim_act(&act, &plan, 0);
+	while (!reclaim_work_take(s.work, &s.done))
+		usleep(1000);
+	assert_int_equal(advised, 12 * MIB);
+	close_scene(&s);
+}
+
 /* Of what is in swap, what remains taken of it. */
 static void what_is_taken(void **state)
 {
@@ -233,7 +270,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(from_outside),	   cmocka_unit_test(ends_when_it_is_read_back),
 		cmocka_unit_test(another_process), cmocka_unit_test(pinned_process),
-		cmocka_unit_test(own_cgroup),	   cmocka_unit_test(what_is_taken),
+		cmocka_unit_test(own_cgroup),	   cmocka_unit_test(want_does_not_wait),
+		cmocka_unit_test(what_is_taken),
 	};
 
 	return cmocka_run_group_tests_name("memd_reclaim", tests, NULL, NULL);
