@@ -247,10 +247,16 @@ int undo_read(int rootfd, const char *path, char *buf, size_t n)
 
 static int write_back(int rootfd, const char *path, const char *original)
 {
+	int r;
+
 	if (undo_nice_is(path))
 		return undo_nice_write(rootfd, original);
 	if (undo_pool_is(path))
 		return undo_pool_write(rootfd, path, original);
+	/* Who had KSM off by run=2 gets that when nothing is merged any more. */
+	if (strcmp(path, KSM_DIR "run") == 0 && strcmp(original, "2") == 0 &&
+	    (r = undo_unmerge_ask(rootfd)) != 0)
+		return r < 0 ? r : -EBUSY;
 	return kfile_write(rootfd, path, original);
 }
 
@@ -330,26 +336,30 @@ static int restore_round(struct undo *undo, int rootfd, const char *dir, bool la
 	return failed;
 }
 
-bool undo_must_unmerge(const struct undo *undo, int rootfd)
+/* The file says what we wrote, and not its original. */
+static bool is_to_be_restored(const struct undo_item *entry, int rootfd)
 {
-	const struct undo_item *entry = undo_entry_find(undo, KSM_DIR "merge_across_nodes");
 	char now[UNDO_VALUE_MAX];
 
 	return entry && undo_read(rootfd, entry->path, now, sizeof(now)) == 0 &&
-	       strcmp(now, entry->original) != 0 && entry_is_ours(entry, now) &&
-	       undo_unmerge_fits(rootfd);
+	       strcmp(now, entry->original) != 0 && entry_is_ours(entry, now);
+}
+
+bool undo_must_unmerge(const struct undo *undo, int rootfd)
+{
+	const struct undo_item *run = undo_entry_find(undo, KSM_DIR "run");
+	bool must = is_to_be_restored(undo_entry_find(undo, KSM_DIR "merge_across_nodes"), rootfd);
+
+	must |= run && strcmp(run->original, "2") == 0 && is_to_be_restored(run, rootfd);
+	return must && undo_unmerge_ask(rootfd) == 1;
 }
 
 /* dir "": all of them. */
 static int restore(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn, void *ctx)
 {
-	const struct undo_item *across = undo_entry_find(undo, KSM_DIR "merge_across_nodes");
 	size_t kept = 0;
 	int failed, r;
 
-	/* If that fails, the write of merge_across_nodes does, and tells. */
-	if (across && is_below(across, dir) && undo_must_unmerge(undo, rootfd))
-		undo_unmerge(undo, rootfd);
 	failed = restore_round(undo, rootfd, dir, false, fn, ctx);
 	failed += restore_round(undo, rootfd, dir, true, fn, ctx);
 	for (size_t i = 0; i < undo->n_entries; i++)
@@ -366,6 +376,9 @@ int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
 		fn(ctx, &(struct undo_report){.result = UNDO_UNREADABLE,
 					      .error = -EBADMSG,
 					      .line = undo->broken[i]});
+	/* If that fails, the write of merge_across_nodes does, and tells. */
+	if (undo_must_unmerge(undo, rootfd))
+		undo_unmerge(undo, rootfd);
 	return restore(undo, rootfd, "", fn, ctx);
 }
 

@@ -99,23 +99,27 @@ typedef void (*undo_report_fn)(void *ctx, const struct undo_report *report);
 /*
  * Put every recorded file back, last changed first, where it still says what we wrote; KSM's
  * advisor_mode and run after their neighbours (pages_to_scan cannot be written while the advisor
- * runs, nor merge_across_nodes while something is merged: then all is unmerged first, if
+ * runs, nor merge_across_nodes while something is merged: all is unmerged first, then, if
  * undo_must_unmerge()). fn (may be NULL) hears of each. The journal then holds only what failed or
  * was done partly. Returns the number of failures, or -errno when the journal itself could not be
  * rewritten.
  */
 int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx);
 
+/* The same of files below a directory alone ("sys/kernel/mm/ksm"), without unmerging anything; the
+ * others stay recorded. */
+int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn,
+		       void *ctx);
+
 /*
- * Will restoring merge_across_nodes mean to unmerge all that KSM has merged? That takes about a
- * second per GiB; who cannot wait writes run=2 (recorded) elsewhere before. False also where what
- * unmerges would not fit into available memory: then it stays in the journal.
+ * Does restoring merge_across_nodes, or run to 2, mean to unmerge all that KSM has merged? That
+ * takes about a second per GiB. False also where what unmerges would not fit into available
+ * memory: then the file cannot be restored, and stays in the journal.
  */
 bool undo_must_unmerge(const struct undo *undo, int rootfd);
 
-/* The same of files below a directory alone ("sys/kernel/mm/ksm"); the others stay recorded. */
-int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_report_fn fn,
-		       void *ctx);
+/* Before run=2 is written by the caller. Errors as of undo_read() and undo_record(). */
+int undo_record_unmerge(struct undo *undo, int rootfd);
 
 /* undo_open() for "/", undo_restore(), undo_close(); without DIR or journal there is nothing to do:
  * 0. */

@@ -55,8 +55,9 @@ int undo_journal_rewrite(struct undo *undo);
 
 /* ---- undo_unmerged.c ---- */
 
-/* Are pages merged, and would all that is fit into available memory? */
-bool undo_unmerge_fits(int rootfd);
+/* May what KSM has merged be unmerged? 1; 0: there is nothing; -ENOMEM: it would not fit into
+ * available memory. */
+int undo_unmerge_ask(int rootfd);
 
 /* run=2, journalled, which returns when nothing is merged any more. -errno of undo_record(), of the
  * write. */

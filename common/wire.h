@@ -212,6 +212,9 @@ void wire_client_close(struct wire_client *client); /* NULL is fine */
 int wire_client_call(struct wire_client *client, const char *command, json_object *args,
 		     json_object **ret_value, struct wire_error *err);
 
+/* Calls from now on may take so long. */
+void wire_client_set_timeout(struct wire_client *client, uint64_t timeout_us);
+
 /* Wait for the named event (NULL: any) until timeout_us from now; events seen while calling are
  * kept. */
 int wire_client_wait_event(struct wire_client *client, const char *name, uint64_t timeout_us,

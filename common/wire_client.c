@@ -157,6 +157,11 @@ int wire_client_open(const char *path, uint64_t timeout_us, struct wire_client *
 	return 0;
 }
 
+void wire_client_set_timeout(struct wire_client *client, uint64_t timeout_us)
+{
+	client->timeout_us = timeout_us;
+}
+
 void wire_client_close(struct wire_client *client)
 {
 	if (!client)

@@ -22,6 +22,7 @@
 #include "memd/merge.h"
 #include "memd/reclaim.h"
 #include "memd/place.h"
+#include "memd/unmerge.h"
 
 void act_complain(const struct act *act, const char *fmt, ...)
 {
@@ -60,6 +61,8 @@ int act_set_ksm(struct act *act, enum ksm_knob knob, const char *value, bool *re
 
 	if (r < 0)
 		return r;
+	if ((knob == KSM_RUN || knob == KSM_MERGE_ACROSS_NODES) && merge_is_unmerging(act))
+		return -EBUSY;
 	if (strcmp(was, value) == 0) {
 		if (ret_changed)
 			*ret_changed = false;
@@ -380,8 +383,14 @@ static void on_restored(void *ctx, const struct undo_report *report)
 int act_restore(struct act *act, json_object *restored)
 {
 	struct restore restore = {.act = act, .list = restored};
+	int r;
 
-	return act->undo ? undo_restore(act->undo, act->rootfd, on_restored, &restore) : 0;
+	unmerge_free(act->unmerge);
+	act->unmerge = NULL;
+	r = act->undo ? undo_restore(act->undo, act->rootfd, on_restored, &restore) : 0;
+	if (act->ksm)
+		ksm_count_anew(act->ksm);
+	return r;
 }
 
 int act_restore_below(struct act *act, const char *dir)

@@ -23,7 +23,8 @@ struct act {
 	struct guests *guests;
 	struct account *account;
 	char dir[CONFIG_PATH_MAX]; /* the runtime directory, "": nothing is kept there */
-	struct unmerge *unmerge;   /* under way, see merge.c */
+	struct unmerge *unmerge;   /* under way, see merge.c; */
+	bool unmerges_to_restore;  /* not for the policy, but to give KSM's files back */
 	struct reclaim_work *reclaim;
 	struct place *place; /* moves between nodes; NULL: none are made */
 	bool dry_run;
@@ -60,7 +61,8 @@ void act_target_done(struct act *act, struct guest *guest, uint64_t number, int 
 
 /*
  * Set one KSM file: 0 when it says value afterwards; *ret_changed (may be NULL): it did not before.
- * -EIO: it was written and says something else; -errno of undo_record() or the write.
+ * -EIO: it was written and says something else; -EBUSY: the kernel is unmerging all; -errno of
+ * undo_record() or the write.
  */
 int act_set_ksm(struct act *act, enum ksm_knob knob, const char *value, bool *ret_changed);
 

@@ -218,8 +218,7 @@ static int on_anchor(sd_event_source *source, int fd, uint32_t revents, void *us
 /* Merging by chunks, while KSM is ours to set. */
 static void work_on_chunks(struct daemon *daemon)
 {
-	if (daemon->ksm_aside || !daemon->config->policy.ksm_manage || daemon->act.stopped ||
-	    !daemon->snapshot.ksm.present)
+	if (!daemon->policy.ksm_manage || daemon->act.stopped || !daemon->snapshot.ksm.present)
 		return;
 	chunk_poll(&daemon->guests);
 	chunk_work_begin(daemon->chunk_work, &daemon->guests, daemon->config->policy.ksm_cpu_ppm);
@@ -297,4 +296,5 @@ void daemon_anchor_leave(struct daemon *daemon)
 	anchor_close(daemon->anchor);
 	daemon->anchor = NULL;
 	daemon->anchored = (struct anchor_result){0};
+	daemon->guests.reading_back = false;
 }

@@ -163,8 +163,6 @@ void merge_leave(struct act *act)
 {
 	bool mixed = is_mixed(act->guests);
 
-	unmerge_free(act->unmerge);
-	act->unmerge = NULL;
 	for (size_t i = 0; i < act->guests->n; i++) {
 		struct guest *guest = act->guests->v[i];
 		bool ours = false;
@@ -192,44 +190,52 @@ static int end_unmerge(struct act *act)
 {
 	int error = 0;
 
-	if (act->unmerge && !unmerge_is_done(act->unmerge, &error))
+	if (!act->unmerge)
+		return 0;
+	if (!unmerge_is_done(act->unmerge, &error))
 		return -EBUSY;
 	unmerge_free(act->unmerge);
 	act->unmerge = NULL;
+	ksm_count_anew(act->ksm);
 	return error;
+}
+
+bool merge_is_unmerging(const struct act *act)
+{
+	int error;
+
+	return act->unmerge && !unmerge_is_done(act->unmerge, &error);
 }
 
 /* Journalled like every other file, but written by a thread: it lasts. */
 static int begin_unmerge(struct act *act)
 {
-	const char *path = ksm_knob_path(KSM_RUN);
-	char was[UNDO_VALUE_MAX];
 	int r = end_unmerge(act);
 
-	if (r < 0)
-		return r;
-	r = ksm_knob_read(act->ksm, KSM_RUN, was, sizeof(was));
-	if (r < 0)
-		return r;
-	r = undo_record(act->undo, path, was, "2");
-	if (r < 0)
-		return r;
-	return unmerge_start(act->rootfd, path, &act->unmerge);
+	if (r == 0)
+		r = undo_record_unmerge(act->undo, act->rootfd);
+	return r < 0 ? r : unmerge_start(act->rootfd, ksm_knob_path(KSM_RUN), &act->unmerge);
 }
 
 bool merge_may_restore(struct act *act)
 {
-	bool begun = act->unmerge != NULL;
+	int r = end_unmerge(act);
 
-	if (end_unmerge(act) == -EBUSY)
+	if (r == -EBUSY)
 		return false;
-	/* Once is enough: one that failed leaves to undo_restore() to tell what cannot be set. */
-	if (begun)
-		ksm_count_anew(act->ksm);
-	if (begun || !act->undo || !undo_must_unmerge(act->undo, act->rootfd))
-		return true;
-	log_info("unmerging all, so that merge_across_nodes can be set back");
-	return begin_unmerge(act) < 0;
+	/* Once is enough: what cannot be restored all the same is told, and stays in the journal.
+	 */
+	if (!act->unmerges_to_restore && act->undo && undo_must_unmerge(act->undo, act->rootfd)) {
+		log_info("unmerging all, so that merge_across_nodes can be set back");
+		r = begin_unmerge(act);
+		act->unmerges_to_restore = r == 0;
+		if (r == 0)
+			return false;
+	}
+	act->unmerges_to_restore = false;
+	if (r < 0)
+		act_complain(act, "merged pages cannot be unmerged: %s", strerror(-r));
+	return true;
 }
 
 static int set_nodes(struct act *act, const struct pol_action *action)
@@ -262,7 +268,8 @@ static void act_nodes(struct act *act, const struct pol_action *action, uint64_t
 	if (r < 0) {
 		account_settle(act->account, number, ACCOUNT_FAILED, strerror(-r));
 		act_complain(act, "%s: cannot be set: %s", ksm_knob_path(KSM_MERGE_ACROSS_NODES),
-			     r == -EBUSY ? "pages are still merged" : strerror(-r));
+			     r == -EBUSY ? "pages are still merged, or being unmerged"
+					 : strerror(-r));
 		return;
 	}
 	account_settle(act->account, number, ACCOUNT_DONE, NULL);

@@ -132,7 +132,9 @@ static int restore_predecessor(struct daemon *daemon)
 	/* Broken lines too, or they would be told when this memd ends and look like its own. */
 	if (undo_count(daemon->undo) > 0 || undo_broken(daemon->undo) > 0) {
 		daemon->act.undo = daemon->undo;
+		daemon_be_patient(true);
 		act_restore(&daemon->act, NULL);
+		daemon_be_patient(false);
 	}
 	return 0;
 }

@@ -6,15 +6,22 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "common/clock.h"
 #include "common/kfile.h"
 #include "common/log.h"
 #include "common/undo.h"
 #include "memd/guest_group.h"
 #include "memd/pin.h"
 #include "tools/memctl.h"
+
+#define ANSWER_MOST_US (10 * USEC_PER_SEC)
+#define RESET_MOST_US  (600 * USEC_PER_SEC)
+#define TELL_AFTER_S   2
 
 static void collect(void *ctx, const struct undo_report *report)
 {
@@ -103,6 +110,31 @@ static void show(json_object *answer)
 	}
 }
 
+static void on_alarm(int signal)
+{
+	static const char text[] =
+		"memctl: memd is at it; to unmerge what KSM has merged takes the "
+		"kernel about a second for each GiB\n";
+
+	(void)signal;
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		return;
+}
+
+/* Where all has to be unmerged the kernel takes its time. */
+static int call_reset(struct wire_client *client, json_object **ret_answer, struct wire_error *err)
+{
+	const struct sigaction action = {.sa_handler = on_alarm};
+	int r;
+
+	sigaction(SIGALRM, &action, NULL);
+	alarm(TELL_AFTER_S);
+	wire_client_set_timeout(client, RESET_MOST_US);
+	r = wire_client_call(client, "reset", NULL, ret_answer, err);
+	alarm(0);
+	return r;
+}
+
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *answer = NULL;
@@ -112,9 +144,9 @@ enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
-	r = wire_client_open(ctl->socket, 10000000, &client);
+	r = wire_client_open(ctl->socket, ANSWER_MOST_US, &client);
 	if (r == 0) {
-		r = wire_client_call(client, "reset", NULL, &answer, &err);
+		r = call_reset(client, &answer, &err);
 		wire_client_close(client);
 		if (r < 0) {
 			log_err("memd: %s", r == -EREMOTEIO ? err.desc : strerror(-r));
@@ -124,7 +156,8 @@ enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 		r = restore_journal(ctl, &answer);
 		if (r == -EWOULDBLOCK) {
 			log_err("%s does not answer, but a memd holds the journal beside it: it "
-				"is stuck; stop it, then try again",
+				"is restoring the host, which may take minutes, or stuck; try "
+				"again, and stop it if that does not help",
 				ctl->socket);
 			return MEMCTL_UNREACHABLE;
 		}

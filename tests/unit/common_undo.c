@@ -207,6 +207,42 @@ static void survives_a_kill_while_unmerging(void **state)
 	assert_int_equal(restore(&tree), 0);
 	assert_file(&tree, KSM "merge_across_nodes", "1");
 	assert_file(&tree, KSM "run", "0");
+	/* A kernel that is interrupted in it, or fails, stops KSM, and with what is merged. */
+	undo = undo_in(&tree);
+	tree_set(&tree, KSM "run", "1\n");
+	assert_int_equal(undo_record_unmerge(undo, rootfd), 0);
+	undo_close(undo);
+	tree_set(&tree, KSM "run", "0\n");
+	assert_int_equal(restore(&tree), 0);
+	assert_file(&tree, KSM "run", "1");
+}
+
+/* Who had KSM off by run=2. */
+static void unmerges_for_run_as_it_was(void **state)
+{
+	AUTO_TREE struct tree tree = ksm_tree();
+	AUTO_FD int rootfd = tree_rootfd(&tree);
+	struct undo *undo = undo_in(&tree);
+
+	tree_set(&tree, KSM "run", "1\n");
+	tree_set(&tree, KSM "pages_shared", "5\n");
+	tree_set(&tree, KSM "pages_sharing", "50\n");
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	assert_int_equal(undo_record(undo, KSM "run", "2", "1"), 0);
+	assert_true(undo_must_unmerge(undo, rootfd));
+	/* Not by the way, */
+	assert_int_equal(undo_restore_below(undo, rootfd, "sys/kernel/mm/ksm", log_report, NULL),
+			 1);
+	assert_file(&tree, KSM "run", "1");
+	/* nor where it does not fit. */
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
+	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 1);
+	assert_file(&tree, KSM "run", "1");
+	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 0);
+	assert_file(&tree, KSM "run", "2");
+	assert_int_equal(undo_count(undo), 0);
+	undo_close(undo);
 }
 
 static void unmerges_only_what_is_ours_and_fits(void **state)
@@ -567,6 +603,7 @@ int main(void)
 		cmocka_unit_test(advisor_goes_last),
 		cmocka_unit_test(unmerges_for_merge_across_nodes),
 		cmocka_unit_test(survives_a_kill_while_unmerging),
+		cmocka_unit_test(unmerges_for_run_as_it_was),
 		cmocka_unit_test(unmerges_only_what_is_ours_and_fits),
 		cmocka_unit_test(leaves_what_is_not_ours),
 		cmocka_unit_test(earlier_values_are_ours),
