@@ -95,6 +95,11 @@ static void settle(struct act *act, const struct reclaim_order *order)
 				     name, way, strerror(-order->error));
 		return;
 	}
+	if (order->hurried) {
+		account_settle(act->account, order->number, ACCOUNT_FAILED,
+			       "the host could not wait to see what is cold");
+		return;
+	}
 	account_settle(act->account, order->number, ACCOUNT_DONE, NULL);
 	snprintf(text, sizeof(text), "%s; by %s, %s%s", pol_reason_text(order->reason), way,
 		 SIZE_TEXT(order->done_bytes),

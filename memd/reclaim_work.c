@@ -49,7 +49,8 @@ struct reclaim_work {
 	pageout_advise_fn advise;
 	struct worker *worker;
 	bool busy;
-	struct job job; /* the thread's while busy */
+	atomic_bool hurry; /* do not wait for what is cold */
+	struct job job;	   /* the thread's while busy */
 	uint64_t bytes, us;
 
 	/* the thread's */
@@ -256,17 +257,22 @@ static void carry_out(struct reclaim_work *work, struct reclaim_order *order, ui
 }
 
 /* Pages that were marked idle are looked at once they could have been used. */
-static bool wait_for_age(const struct job *job, const atomic_bool *cancel)
+static bool wait_for_age(struct reclaim_work *work, const atomic_bool *cancel)
 {
 	uint64_t until_us = clock_now_us() + PAGEOUT_AGE_US;
 	const struct timespec step = {.tv_nsec = 50000000};
+	struct job *job = &work->job;
 	bool any = false;
 
 	for (size_t i = 0; i < job->n; i++)
 		any |= job->orders[i].error == -EINPROGRESS;
-	while (any && !atomic_load(cancel) && clock_now_us() < until_us)
+	while (any && !atomic_load(cancel) && !atomic_load(&work->hurry) &&
+	       clock_now_us() < until_us)
 		nanosleep(&step, NULL);
-	return any && !atomic_load(cancel);
+	for (size_t i = 0; i < job->n; i++)
+		job->orders[i].hurried =
+			job->orders[i].error == -EINPROGRESS && atomic_load(&work->hurry);
+	return any && !atomic_load(cancel) && !atomic_load(&work->hurry);
 }
 
 static void run(void *arg, const atomic_bool *cancel)
@@ -282,7 +288,7 @@ static void run(void *arg, const atomic_bool *cancel)
 
 		carry_out(work, &job->orders[i], now_us + left / (job->n - i), cancel);
 	}
-	if (!wait_for_age(job, cancel))
+	if (!wait_for_age(work, cancel))
 		return;
 	for (size_t i = 0; i < job->n; i++)
 		if (job->orders[i].error == -EINPROGRESS)
@@ -335,6 +341,7 @@ int reclaim_work_start(struct reclaim_work *work, const struct reclaim_order *or
 
 	if (work->busy)
 		return -EBUSY;
+	atomic_store(&work->hurry, false);
 	work->job.n = n < RECLAIM_ORDERS_MAX ? n : RECLAIM_ORDERS_MAX;
 	memcpy(work->job.orders, orders, work->job.n * sizeof(*orders));
 	r = worker_start(work->worker, work);
@@ -344,12 +351,7 @@ int reclaim_work_start(struct reclaim_work *work, const struct reclaim_order *or
 
 void reclaim_work_hurry(struct reclaim_work *work)
 {
-	bool any = false;
-
-	for (size_t i = 0; work->busy && i < work->job.n; i++)
-		any |= work->job.orders[i].any;
-	if (work->busy && !any)
-		worker_cancel(work->worker);
+	atomic_store(&work->hurry, true);
 }
 
 size_t reclaim_work_take(struct reclaim_work *work, const struct reclaim_order **ret_orders)

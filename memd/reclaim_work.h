@@ -31,7 +31,8 @@ struct reclaim_order {
 	/* the result */
 	enum reclaim_way way;
 	int error;	     /* 0: as far as it went; -errno */
-	bool refaults;	     /* ended early: the guest reads back what went */
+	bool refaults;	     /* ended early: the guest reads back what went, */
+	bool hurried;	     /* or reclaim_work_hurry() did not let it wait */
 	uint64_t done_bytes; /* that it has less resident now */
 	uint64_t took_us;
 };
@@ -53,8 +54,7 @@ bool reclaim_work_is_busy(const struct reclaim_work *work);
 /* Begin; orders are copied, up to RECLAIM_ORDERS_MAX. -EBUSY. */
 int reclaim_work_start(struct reclaim_work *work, const struct reclaim_order *orders, size_t n);
 
-/* A host in want does not wait for orders that look for what is cold: if none of those under way is
- * for any memory, they end soon, as far as they got. */
+/* A host in want does not wait to see what is cold: orders that do end as far as they got. */
 void reclaim_work_hurry(struct reclaim_work *work);
 
 /* The orders with their results, until the next start. Returns how many, 0: none are done. */

@@ -10,6 +10,7 @@
 /* Of a guest's memory that goes to the host's swap; see reclaim.c. */
 struct guest_reclaim {
 	bool seen;
+	bool patient;			   /* the order that is open is for cold memory alone */
 	uint64_t first_us;		   /* first seen */
 	uint64_t mark_us, refault, psi_us; /* totals that its rates are measured from */
 	uint64_t order_us, base, asked;	   /* the order that is open (0: none): resident then, and
@@ -58,7 +59,7 @@ struct guest_past {
 	uint64_t sample_us;	/* when the latest new sample was seen, */
 	uint64_t sent_us;	/* and when the guest sent it */
 	uint64_t stat[5];	/* total, free, available, cache, and a digest of the counters */
-	uint64_t swap_in, swap_out, faults, ooms, stalls;
+	uint64_t swap_in, swap_out, faults, ooms, stalls, scanned, reclaimed;
 	uint64_t size_most, size_likely; /* when it measured the latest sample */
 	uint64_t used, used_then;	 /* latest sample, and the guest's size then */
 	uint64_t ws_fast, ws_slow;

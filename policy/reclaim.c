@@ -253,6 +253,7 @@ static void add_order(struct pol *pol, struct now_guest *guest, enum pol_reason 
 	if (is_pressed(pol))
 		plan_reject(action, POL_RUNG_RECLAIM, POL_WHY_TOO_SLOW);
 	past->order_us = max_u64(pol->tick.now_us, 1);
+	past->patient = !action->to2;
 	past->base = action->from;
 	past->asked = bytes;
 }

@@ -208,6 +208,10 @@ void reclaim_follow_guest(struct pol *pol, const struct pol_host *host, struct n
 		past->refault = guest->in->refault_bytes;
 		past->psi_us = guest->in->psi_some_us;
 	}
+	/* What an order for cold memory brings, if it may end at all, says nothing of one for any.
+	 */
+	if (past->patient && is_pressed(pol) && !FAULT(reclaim_hurried))
+		past->order_us = 0;
 	if (!host->reclaim_busy)
 		settle_order(pol, guest);
 	past->floor = min_u64(floor_of(pol, guest), guest->memory);

@@ -238,6 +238,7 @@ static void want_does_not_wait(void **state)
 		usleep(1000);
 	assert_true(clock_now_us() - start_us < PAGEOUT_AGE_US);
 	assert_int_equal(s.done->error, -EINPROGRESS);
+	assert_true(s.done->hurried);
 	assert_int_equal(advised, 0);
 	/* What is for any memory is worked on. */
 	s.order.any = true;
@@ -246,6 +247,7 @@ static void want_does_not_wait(void **state)
 	while (!reclaim_work_take(s.work, &s.done))
 		usleep(1000);
 	assert_int_equal(advised, 12 * MIB);
+	assert_false(s.done->hurried);
 	close_scene(&s);
 }
 

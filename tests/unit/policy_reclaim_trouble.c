@@ -197,6 +197,30 @@ static void test_pressure_stops_it(void **state)
 	scene_close(&s);
 }
 
+/* An order for cold memory that a host in want cuts short, or that found none, is no reason to ask
+ * that guest for nothing. */
+static void test_want_asks_whom_it_did_not_let_wait(void **state)
+{
+	struct scene s;
+
+	scene_open_silent(&s, 1);
+	make_short(&s, 400 * MIB);
+	for (int t = 0; t < 10 && !reclaim_of(&s, 1); t++)
+		scene_step(&s);
+	assert_non_null(reclaim_of(&s, 1));
+	assert_int_equal(reclaim_of(&s, 1)->to2, 0);
+	s.host.reclaim_busy = true;
+	scene_run(&s, 3);
+	s.host.available_bytes = 60 * MIB;
+	scene_step(&s);
+	assert_null(reclaim_of(&s, 1));
+	s.host.reclaim_busy = false;
+	scene_step(&s);
+	assert_non_null(reclaim_of(&s, 1));
+	assert_int_equal(reclaim_of(&s, 1)->to2, 1);
+	scene_close(&s);
+}
+
 /* What does not come is not asked for again and again. */
 static void test_order_that_brings_nothing_is_not_repeated(void **state)
 {
@@ -221,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_left_is_asked_again),
 		cmocka_unit_test(test_some_is_read_back_in_want),
 		cmocka_unit_test(test_pressure_stops_it),
+		cmocka_unit_test(test_want_asks_whom_it_did_not_let_wait),
 		cmocka_unit_test(test_order_that_brings_nothing_is_not_repeated),
 	};
 
