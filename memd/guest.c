@@ -336,6 +336,11 @@ uint64_t guest_stats_age_us(const struct guest *guest, uint64_t now_us)
 	return now_us - guest->stats_seen_us;
 }
 
+static uint64_t both(uint64_t a, uint64_t b)
+{
+	return pol_has(a) && pol_has(b) ? a + b : POL_ABSENT;
+}
+
 static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct pol_guest *p)
 {
 	const struct guest_stats *s = &guest->stats;
@@ -345,6 +350,7 @@ static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct po
 		p->stat_total_bytes = p->stat_free_bytes = p->stat_available_bytes = POL_ABSENT;
 		p->stat_cache_bytes = p->stat_swap_in_bytes = p->stat_swap_out_bytes = POL_ABSENT;
 		p->stat_major_faults = p->stat_oom_kills = p->stat_alloc_stalls = POL_ABSENT;
+		p->stat_scanned_bytes = p->stat_reclaimed_bytes = POL_ABSENT;
 		return;
 	}
 	p->stat_total_bytes = s->total_bytes;
@@ -356,6 +362,8 @@ static void snapshot_stats(const struct guest *guest, uint64_t now_us, struct po
 	p->stat_major_faults = s->major_faults;
 	p->stat_oom_kills = s->oom_kills;
 	p->stat_alloc_stalls = s->alloc_stalls;
+	p->stat_scanned_bytes = both(s->async_scan_bytes, s->direct_scan_bytes);
+	p->stat_reclaimed_bytes = both(s->async_reclaim_bytes, s->direct_reclaim_bytes);
 }
 
 bool guest_is_off_by_us(const struct guest *guest)

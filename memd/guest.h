@@ -99,6 +99,9 @@ enum guest_phase {
 struct guest_stats {
 	uint64_t total_bytes, free_bytes, available_bytes, cache_bytes;
 	uint64_t swap_in_bytes, swap_out_bytes, major_faults, oom_kills, alloc_stalls;
+	/* What its kernel looked at for want of memory, and got, in the background and with
+	 * somebody waiting. */
+	uint64_t async_scan_bytes, direct_scan_bytes, async_reclaim_bytes, direct_reclaim_bytes;
 	uint64_t last_update_s; /* wall clock of its hypervisor, 0: never */
 };
 

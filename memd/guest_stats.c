@@ -40,6 +40,10 @@ int guest_stats_read(json_object *value, uint64_t memory_bytes, struct guest_sta
 	s.major_faults = stat(stats, "stat-major-faults", counter);
 	s.oom_kills = stat(stats, "stat-oom-kills", counter);
 	s.alloc_stalls = stat(stats, "stat-alloc-stalls", counter);
+	s.async_scan_bytes = stat(stats, "stat-async-scans", counter);
+	s.direct_scan_bytes = stat(stats, "stat-direct-scans", counter);
+	s.async_reclaim_bytes = stat(stats, "stat-async-reclaims", counter);
+	s.direct_reclaim_bytes = stat(stats, "stat-direct-reclaims", counter);
 
 	bound = pol_has(s.total_bytes) ? s.total_bytes : memory_bytes;
 	if (bound > memory_bytes)
@@ -69,6 +73,10 @@ static bool went_on(const struct guest_stats *before, const struct guest_stats *
 		{before->major_faults, now->major_faults},
 		{before->oom_kills, now->oom_kills},
 		{before->alloc_stalls, now->alloc_stalls},
+		{before->async_scan_bytes, now->async_scan_bytes},
+		{before->direct_scan_bytes, now->direct_scan_bytes},
+		{before->async_reclaim_bytes, now->async_reclaim_bytes},
+		{before->direct_reclaim_bytes, now->direct_reclaim_bytes},
 	};
 	bool any = false;
 

@@ -122,6 +122,8 @@ static const struct record_field guest_fields[] = {
 	FIELD(pol_guest, hot_age_us),
 	FIELD(pol_guest, crossed_bytes),
 	FIELD(pol_guest, reclaim_blind),
+	FIELD(pol_guest, stat_scanned_bytes),
+	FIELD(pol_guest, stat_reclaimed_bytes),
 };
 
 static const struct record_field action_fields[] = {

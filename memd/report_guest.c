@@ -142,6 +142,10 @@ static void add_stats(const struct guest *guest, json_object *one)
 	json_add_u64(stats, "major_faults", s->major_faults);
 	json_add_u64(stats, "oom_kills", s->oom_kills);
 	json_add_u64(stats, "alloc_stalls", s->alloc_stalls);
+	json_add_u64(stats, "async_scan_bytes", s->async_scan_bytes);
+	json_add_u64(stats, "direct_scan_bytes", s->direct_scan_bytes);
+	json_add_u64(stats, "async_reclaim_bytes", s->async_reclaim_bytes);
+	json_add_u64(stats, "direct_reclaim_bytes", s->direct_reclaim_bytes);
 	json_add_u64(stats, "age_us", guest_stats_age_us(guest, clock_now_us()));
 	json_object_object_add(one, "stats", stats);
 }

@@ -26,6 +26,11 @@
 /* Contradictions for this long are not a matter of timing. */
 #define LIAR_US (10 * SEC)
 
+/* Of so much a second that a guest's kernel looks at, it gets less than one part in so many. A
+ * stream of files gives up about all of it, anonymous memory with swap a tenth. */
+#define VAIN_BYTES_PER_S MIB
+#define VAIN_PART	 16
+
 enum { STAT_TOTAL, STAT_FREE, STAT_AVAILABLE, STAT_CACHE, STAT_COUNTERS };
 
 /* The guest's size at a past moment: between the ticks around it, in proportion. */
@@ -110,7 +115,9 @@ static bool counters_went_back(const struct guest_past *past, const struct pol_g
 				 went_back(past->swap_out, in->stat_swap_out_bytes) ||
 				 went_back(past->faults, in->stat_major_faults) ||
 				 went_back(past->ooms, in->stat_oom_kills) ||
-				 went_back(past->stalls, in->stat_alloc_stalls));
+				 went_back(past->stalls, in->stat_alloc_stalls) ||
+				 went_back(past->scanned, in->stat_scanned_bytes) ||
+				 went_back(past->reclaimed, in->stat_reclaimed_bytes));
 }
 
 static void keep_counters(struct guest_past *past, const struct pol_guest *in)
@@ -120,6 +127,8 @@ static void keep_counters(struct guest_past *past, const struct pol_guest *in)
 	past->faults = in->stat_major_faults;
 	past->ooms = in->stat_oom_kills;
 	past->stalls = in->stat_alloc_stalls;
+	past->scanned = in->stat_scanned_bytes;
+	past->reclaimed = in->stat_reclaimed_bytes;
 }
 
 /*
@@ -135,7 +144,8 @@ static bool is_new_sample(struct guest_past *past, const struct pol_guest *in, u
 		[STAT_CACHE] = in->stat_cache_bytes,
 		[STAT_COUNTERS] = in->stat_swap_in_bytes + in->stat_swap_out_bytes +
 				  in->stat_major_faults + in->stat_oom_kills +
-				  in->stat_alloc_stalls,
+				  in->stat_alloc_stalls + in->stat_scanned_bytes +
+				  in->stat_reclaimed_bytes,
 	};
 	uint64_t sent_us = sub_sat(now_us, in->stat_age_us);
 	bool changed = !past->sampled || sent_us >= past->sent_us + 900 * MSEC;
@@ -258,6 +268,16 @@ static uint64_t rise(uint64_t before, uint64_t after)
 	return pol_has(before) && pol_has(after) ? sub_sat(after, before) : 0;
 }
 
+/* Its kernel goes through its memory and finds next to nothing that it could do without. */
+static bool scans_in_vain(const struct guest_past *past, const struct pol_guest *in, uint64_t span)
+{
+	uint64_t scanned = rise(past->scanned, in->stat_scanned_bytes);
+	uint64_t reclaimed = rise(past->reclaimed, in->stat_reclaimed_bytes);
+
+	return mul_div(scanned, SEC, span) >= VAIN_BYTES_PER_S && reclaimed < scanned / VAIN_PART &&
+	       pol_has(in->stat_reclaimed_bytes) && !FAULT(sign_scans);
+}
+
 /*
  * Signs since the last sample that the guest has too little. Where plenty is available the same
  * signs have another cause (a limit inside the guest, data coming back from swap, a start): then
@@ -276,7 +296,8 @@ static bool suffers(const struct now_guest *guest, const struct pol_guest *in, u
 	uint64_t available = guest->available, reserve = guest->reserve;
 	bool sign = swap_in >= MIB || (swap_in >= 128 * KIB && available < reserve) ||
 		    mul_div(stalls, SEC, span) >= 50 || (stalls && available < 2 * reserve) ||
-		    (faults >= 100 && available < reserve);
+		    (faults >= 100 && available < reserve) ||
+		    (available < 2 * reserve && scans_in_vain(past, in, span));
 
 	if (FAULT(sign_oom))
 		ooms = 0;

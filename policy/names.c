@@ -36,8 +36,9 @@ _Static_assert(COUNT(rung_names) == POL_RUNG_COUNT, "every rung has a name");
 
 static const char *const reason_texts[] = {
 	[POL_WHY_NONE] = "no reason",
-	[POL_WHY_TROUBLE] = "the guest is in trouble (OOM kill, allocation stalls, swap-in or "
-			    "nothing available): memory is given back at once",
+	[POL_WHY_TROUBLE] =
+		"the guest is in trouble (OOM kill, allocation stalls, swap-in, a "
+		"search for memory in vain or nothing available): memory is given back at once",
 	[POL_WHY_GUEST_NEEDS] =
 		"the guest's available memory is below its reserve and the host has some to give",
 	[POL_WHY_HOST_SHORT] = "the host is short of memory, or soon will be: taken by shares, "

@@ -111,7 +111,8 @@ const char *pol_action_name(enum pol_action_kind kind);
 
 enum pol_reason {
 	POL_WHY_NONE,
-	POL_WHY_TROUBLE, /* guest showed OOM kill, allocation stall or swap-in: give back at once */
+	POL_WHY_TROUBLE, /* guest showed OOM kill, allocation stall, swap-in or a search for memory
+			    in vain: give back at once */
 	POL_WHY_GUEST_NEEDS,  /* guest's available memory is under its reserve and the host has some
 			       */
 	POL_WHY_HOST_SHORT,   /* host under `high`: taken by shares */

@@ -278,7 +278,8 @@ static void distort(const struct sim *sim, const struct sim_guest *g, struct pol
 		in->stat_total_bytes = in->stat_free_bytes = in->stat_available_bytes =
 			in->stat_cache_bytes = in->stat_age_us = POL_ABSENT;
 		in->stat_swap_in_bytes = in->stat_swap_out_bytes = in->stat_major_faults =
-			in->stat_oom_kills = in->stat_alloc_stalls = POL_ABSENT;
+			in->stat_oom_kills = in->stat_alloc_stalls = in->stat_scanned_bytes =
+				in->stat_reclaimed_bytes = POL_ABSENT;
 		break;
 	default:
 		break;

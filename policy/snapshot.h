@@ -156,6 +156,9 @@ struct pol_guest {
 	uint64_t stat_total_bytes, stat_free_bytes, stat_available_bytes, stat_cache_bytes;
 	uint64_t stat_swap_in_bytes, stat_swap_out_bytes, stat_major_faults;
 	uint64_t stat_oom_kills, stat_alloc_stalls; /* Linux 6.12+ */
+	/* Looked at by its kernel for want of memory, and got (6.12+; pages_to_bytes() in
+	 * drivers/virtio/virtio_balloon.c). */
+	uint64_t stat_scanned_bytes, stat_reclaimed_bytes;
 	uint64_t stat_age_us; /* since the guest sent them; POL_ABSENT: never */
 
 	/* merging, as the host's kernel has it */

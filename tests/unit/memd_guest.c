@@ -36,7 +36,8 @@ static void set_update(unsigned int when, uint64_t available)
 {
 	snprintf(w.stats, sizeof(w.stats),
 		 "{\"stats\":{\"stat-total-memory\":500000000,\"stat-available-memory\":%llu,"
-		 "\"stat-free-memory\":1000},\"last-update\":%u}",
+		 "\"stat-free-memory\":1000,\"stat-async-scans\":70,\"stat-direct-scans\":5,"
+		 "\"stat-async-reclaims\":60},\"last-update\":%u}",
 		 (unsigned long long)available, when);
 }
 
@@ -59,6 +60,8 @@ static void test_statistics(void **state)
 	set_update(101, 300000000);
 	tick();
 	guests_snapshot(&w.guests, clock_now_us(), &p, 1, &any);
+	assert_int_equal(p.stat_scanned_bytes, 75);
+	assert_true(p.stat_reclaimed_bytes == POL_ABSENT); /* half of it says nothing */
 	assert_true(p.has_balloon);
 	assert_true(p.stat_age_us < USEC_PER_SEC);
 	assert_int_equal(p.stat_available_bytes, 300000000);

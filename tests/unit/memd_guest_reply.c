@@ -87,6 +87,16 @@ static void test_stats_read(void **state)
 	assert_int_equal(s.swap_in_bytes, 4096);
 	assert_int_equal(s.oom_kills, 2);
 	assert_int_equal(s.last_update_s, 9);
+	assert_true(s.async_scan_bytes == POL_ABSENT);
+	assert_int_equal(read_stats("{\"stats\":{\"stat-async-scans\":700,\"stat-direct-scans\":50,"
+				    "\"stat-async-reclaims\":600,\"stat-direct-reclaims\":40},"
+				    "\"last-update\":9}",
+				    &s),
+			 0);
+	assert_int_equal(s.async_scan_bytes, 700);
+	assert_int_equal(s.direct_scan_bytes, 50);
+	assert_int_equal(s.async_reclaim_bytes, 600);
+	assert_int_equal(s.direct_reclaim_bytes, 40);
 	for (size_t i = 0; i < ARRAY_SIZE(lies); i++)
 		assert_int_equal(read_stats(lies[i], &s), -ERANGE);
 	for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)

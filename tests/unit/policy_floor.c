@@ -298,10 +298,18 @@ static void test_signs_of_trouble(void **state)
 	SIGN(600 * MIB, true, stat_swap_in_bytes += 4 * MIB);
 	SIGN(240 * MIB, true, stat_swap_in_bytes += 256 * KIB);
 	SIGN(240 * MIB, true, stat_major_faults += 500);
+	SIGN(300 * MIB, true, stat_scanned_bytes += 20 * MIB);
+	SIGN(300 * MIB, true, stat_scanned_bytes += 20 * MIB;
+	     s.guests[0].stat_reclaimed_bytes += MIB);
+	/* It gets something for its pains, or has hardly begun. */
+	SIGN(300 * MIB, false, stat_scanned_bytes += 20 * MIB;
+	     s.guests[0].stat_reclaimed_bytes += 2 * MIB);
+	SIGN(300 * MIB, false, stat_scanned_bytes += 64 * KIB);
 	/* The same with room is something else. */
 	SIGN(900 * MIB, false, stat_alloc_stalls += 1);
 	SIGN(900 * MIB, false, stat_swap_in_bytes += 256 * KIB);
 	SIGN(900 * MIB, false, stat_major_faults += 5000);
+	SIGN(900 * MIB, false, stat_scanned_bytes += 20 * MIB);
 #undef SIGN
 }
 
@@ -314,6 +322,12 @@ static void test_absent_counters_are_no_trouble(void **state)
 	s.guests[0].stat_free_bytes++;
 	assert_trouble(&s, false);
 	s.guests[0].stat_oom_kills = 7; /* seen for the first time */
+	s.guests[0].stat_free_bytes++;
+	assert_trouble(&s, false);
+	scene_close(&s);
+	squeezed(&s, 300 * MIB);
+	s.guests[0].stat_reclaimed_bytes = POL_ABSENT;
+	s.guests[0].stat_scanned_bytes += 20 * MIB;
 	s.guests[0].stat_free_bytes++;
 	assert_trouble(&s, false);
 	scene_close(&s);

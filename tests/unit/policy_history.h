@@ -208,6 +208,10 @@ static inline void disturb_guest(struct pol_guest *g, bool wild)
 		g->stat_oom_kills++;
 	if (once_in(20))
 		g->stat_alloc_stalls += below(100);
+	if (once_in(20)) {
+		g->stat_scanned_bytes += below(GIB);
+		g->stat_reclaimed_bytes += below(128 * MIB);
+	}
 	if (once_in(20))
 		g->stat_swap_in_bytes += below(64 * MIB);
 	if (once_in(20))

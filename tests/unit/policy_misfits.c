@@ -109,6 +109,7 @@ static void all_stats(struct pol_guest *odd, uint64_t value)
 	odd->stat_total_bytes = odd->stat_free_bytes = odd->stat_available_bytes = value;
 	odd->stat_cache_bytes = odd->stat_swap_in_bytes = odd->stat_swap_out_bytes = value;
 	odd->stat_major_faults = odd->stat_oom_kills = odd->stat_alloc_stalls = value;
+	odd->stat_scanned_bytes = odd->stat_reclaimed_bytes = value;
 }
 
 static void ones(struct pol_guest *odd, unsigned int tick)
