@@ -245,23 +245,38 @@ int undo_read(int rootfd, const char *path, char *buf, size_t n)
 	return (size_t)snprintf(buf, n, "%s", open) >= n ? -E2BIG : 0;
 }
 
-static int write_back(int rootfd, const char *path, const char *original)
+/* Who had KSM off by run=2 has it off at least, until that can be. */
+static int stop_ksm(struct undo *undo, struct undo_item *entry, int rootfd)
 {
-	int r;
+	int r = undo_journal_append(undo, entry->path, entry->original, "0");
+
+	if (r < 0)
+		return r;
+	undo_entry_add_ours(entry, "0");
+	return kfile_write(rootfd, entry->path, "0");
+}
+
+static int write_back(struct undo *undo, struct undo_item *entry, int rootfd)
+{
+	const char *path = entry->path, *original = entry->original;
 
 	if (undo_nice_is(path))
 		return undo_nice_write(rootfd, original);
 	if (undo_pool_is(path))
 		return undo_pool_write(rootfd, path, original);
-	/* Who had KSM off by run=2 gets that when nothing is merged any more. */
-	if (strcmp(path, KSM_DIR "run") == 0 && strcmp(original, "2") == 0 &&
-	    (r = undo_unmerge_ask(rootfd)) != 0)
-		return r < 0 ? r : -EBUSY;
+	if (strcmp(path, KSM_DIR "run") == 0 && strcmp(original, "2") == 0) {
+		int may = undo_unmerge_ask(rootfd, true);
+
+		if (may != 0) {
+			stop_ksm(undo, entry, rootfd);
+			return may < 0 ? may : -EBUSY;
+		}
+	}
 	return kfile_write(rootfd, path, original);
 }
 
-static struct undo_report entry_restore(const struct undo_item *entry, int rootfd, char *current,
-					size_t n)
+static struct undo_report entry_restore(struct undo *undo, struct undo_item *entry, int rootfd,
+					char *current, size_t n)
 {
 	struct undo_report report = {.path = entry->path, .original = entry->original};
 	char back[UNDO_VALUE_MAX];
@@ -274,14 +289,16 @@ static struct undo_report entry_restore(const struct undo_item *entry, int rootf
 	}
 	report.current = current;
 	if (!strcmp(current, entry->original)) {
-		report.result = UNDO_UNNEEDED;
+		report.result = undo->unmerged && !strcmp(entry->path, KSM_DIR "run")
+					? UNDO_RESTORED
+					: UNDO_UNNEEDED;
 		return report;
 	}
 	if (!entry_is_ours(entry, current)) {
 		report.result = UNDO_LEFT;
 		return report;
 	}
-	report.error = write_back(rootfd, entry->path, entry->original);
+	report.error = write_back(undo, entry, rootfd);
 	if (report.error == 0)
 		report.error = undo_read(rootfd, entry->path, back, sizeof(back));
 	if (report.error == 0 && undo_pool_is(entry->path) && strcmp(back, entry->original) != 0) {
@@ -325,7 +342,7 @@ static int restore_round(struct undo *undo, int rootfd, const char *dir, bool la
 
 		if (!entry->path[0] || goes_last(entry) != last || !is_below(entry, dir))
 			continue;
-		report = entry_restore(entry, rootfd, current, sizeof(current));
+		report = entry_restore(undo, entry, rootfd, current, sizeof(current));
 		if (fn)
 			fn(ctx, &report);
 		if (report.result == UNDO_FAILED)
@@ -348,10 +365,12 @@ static bool is_to_be_restored(const struct undo_item *entry, int rootfd)
 bool undo_must_unmerge(const struct undo *undo, int rootfd)
 {
 	const struct undo_item *run = undo_entry_find(undo, KSM_DIR "run");
-	bool must = is_to_be_restored(undo_entry_find(undo, KSM_DIR "merge_across_nodes"), rootfd);
 
-	must |= run && strcmp(run->original, "2") == 0 && is_to_be_restored(run, rootfd);
-	return must && undo_unmerge_ask(rootfd) == 1;
+	if (is_to_be_restored(undo_entry_find(undo, KSM_DIR "merge_across_nodes"), rootfd) &&
+	    undo_unmerge_ask(rootfd, false) == 1)
+		return true;
+	return run && strcmp(run->original, "2") == 0 && is_to_be_restored(run, rootfd) &&
+	       undo_unmerge_ask(rootfd, true) == 1;
 }
 
 /* dir "": all of them. */
@@ -377,8 +396,7 @@ int undo_restore(struct undo *undo, int rootfd, undo_report_fn fn, void *ctx)
 					      .error = -EBADMSG,
 					      .line = undo->broken[i]});
 	/* If that fails, the write of merge_across_nodes does, and tells. */
-	if (undo_must_unmerge(undo, rootfd))
-		undo_unmerge(undo, rootfd);
+	undo->unmerged = undo_must_unmerge(undo, rootfd) && undo_unmerge(undo, rootfd) == 0;
 	return restore(undo, rootfd, "", fn, ctx);
 }
 

@@ -114,7 +114,7 @@ int undo_restore_below(struct undo *undo, int rootfd, const char *dir, undo_repo
 /*
  * Does restoring merge_across_nodes, or run to 2, mean to unmerge all that KSM has merged? That
  * takes about a second per GiB. False also where what unmerges would not fit into available
- * memory: then the file cannot be restored, and stays in the journal.
+ * memory: then the file cannot be restored, and stays in the journal; run says 0 meanwhile, not 2.
  */
 bool undo_must_unmerge(const struct undo *undo, int rootfd);
 

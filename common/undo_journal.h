@@ -33,6 +33,7 @@ struct undo {
 	unsigned int *broken; /* numbers of the lines that made no sense */
 	size_t n_broken;
 	size_t n_lines;
+	bool unmerged; /* by undo_restore(), which left run at 2 */
 };
 
 bool undo_path_ok(const char *path);
@@ -55,9 +56,9 @@ int undo_journal_rewrite(struct undo *undo);
 
 /* ---- undo_unmerged.c ---- */
 
-/* May what KSM has merged be unmerged? 1; 0: there is nothing; -ENOMEM: it would not fit into
- * available memory. */
-int undo_unmerge_ask(int rootfd);
+/* May what KSM has merged be unmerged? 1; 0: there is nothing, without regard to zero pages or
+ * with; -ENOMEM: it would not fit into available memory. */
+int undo_unmerge_ask(int rootfd, bool zero_pages);
 
 /* run=2, journalled, which returns when nothing is merged any more. -errno of undo_record(), of the
  * write. */

@@ -22,14 +22,14 @@ static uint64_t number(int rootfd, const char *path)
 	return kfile_read_u64(rootfd, path, &value) < 0 ? 0 : value;
 }
 
-int undo_unmerge_ask(int rootfd)
+int undo_unmerge_ask(int rootfd, bool zero_pages)
 {
-	uint64_t merged =
-		number(rootfd, KSM_DIR "pages_sharing") + number(rootfd, KSM_DIR "ksm_zero_pages");
+	uint64_t zero = number(rootfd, KSM_DIR "ksm_zero_pages");
+	uint64_t merged = number(rootfd, KSM_DIR "pages_sharing") + zero;
 	uint64_t total, available;
 	char text[8192];
 
-	if (number(rootfd, KSM_DIR "pages_shared") == 0)
+	if (number(rootfd, KSM_DIR "pages_shared") == 0 && !(zero_pages && zero))
 		return 0;
 	if (kfile_read(rootfd, "proc/meminfo", text, sizeof(text)) < 0 ||
 	    kfile_field_u64(text, "MemTotal", &total) < 0 ||

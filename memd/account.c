@@ -169,6 +169,9 @@ void account_measure(struct account *account, uint64_t now_us, uint64_t ksm_byte
 
 		if (!entry->open || now_us - entry->now_us < due_us[measure])
 			continue;
+		/* It may take longer than that to see what is cold. */
+		if (measure == MEASURE_TAKEN && entry->outcome == ACCOUNT_PENDING)
+			continue;
 		close_entry(account, entry,
 			    measure == MEASURE_KSM
 				    ? ksm_bytes

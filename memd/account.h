@@ -14,7 +14,8 @@
 #include "policy/policy.h"
 
 #define ACCOUNT_MAX 512
-/* When the gain is measured, unless the next decision on the same thing comes first. */
+/* When the gain is measured, unless the next decision on the same thing comes first; of reclaim not
+ * before it is settled. */
 #define ACCOUNT_BALLOON_US 5000000ULL
 #define ACCOUNT_RECLAIM_US 5000000ULL
 #define ACCOUNT_KSM_US	   30000000ULL

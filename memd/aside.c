@@ -115,7 +115,7 @@ void daemon_aside_tick(struct daemon *daemon, uint64_t now_us)
 void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 {
 	bool ksm_was = daemon->ksm_aside, balloon_was = daemon->balloon_aside;
-	bool numa_was = daemon->numa_aside;
+	bool numa_was = daemon->numa_aside, ksm_managed = daemon->policy.ksm_manage;
 	char why[256];
 	int n = manager_scan(host_rootfd(daemon->host), daemon->managers, MANAGERS_MAX);
 
@@ -133,7 +133,8 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	     daemon_numa_aside(daemon, why, sizeof(why)));
 	if ((daemon->numa_aside && !numa_was) || !daemon->config->policy.numa_manage)
 		daemon_numa_leave(daemon);
-	if ((daemon->ksm_aside && !ksm_was) || !daemon->config->policy.ksm_manage)
+	/* Once: who has KSM then may merge, and what is left over is for the end. */
+	if (ksm_managed && (daemon->ksm_aside || !daemon->config->policy.ksm_manage))
 		daemon->ksm_leaving = true;
 	if (daemon->ksm_leaving && !daemon->act.stopped)
 		leave_ksm(daemon);

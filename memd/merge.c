@@ -226,7 +226,7 @@ bool merge_may_restore(struct act *act)
 	/* Once is enough: what cannot be restored all the same is told, and stays in the journal.
 	 */
 	if (!act->unmerges_to_restore && act->undo && undo_must_unmerge(act->undo, act->rootfd)) {
-		log_info("unmerging all, so that merge_across_nodes can be set back");
+		log_info("unmerging all, so that KSM can be set back as it was");
 		r = begin_unmerge(act);
 		act->unmerges_to_restore = r == 0;
 		if (r == 0)

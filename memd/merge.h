@@ -38,8 +38,8 @@ void merge_act(struct act *act, const struct pol_action *action, uint64_t now_us
  */
 bool merge_may_restore(struct act *act);
 
-/* Is the kernel unmerging all for it? Until it has, KSM's run and merge_across_nodes hold up who
- * writes them. */
+/* Is the kernel unmerging all? Until it has, KSM's run and merge_across_nodes hold up who writes
+ * them. */
 bool merge_is_unmerging(const struct act *act);
 
 /* The answer to it (guests_hooks.merge_done). */

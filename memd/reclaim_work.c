@@ -262,17 +262,17 @@ static bool wait_for_age(struct reclaim_work *work, const atomic_bool *cancel)
 	uint64_t until_us = clock_now_us() + PAGEOUT_AGE_US;
 	const struct timespec step = {.tv_nsec = 50000000};
 	struct job *job = &work->job;
-	bool any = false;
+	bool any = false, hurry;
 
 	for (size_t i = 0; i < job->n; i++)
 		any |= job->orders[i].error == -EINPROGRESS;
 	while (any && !atomic_load(cancel) && !atomic_load(&work->hurry) &&
 	       clock_now_us() < until_us)
 		nanosleep(&step, NULL);
+	hurry = atomic_load(&work->hurry);
 	for (size_t i = 0; i < job->n; i++)
-		job->orders[i].hurried =
-			job->orders[i].error == -EINPROGRESS && atomic_load(&work->hurry);
-	return any && !atomic_load(cancel) && !atomic_load(&work->hurry);
+		job->orders[i].hurried = hurry && job->orders[i].error == -EINPROGRESS;
+	return any && !hurry && !atomic_load(cancel);
 }
 
 static void run(void *arg, const atomic_bool *cancel)

@@ -27,7 +27,8 @@
 #define LIAR_US (10 * SEC)
 
 /* Of so much a second that a guest's kernel looks at, it gets less than one part in so many. A
- * stream of files gives up about all of it, anonymous memory with swap a tenth. */
+ * stream of files gives up about all of it, anonymous memory with swap a tenth. With generations
+ * (MGLRU) only what it picks counts as looked at, and the sign is rarer. */
 #define VAIN_BYTES_PER_S MIB
 #define VAIN_PART	 16
 

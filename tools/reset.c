@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "common/clock.h"
 #include "common/kfile.h"
@@ -110,73 +110,127 @@ static void show(json_object *answer)
 	}
 }
 
-static void on_alarm(int signal)
-{
-	static const char text[] =
-		"memctl: memd is at it; to unmerge what KSM has merged takes the "
-		"kernel about a second for each GiB\n";
+/* Says what takes so long, unless it is over by then. Not by a signal: that would interrupt the
+ * kernel in it. */
+struct teller {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool runs, over;
+};
 
-	(void)signal;
-	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
-		return;
+static void *tell(void *arg)
+{
+	struct teller *teller = arg;
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += TELL_AFTER_S;
+	pthread_mutex_lock(&teller->lock);
+	while (!teller->over && r == 0)
+		r = pthread_cond_timedwait(&teller->wake, &teller->lock, &until);
+	if (!teller->over)
+		log_warn("still restoring; where KSM must unmerge all that it has merged, that "
+			 "takes "
+			 "the kernel about a second for each GiB");
+	pthread_mutex_unlock(&teller->lock);
+	return NULL;
 }
 
-/* Where all has to be unmerged the kernel takes its time. */
-static int call_reset(struct wire_client *client, json_object **ret_answer, struct wire_error *err)
+static void tell_begin(struct teller *teller)
 {
-	const struct sigaction action = {.sa_handler = on_alarm};
+	*teller = (struct teller){.lock = PTHREAD_MUTEX_INITIALIZER,
+				  .wake = PTHREAD_COND_INITIALIZER};
+	teller->runs = pthread_create(&teller->thread, NULL, tell, teller) == 0;
+}
+
+static void tell_end(struct teller *teller)
+{
+	if (!teller->runs)
+		return;
+	pthread_mutex_lock(&teller->lock);
+	teller->over = true;
+	pthread_cond_signal(&teller->wake);
+	pthread_mutex_unlock(&teller->lock);
+	pthread_join(teller->thread, NULL);
+}
+
+static bool any_failed(json_object *answer)
+{
+	json_object *list = json_get_array(answer, "restored");
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		const char *result = json_get_str(json_object_array_get_idx(list, i), "result");
+
+		if (result && strcmp(result, "failed") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* By the daemon, 1: there is none. */
+static int call_daemon(const struct memctl *ctl, json_object **ret_answer)
+{
+	struct wire_client *client = NULL;
+	struct wire_error err = {0};
 	int r;
 
-	sigaction(SIGALRM, &action, NULL);
-	alarm(TELL_AFTER_S);
+	if (wire_client_open(ctl->socket, ANSWER_MOST_US, &client) < 0)
+		return 1;
 	wire_client_set_timeout(client, RESET_MOST_US);
-	r = wire_client_call(client, "reset", NULL, ret_answer, err);
-	alarm(0);
+	r = wire_client_call(client, "reset", NULL, ret_answer, &err);
+	wire_client_close(client);
+	if (r < 0)
+		log_err("memd: %s", r == -EREMOTEIO ? err.desc : strerror(-r));
 	return r;
+}
+
+/* From the journal of one that is dead. */
+static enum memctl_exit explain_journal(const struct memctl *ctl, int error)
+{
+	if (error == -EWOULDBLOCK) {
+		log_err("%s does not answer, but a memd holds the journal beside it: it is "
+			"restoring "
+			"the host, which may take minutes, or stuck; try again, and stop it if "
+			"that "
+			"does not help",
+			ctl->socket);
+		return MEMCTL_UNREACHABLE;
+	}
+	if (error == -EXDEV)
+		log_err("the journal beside %s is of a memd for another root (--sysroot): nothing "
+			"of it is restored to this host",
+			ctl->socket);
+	else
+		log_err("journal beside %s: %s", ctl->socket, strerror(-error));
+	return MEMCTL_FAILED;
 }
 
 enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 {
 	AUTO_JSON json_object *answer = NULL;
-	struct wire_client *client = NULL;
-	struct wire_error err = {0};
-	int r;
+	struct teller teller;
+	bool failed;
+	int r, journal = 0;
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
-	r = wire_client_open(ctl->socket, ANSWER_MOST_US, &client);
-	if (r == 0) {
-		r = call_reset(client, &answer, &err);
-		wire_client_close(client);
-		if (r < 0) {
-			log_err("memd: %s", r == -EREMOTEIO ? err.desc : strerror(-r));
-			return MEMCTL_FAILED;
-		}
-	} else {
-		r = restore_journal(ctl, &answer);
-		if (r == -EWOULDBLOCK) {
-			log_err("%s does not answer, but a memd holds the journal beside it: it "
-				"is restoring the host, which may take minutes, or stuck; try "
-				"again, and stop it if that does not help",
-				ctl->socket);
-			return MEMCTL_UNREACHABLE;
-		}
-		if (r == -EXDEV) {
-			log_err("the journal beside %s is of a memd for another root (--sysroot): "
-				"nothing of it is restored to this host",
-				ctl->socket);
-			return MEMCTL_FAILED;
-		}
-		if (r < 0 && r != -EIO) {
-			log_err("journal beside %s: %s", ctl->socket, strerror(-r));
-			return MEMCTL_FAILED;
-		}
-	}
+	tell_begin(&teller);
+	r = call_daemon(ctl, &answer);
+	if (r == 1)
+		journal = restore_journal(ctl, &answer);
+	tell_end(&teller);
+	if (r < 0)
+		return MEMCTL_FAILED;
+	if (journal < 0 && journal != -EIO)
+		return explain_journal(ctl, journal);
 	if (ctl->json)
 		memctl_print_json(answer);
 	else
 		show(answer);
-	if (r < 0)
+	failed = journal < 0 || any_failed(answer);
+	if (failed)
 		log_err("some settings could not be restored; they stay in the journal");
-	return r < 0 ? MEMCTL_FAILED : MEMCTL_OK;
+	return failed ? MEMCTL_FAILED : MEMCTL_OK;
 }

@@ -230,16 +230,26 @@ static void unmerges_for_run_as_it_was(void **state)
 	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
 	assert_int_equal(undo_record(undo, KSM "run", "2", "1"), 0);
 	assert_true(undo_must_unmerge(undo, rootfd));
-	/* Not by the way, */
+	/* Not by the way: then KSM is off all the same, */
 	assert_int_equal(undo_restore_below(undo, rootfd, "sys/kernel/mm/ksm", log_report, NULL),
 			 1);
-	assert_file(&tree, KSM "run", "1");
-	/* nor where it does not fit. */
+	assert_file(&tree, KSM "run", "0");
+	/* nor where it does not fit, and zero pages count. */
+	tree_set(&tree, KSM "run", "1\n");
+	tree_set(&tree, KSM "pages_shared", "0\n");
+	tree_set(&tree, KSM "pages_sharing", "0\n");
+	tree_set(&tree, KSM "ksm_zero_pages", "50\n");
 	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
 	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 1);
-	assert_file(&tree, KSM "run", "1");
+	assert_file(&tree, KSM "run", "0");
+	/* The next memd, or memctl reset. */
 	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+	undo_close(undo);
+	undo = undo_in(&tree);
+	assert_true(undo_must_unmerge(undo, rootfd));
+	log_text[0] = '\0';
 	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 0);
+	assert_string_equal(log_text, "restored run was 2\n");
 	assert_file(&tree, KSM "run", "2");
 	assert_int_equal(undo_count(undo), 0);
 	undo_close(undo);

@@ -212,11 +212,27 @@ static void own_cgroup(void **state)
 	close_scene(&s);
 }
 
+static uint64_t held_now(void *ctx, enum pol_action_kind kind, uint64_t id)
+{
+	(void)ctx;
+	(void)kind;
+	(void)id;
+	return 64 * MIB;
+}
+
 /* Marked idle, and looked at ten seconds later: unless the host cannot wait. */
 static void want_does_not_wait(void **state)
 {
+	static const struct pol_action action = {.kind = POL_RECLAIM,
+						 .guest = 3,
+						 .gain_bytes = 12 * MIB,
+						 .rung = POL_RUNG_RECLAIM,
+						 .reason = POL_WHY_RECLAIM};
+	static struct account account;
 	struct pol_plan plan = {.state = POL_STATE_SOFT};
-	struct act act = {0};
+	struct guests guests = {0};
+	struct act act = {.account = &account, .guests = &guests};
+	const struct account_entry *entry;
 	struct scene s;
 	uint64_t start_us;
 
@@ -225,20 +241,31 @@ static void want_does_not_wait(void **state)
 	for (uint64_t i = 0; i < 32 * MIB / 4096; i++)
 		tree_map(&s.tree, getpid(), i, FRAME_OWN | (1000 + i));
 	tree_set(&s.tree, "sys/kernel/mm/page_idle/bitmap", "");
+	account_init(&account);
 	act.reclaim = s.work;
+	s.order.number = account_add(&account, &action, "vm", 64 * MIB, 1, 0, 1, ACCOUNT_PENDING);
+	entry = account_last(&account, POL_RECLAIM, 3);
 	assert_int_equal(reclaim_work_start(s.work, &s.order, 1), 0);
 	start_us = clock_now_us();
 	usleep(100000);
 	reclaim_act(&act, &plan, 0);
 	usleep(100000);
-	assert_int_equal(reclaim_work_take(s.work, &s.done), 0);
+	reclaim_act_done(&act);
+	/* What is under way has brought nothing yet, which is not its fault. */
+	account_measure(&account, ACCOUNT_RECLAIM_US, 0, held_now, NULL);
+	assert_int_equal(entry->outcome, ACCOUNT_PENDING);
+	assert_true(entry->open);
 	plan.state = POL_STATE_HARD;
 	reclaim_act(&act, &plan, 0);
-	while (!reclaim_work_take(s.work, &s.done))
+	while (entry->outcome == ACCOUNT_PENDING) {
 		usleep(1000);
+		reclaim_act_done(&act);
+	}
 	assert_true(clock_now_us() - start_us < PAGEOUT_AGE_US);
-	assert_int_equal(s.done->error, -EINPROGRESS);
-	assert_true(s.done->hurried);
+	assert_int_equal(entry->outcome, ACCOUNT_FAILED);
+	assert_contains(entry->error, "could not wait");
+	account_measure(&account, 2 * ACCOUNT_RECLAIM_US, 0, held_now, NULL);
+	assert_true(entry->measured_bytes == POL_ABSENT);
 	assert_int_equal(advised, 0);
 	/* What is for any memory is worked on. */
 	s.order.any = true;
