@@ -245,15 +245,19 @@ int undo_read(int rootfd, const char *path, char *buf, size_t n)
 	return (size_t)snprintf(buf, n, "%s", open) >= n ? -E2BIG : 0;
 }
 
-/* Who had KSM off by run=2 has it off at least, until that can be. */
+/* Who had KSM off by run=2 has it off at least, until that can be. A 1 there is somebody else's
+ * then. */
 static int stop_ksm(struct undo *undo, struct undo_item *entry, int rootfd)
 {
 	int r = undo_journal_append(undo, entry->path, entry->original, "0");
 
+	if (r == 0)
+		r = kfile_write(rootfd, entry->path, "0");
 	if (r < 0)
 		return r;
+	entry->n_ours = 0;
 	undo_entry_add_ours(entry, "0");
-	return kfile_write(rootfd, entry->path, "0");
+	return 0;
 }
 
 static int write_back(struct undo *undo, struct undo_item *entry, int rootfd)
@@ -268,8 +272,9 @@ static int write_back(struct undo *undo, struct undo_item *entry, int rootfd)
 		int may = undo_unmerge_ask(rootfd, true);
 
 		if (may != 0) {
-			stop_ksm(undo, entry, rootfd);
-			return may < 0 ? may : -EBUSY;
+			int r = stop_ksm(undo, entry, rootfd);
+
+			return r < 0 ? r : may < 0 ? may : -EBUSY;
 		}
 	}
 	return kfile_write(rootfd, path, original);

@@ -174,12 +174,15 @@ static int call_daemon(const struct memctl *ctl, json_object **ret_answer)
 {
 	struct wire_client *client = NULL;
 	struct wire_error err = {0};
+	struct teller teller;
 	int r;
 
 	if (wire_client_open(ctl->socket, ANSWER_MOST_US, &client) < 0)
 		return 1;
 	wire_client_set_timeout(client, RESET_MOST_US);
+	tell_begin(&teller);
 	r = wire_client_call(client, "reset", NULL, ret_answer, &err);
+	tell_end(&teller);
 	wire_client_close(client);
 	if (r < 0)
 		log_err("memd: %s", r == -EREMOTEIO ? err.desc : strerror(-r));
@@ -216,13 +219,14 @@ enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 
 	if (!memctl_no_arguments(argc, argv))
 		return MEMCTL_USAGE;
-	tell_begin(&teller);
 	r = call_daemon(ctl, &answer);
-	if (r == 1)
-		journal = restore_journal(ctl, &answer);
-	tell_end(&teller);
 	if (r < 0)
 		return MEMCTL_FAILED;
+	if (r == 1) {
+		tell_begin(&teller);
+		journal = restore_journal(ctl, &answer);
+		tell_end(&teller);
+	}
 	if (journal < 0 && journal != -EIO)
 		return explain_journal(ctl, journal);
 	if (ctl->json)
@@ -231,6 +235,7 @@ enum memctl_exit memctl_reset(const struct memctl *ctl, int argc, char **argv)
 		show(answer);
 	failed = journal < 0 || any_failed(answer);
 	if (failed)
-		log_err("some settings could not be restored; they stay in the journal");
+		log_err("some settings could not be restored; see above. They are tried again at "
+			"the next reset");
 	return failed ? MEMCTL_FAILED : MEMCTL_OK;
 }

@@ -235,6 +235,7 @@ static void unmerges_for_run_as_it_was(void **state)
 			 1);
 	assert_file(&tree, KSM "run", "0");
 	/* nor where it does not fit, and zero pages count. */
+	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
 	tree_set(&tree, KSM "run", "1\n");
 	tree_set(&tree, KSM "pages_shared", "0\n");
 	tree_set(&tree, KSM "pages_sharing", "0\n");
@@ -242,6 +243,11 @@ static void unmerges_for_run_as_it_was(void **state)
 	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
 	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 1);
 	assert_file(&tree, KSM "run", "0");
+	/* What somebody else has switched on meanwhile stays on. */
+	assert_string_equal(undo_get(undo, 0).ours, "0");
+	tree_set(&tree, KSM "run", "1\n");
+	assert_false(undo_must_unmerge(undo, rootfd));
+	tree_set(&tree, KSM "run", "0\n");
 	/* The next memd, or memctl reset. */
 	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
 	undo_close(undo);
