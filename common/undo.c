@@ -19,7 +19,6 @@
 #include "common/kfile.h"
 #include "common/undo_journal.h"
 
-#define KSM_DIR "sys/kernel/mm/ksm/"
 /* Rewrite when there are so many lines more than files. */
 #define SLACK_LINES 64
 

@@ -11,6 +11,7 @@
 #define UNDO_JOURNAL_NAME "undo"
 #define UNDO_LOCK_NAME	  "undo.lock"
 #define UNDO_ROOT_MAX	  4096
+#define KSM_DIR		  "sys/kernel/mm/ksm/"
 
 /*
  * So many of our newest values of a file are taken for ours: the last one is written to the

@@ -11,7 +11,6 @@
 #include "common/size.h"
 #include "common/undo_journal.h"
 
-#define KSM_DIR "sys/kernel/mm/ksm/"
 /* Part of the host's memory that has to stay available. */
 #define KEEP_PART 16
 

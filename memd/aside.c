@@ -92,9 +92,13 @@ static void apply(struct daemon *daemon)
 		record_config(daemon->record, &daemon->policy);
 }
 
-/* KSM's files are given back, without waiting for anything: true when that is done. */
+/* KSM's files are given back if they are to be, without waiting for anything: true when that is
+ * done.
+ */
 static bool leave_ksm(struct daemon *daemon)
 {
+	if (!daemon->ksm_leaving || daemon->act.stopped)
+		return false;
 	/* What is held would be ours alone when all is unmerged, and locked. */
 	if ((daemon->anchor && !anchor_let_go(daemon->anchor)) || !merge_may_restore(&daemon->act))
 		return false;
@@ -108,7 +112,7 @@ void daemon_aside_tick(struct daemon *daemon, uint64_t now_us)
 {
 	if (now_us - daemon->managers_us >= MANAGERS_EVERY_US)
 		daemon_look_around(daemon, now_us);
-	else if (daemon->ksm_leaving && !daemon->act.stopped && leave_ksm(daemon))
+	else if (leave_ksm(daemon))
 		apply(daemon);
 }
 
@@ -136,7 +140,6 @@ void daemon_look_around(struct daemon *daemon, uint64_t now_us)
 	/* Once: who has KSM then may merge, and what is left over is for the end. */
 	if (ksm_managed && (daemon->ksm_aside || !daemon->config->policy.ksm_manage))
 		daemon->ksm_leaving = true;
-	if (daemon->ksm_leaving && !daemon->act.stopped)
-		leave_ksm(daemon);
+	leave_ksm(daemon);
 	apply(daemon);
 }

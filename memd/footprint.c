@@ -179,13 +179,10 @@ int footprint_read_text(int rootfd, pid_t pid, uint64_t starttime, const char *f
 			char **ret_text)
 {
 	struct footprint foot;
-	char path[64];
-	int r;
+	int r = pid_read_all(rootfd, pid, file, ret_text);
 
-	snprintf(path, sizeof(path), "proc/%d/%s", (int)pid, file);
-	r = kfile_read_all(rootfd, path, ret_text, NULL);
 	if (r < 0)
-		return r == -ENOENT ? -ESRCH : r;
+		return gone(r);
 	r = footprint_quick(rootfd, pid, &foot);
 	return r == 0 && foot.starttime != starttime ? -ESRCH : r;
 }

@@ -1,67 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The undo journal: what it says on disk, what it restores and in which order, and what it refuses.
  */
-#include "tests/unit/tree.h"
+#include "tests/unit/undo_tree.h"
 
 #include <signal.h>
 #include <sys/wait.h>
-
-#include "common/cleanup.h"
-#include "common/undo_journal.h"
-
-#define KSM "sys/kernel/mm/ksm/"
-
-static char log_text[8192];
-
-static void log_report(void *ctx, const struct undo_report *r)
-{
-	size_t len = strlen(log_text);
-	const char *name = r->path ? strrchr(r->path, '/') + 1 : "-";
-
-	snprintf(log_text + len, sizeof(log_text) - len, "%s %s%s%s\n", undo_result_name(r->result),
-		 name, r->current ? " was " : "", r->current ? r->current : "");
-	if (r->result == UNDO_UNREADABLE)
-		assert_true(r->line > 0);
-	if (r->result == UNDO_FAILED)
-		assert_true(r->error < 0);
-}
-
-static struct tree ksm_tree(void)
-{
-	struct tree tree = tree_new(NULL);
-
-	tree_set(&tree, KSM "run", "0\n");
-	tree_set(&tree, KSM "pages_to_scan", "100\n");
-	tree_set(&tree, KSM "sleep_millisecs", "20\n");
-	tree_set(&tree, KSM "advisor_mode", "none [scan-time]\n");
-	return tree;
-}
-
-static struct undo *undo_in(const struct tree *tree)
-{
-	char path[PATH_MAX];
-	struct undo *undo;
-
-	assert_int_equal(undo_open(tree_path(tree, "run", path, sizeof(path)), "/", &undo), 0);
-	return undo;
-}
-
-static int restore(const struct tree *tree)
-{
-	AUTO_FD int rootfd = tree_rootfd(tree);
-	char path[PATH_MAX];
-
-	log_text[0] = '\0';
-	return undo_restore_dir(rootfd, tree_path(tree, "run", path, sizeof(path)), log_report,
-				NULL);
-}
-
-static void assert_file(const struct tree *tree, const char *path, const char *text)
-{
-	char buf[256];
-
-	assert_string_equal(tree_get(tree, path, buf, sizeof(buf)), text);
-}
 
 static off_t journal_size(const struct tree *tree)
 {
@@ -163,118 +106,6 @@ static void advisor_goes_last(void **state)
 	assert_int_equal(restore(&tree), 0);
 	assert_string_equal(log_text, "restored pages_to_scan was 2000\n"
 				      "restored advisor_mode was none\n");
-}
-
-/* What the kernel refuses while pages are merged: a plain file does not, but shows the way. */
-static struct tree merged_tree(void)
-{
-	struct tree tree = ksm_tree();
-	struct undo *undo = undo_in(&tree);
-
-	tree_set(&tree, KSM "run", "1\n");
-	tree_set(&tree, KSM "merge_across_nodes", "0\n");
-	tree_set(&tree, KSM "pages_shared", "5\n");
-	tree_set(&tree, KSM "pages_sharing", "50\n");
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
-	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
-	assert_int_equal(undo_record(undo, KSM "merge_across_nodes", "1", "0"), 0);
-	undo_close(undo);
-	return tree;
-}
-
-static void unmerges_for_merge_across_nodes(void **state)
-{
-	AUTO_TREE struct tree tree = merged_tree();
-
-	/* run is "2" by then, and goes last: with ksmd at work there would be merged pages again */
-	assert_int_equal(restore(&tree), 0);
-	assert_string_equal(log_text, "restored merge_across_nodes was 0\nrestored run was 2\n");
-	assert_file(&tree, KSM "merge_across_nodes", "1");
-	assert_file(&tree, KSM "run", "0");
-}
-
-static void survives_a_kill_while_unmerging(void **state)
-{
-	AUTO_TREE struct tree tree = merged_tree();
-	AUTO_FD int rootfd = tree_rootfd(&tree);
-	struct undo *undo = undo_in(&tree);
-
-	assert_true(undo_must_unmerge(undo, rootfd));
-	assert_int_equal(undo_unmerge(undo, rootfd), 0);
-	undo_close(undo);
-	assert_file(&tree, KSM "run", "2");
-	tree_set(&tree, KSM "pages_shared", "0\n");
-	assert_int_equal(restore(&tree), 0);
-	assert_file(&tree, KSM "merge_across_nodes", "1");
-	assert_file(&tree, KSM "run", "0");
-	/* A kernel that is interrupted in it, or fails, stops KSM, and with what is merged. */
-	undo = undo_in(&tree);
-	tree_set(&tree, KSM "run", "1\n");
-	assert_int_equal(undo_record_unmerge(undo, rootfd), 0);
-	undo_close(undo);
-	tree_set(&tree, KSM "run", "0\n");
-	assert_int_equal(restore(&tree), 0);
-	assert_file(&tree, KSM "run", "1");
-}
-
-/* Who had KSM off by run=2. */
-static void unmerges_for_run_as_it_was(void **state)
-{
-	AUTO_TREE struct tree tree = ksm_tree();
-	AUTO_FD int rootfd = tree_rootfd(&tree);
-	struct undo *undo = undo_in(&tree);
-
-	tree_set(&tree, KSM "run", "1\n");
-	tree_set(&tree, KSM "pages_shared", "5\n");
-	tree_set(&tree, KSM "pages_sharing", "50\n");
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
-	assert_int_equal(undo_record(undo, KSM "run", "2", "1"), 0);
-	assert_true(undo_must_unmerge(undo, rootfd));
-	/* Not by the way: then KSM is off all the same, */
-	assert_int_equal(undo_restore_below(undo, rootfd, "sys/kernel/mm/ksm", log_report, NULL),
-			 1);
-	assert_file(&tree, KSM "run", "0");
-	/* nor where it does not fit, and zero pages count. */
-	assert_int_equal(undo_record(undo, KSM "run", "0", "1"), 0);
-	tree_set(&tree, KSM "run", "1\n");
-	tree_set(&tree, KSM "pages_shared", "0\n");
-	tree_set(&tree, KSM "pages_sharing", "0\n");
-	tree_set(&tree, KSM "ksm_zero_pages", "50\n");
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
-	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 1);
-	assert_file(&tree, KSM "run", "0");
-	/* What somebody else has switched on meanwhile stays on. */
-	assert_string_equal(undo_get(undo, 0).ours, "0");
-	tree_set(&tree, KSM "run", "1\n");
-	assert_false(undo_must_unmerge(undo, rootfd));
-	tree_set(&tree, KSM "run", "0\n");
-	/* The next memd, or memctl reset. */
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
-	undo_close(undo);
-	undo = undo_in(&tree);
-	assert_true(undo_must_unmerge(undo, rootfd));
-	log_text[0] = '\0';
-	assert_int_equal(undo_restore(undo, rootfd, log_report, NULL), 0);
-	assert_string_equal(log_text, "restored run was 2\n");
-	assert_file(&tree, KSM "run", "2");
-	assert_int_equal(undo_count(undo), 0);
-	undo_close(undo);
-}
-
-static void unmerges_only_what_is_ours_and_fits(void **state)
-{
-	AUTO_TREE struct tree tree = merged_tree();
-	AUTO_FD int rootfd = tree_rootfd(&tree);
-	struct undo *undo = undo_in(&tree);
-
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 524352 kB\n");
-	assert_false(undo_must_unmerge(undo, rootfd));
-	tree_set(&tree, "proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
-	tree_set(&tree, KSM "merge_across_nodes", "1\n");
-	assert_false(undo_must_unmerge(undo, rootfd));
-	tree_set(&tree, KSM "merge_across_nodes", "7\n");
-	assert_false(undo_must_unmerge(undo, rootfd));
-	undo_close(undo);
 }
 
 static void leaves_what_is_not_ours(void **state)
@@ -617,10 +448,6 @@ int main(void)
 		cmocka_unit_test(restores_below_a_directory),
 		cmocka_unit_test(restores_in_reverse),
 		cmocka_unit_test(advisor_goes_last),
-		cmocka_unit_test(unmerges_for_merge_across_nodes),
-		cmocka_unit_test(survives_a_kill_while_unmerging),
-		cmocka_unit_test(unmerges_for_run_as_it_was),
-		cmocka_unit_test(unmerges_only_what_is_ours_and_fits),
 		cmocka_unit_test(leaves_what_is_not_ours),
 		cmocka_unit_test(earlier_values_are_ours),
 		cmocka_unit_test(failures_stay),
